@@ -1,0 +1,6 @@
+//! `[usage]`: how long records are kept.
+
+#[derive(Debug, Clone)]
+pub struct Usage {
+    pub retention_days: u32,
+}

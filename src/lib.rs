@@ -1,0 +1,24 @@
+//! One OpenAI-compatible endpoint for local MLX models.
+//!
+//! The modules below stand in layer order: each may use those further down, never those above.
+//! `tests/architecture.rs` holds the edges; ARCHITECTURE.md tells the story.
+
+pub mod app;
+pub mod shutdown;
+
+pub mod cli;
+pub mod http;
+
+pub mod proxy;
+
+pub mod auth;
+pub mod backends;
+pub mod dialect;
+pub mod profiles;
+pub mod usage;
+
+pub mod config;
+pub mod events;
+pub mod models;
+pub mod store;
+pub mod system;

@@ -1,0 +1,3 @@
+//! What the machine says: time, memory, processes. Knows nothing of backends or requests.
+
+pub mod clock;
