@@ -17,10 +17,8 @@ mod usage;
 pub use auth::{ApiAuth, Auth, Registration, Secret};
 pub use engine::{Engines, ManagedEngine};
 pub use hub::Hub;
-pub use load::{Flags, LoadError, Sources, load};
 pub use memory::{Memory, MemoryBudget};
 pub use plugins::Plugins;
-pub use problem::{Problem, Warning};
 pub use profile::{
     EngineKind, KeepAlive, KeySource, LaunchSettings, ModelRef, ModelType, Profile, Queue, Timeouts,
     Upstream,

@@ -1,0 +1,1 @@
+//! How to install and launch each kind of server.

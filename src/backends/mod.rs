@@ -1,0 +1,3 @@
+//! Supervision of model servers.
+
+pub mod engine;
