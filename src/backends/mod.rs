@@ -27,6 +27,8 @@ mod snapshot;
 mod spec;
 mod state;
 mod target;
+#[cfg(test)]
+mod testing;
 mod waiters;
 
 pub use error::AcquireError;
