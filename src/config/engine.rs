@@ -41,7 +41,7 @@ impl ManagedEngine {
     fn read(reader: &Reader<'_>) -> Self {
         let managed = reader.boolean("managed");
         let command = reader.command("command");
-        let index_url = reader.value("index_url", values::http_url);
+        let index_url = reader.value("index_url", |node| values::http_url(node, "https://HOST/simple"));
         match (&command, managed) {
             _ if reader.is_empty_list("command") => {
                 reader.problem(

@@ -59,8 +59,9 @@ pub(super) fn overlay(root: &mut Table, environment: &BTreeMap<String, String>) 
         };
         let path = path_of(variable);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let names_a_setting =
-            path.len() > 1 && path[0] != "profile" && path.iter().all(|key| !key.is_empty());
+        // Profiles have no keys to name them by: they come from the file.
+        let in_a_section = matches!(path.as_slice(), [section, _, ..] if *section != "profile");
+        let names_a_setting = in_a_section && path.iter().all(|key| !key.is_empty());
         if !names_a_setting || !root.put(&path, value_of(raw, &origin), &origin) {
             let warning = Problem::at(None, &origin, "", "unknown variable, not used");
             warnings.push(warning.suggest("settings are named MLX_GATEWAY_SECTION__KEY"));

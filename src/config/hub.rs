@@ -34,7 +34,7 @@ impl Hub {
                 Fault::new(format!("there is no file {}", path.display())),
             );
         }
-        let endpoint = reader.value("endpoint", values::http_url);
+        let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
         Hub {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             token,

@@ -208,7 +208,7 @@ fn model(reader: &Reader<'_>, node: &Node, engine: EngineKind) -> Result<ModelRe
 }
 
 fn read_upstream(reader: &Reader<'_>) -> Option<Upstream> {
-    let url = reader.value("url", values::http_url);
+    let url = reader.value("url", |node| values::http_url(node, "http://HOST:PORT/v1"));
     let variable = reader.value("api_key_env", |node| {
         let name = values::text(node)?;
         if valid_variable(&name) {

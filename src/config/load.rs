@@ -60,7 +60,7 @@ impl Sources {
 pub fn load(sources: &Sources) -> Result<(Config, Vec<Warning>), LoadError> {
     let refuse = |problems, warnings| LoadError { problems, warnings };
     let Located { file, text } =
-        locate::locate(sources).map_err(|problem| refuse(vec![problem], Vec::new()))?;
+        locate::locate(sources).map_err(|problem| refuse(vec![*problem], Vec::new()))?;
     let (table, syntax) = tree::parse(&text, file.as_deref());
     let Some(mut table) = table else {
         return Err(refuse(syntax, Vec::new()));
@@ -71,7 +71,7 @@ pub fn load(sources: &Sources) -> Result<(Config, Vec<Warning>), LoadError> {
     let findings = Findings {
         problems: syntax,
         warnings,
-        origins: Origins::default(),
+        ..Findings::default()
     };
     let (mut config, mut findings) = read(sources, file.as_deref(), &table, findings);
     if findings.problems.is_empty() {

@@ -21,7 +21,7 @@ pub(super) struct Located {
 
 /// `--config`, else `MLX_GATEWAY_CONFIG`, else `./config.toml`, else the one in the XDG configuration
 /// directory, else the built-in one. A file that was asked for has to be there.
-pub(super) fn locate(sources: &Sources) -> Result<Located, Problem> {
+pub(super) fn locate(sources: &Sources) -> Result<Located, Box<Problem>> {
     let named = environment::set(&sources.environment, environment::CONFIG).map(PathBuf::from);
     if let Some(path) = sources.flags.config.clone().or(named) {
         return read(sources.current_dir.join(path));
@@ -66,8 +66,8 @@ fn xdg(sources: &Sources, variable: &str, in_home: &str) -> Option<PathBuf> {
     Some(base.join(FOLDER_NAME))
 }
 
-fn read(path: PathBuf) -> Result<Located, Problem> {
-    let refuse = |message: String| Problem::of_file(&path, message);
+fn read(path: PathBuf) -> Result<Located, Box<Problem>> {
+    let refuse = |message: String| Box::new(Problem::of_file(&path, message));
     let metadata = std::fs::metadata(&path).map_err(|error| refuse(cannot_read(&error)))?;
     if metadata.len() > LARGEST_FILE {
         return Err(refuse(

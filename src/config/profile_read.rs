@@ -19,29 +19,11 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(365 * 24 * 3600);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
-impl Default for Queue {
-    fn default() -> Self {
-        Queue {
-            size: 100,
-            timeout: Duration::from_secs(5 * 60),
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            start: Duration::from_secs(5 * 60),
-            first_token: Duration::from_secs(15 * 60),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(3600),
-        }
-    }
-}
-
-/// Where a name or alias stands.
+/// A profile and where its names stand.
 struct Named {
     profile: Profile,
+    /// The profile's dotted key.
+    key: String,
     name_at: Origin,
     aliases_at: Vec<Origin>,
 }
@@ -49,6 +31,12 @@ struct Named {
 /// Reads every `[[profile]]` under the root and checks that no name means two of them.
 pub(super) fn read_all(root: &Reader<'_>) -> Vec<Profile> {
     let named = root.tables("profile", dotted_name, read);
+    if named.is_empty() {
+        root.warning(
+            "profile",
+            Fault::new("there is none, so nothing can be served").suggest("add a [[profile]]"),
+        );
+    }
     check_names(root, &named);
     named.into_iter().map(|named| named.profile).collect()
 }
@@ -86,6 +74,7 @@ fn read(reader: &Reader<'_>) -> Named {
     };
     Named {
         profile,
+        key: reader.dotted(""),
         name_at: reader.origin_of("name"),
         aliases_at,
     }
@@ -125,7 +114,7 @@ fn check_names(root: &Reader<'_>, all: &[Named]) {
             Some(owner) => {
                 let fault = Fault::new(format!("the name {name:?} is taken by {owner}"));
                 root.report(
-                    &format!("profile.{name}.name"),
+                    &format!("{}.name", named.key),
                     &named.name_at,
                     fault.suggest("give one of them another name"),
                 );
@@ -135,19 +124,26 @@ fn check_names(root: &Reader<'_>, all: &[Named]) {
             }
         }
     }
-    for named in all {
-        let name = &named.profile.name;
-        for (index, (alias, at)) in named.profile.aliases.iter().zip(&named.aliases_at).enumerate() {
-            let key = format!("profile.{name}.aliases[{index}]");
+    for Named {
+        profile,
+        key,
+        aliases_at,
+        ..
+    } in all
+    {
+        for (index, (alias, at)) in profile.aliases.iter().zip(aliases_at).enumerate() {
             let fault = match owners.get(alias.as_str()) {
                 None => {
-                    owners.insert(alias, format!("profile {name:?}{}", at_line(at)));
+                    owners.insert(alias, format!("profile {:?}{}", profile.name, at_line(at)));
                     continue;
                 }
-                Some(_) if alias == name => Fault::new(format!("{alias:?} is the profile's own name")),
-                Some(owner) => Fault::new(format!("the alias {alias:?} is taken by {owner}")),
+                Some(_) if *alias == profile.name => {
+                    Fault::new(format!("{alias:?} is the profile's own name")).suggest("remove it")
+                }
+                Some(owner) => Fault::new(format!("the alias {alias:?} is taken by {owner}"))
+                    .suggest("remove it here or there"),
             };
-            root.report(&key, at, fault.suggest("remove it from one of them"));
+            root.report(&format!("{key}.aliases[{index}]"), at, fault);
         }
     }
 }

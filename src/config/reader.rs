@@ -24,6 +24,8 @@ pub(super) struct Findings {
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
     pub origins: Origins,
+    /// Every key that something asked for, with its table.
+    pub known: Vec<(String, &'static str)>,
 }
 
 /// One table. Keys that nobody asks for are unknown.
@@ -270,6 +272,12 @@ impl<'a> Reader<'a> {
         };
         let value = read(&reader);
         reader.report_unknown();
+        let asked = reader
+            .asked
+            .take()
+            .into_iter()
+            .map(|key| (reader.path.clone(), key));
+        context.findings.borrow_mut().known.extend(asked);
         value
     }
 
@@ -285,15 +293,30 @@ impl<'a> Reader<'a> {
             if self.any_key.get() || asked.contains(&entry.key.as_str()) {
                 continue;
             }
-            let fault = match values::closest(&entry.key, asked.iter().copied()) {
-                Some(known) => Fault::new("unknown key").suggest(format!("did you mean `{known}`?")),
-                None => Fault::new("unknown key").suggest(known_here(&asked)),
+            let suggestion = match values::closest(&entry.key, asked.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => self
+                    .known_elsewhere(&entry.key)
+                    .unwrap_or_else(|| known_here(&asked)),
             };
+            let fault = Fault::new("unknown key").suggest(suggestion);
             match &entry.origin {
                 Origin::Environment { .. } => self.warning(&entry.key, fault),
                 origin => self.report(&entry.key, origin, fault),
             }
         }
+    }
+
+    /// The section of a setting that stands above all sections.
+    fn known_elsewhere(&self, key: &str) -> Option<String> {
+        let findings = self.context.findings.borrow();
+        let in_section = |(path, known): &&(String, &str)| *known == key && !path.contains(['.', '[']);
+        let (section, _) = findings
+            .known
+            .iter()
+            .find(in_section)
+            .filter(|_| self.path.is_empty())?;
+        Some(format!("it belongs into [{section}]"))
     }
 }
 

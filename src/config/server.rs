@@ -127,15 +127,16 @@ fn address(node: &Node) -> Result<SocketAddr, Fault> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.clone(),
     };
-    numeric.parse().map_err(|_| {
-        let port = text
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .unwrap_or(DEFAULT_PORT);
-        let suggestion = format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every interface");
-        Fault::new(format!("{text:?} is not an address with a port")).suggest(suggestion)
-    })
+    if let Ok(address) = numeric.parse() {
+        return Ok(address);
+    }
+    let port = text
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(DEFAULT_PORT);
+    let suggestion = format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every interface");
+    Err(Fault::new(format!("{text:?} is not an address with a port")).suggest(suggestion))
 }
 
 /// A name as in the `Host` header, without scheme or path; with a port it is allowed there only.
@@ -154,7 +155,7 @@ fn web_origin(node: &Node) -> Result<String, Fault> {
     if values::text(node)?.trim() == "*" {
         return Err(Fault::new("must name origins: `*` would let any web page in").suggest(example));
     }
-    let url = values::http_url(node).map_err(|fault| fault.suggest(example))?;
+    let url = values::http_url(node, "https://chat.example.com")?;
     match url.split_once("://") {
         Some((_, authority)) if !authority.contains('/') => Ok(url.to_ascii_lowercase()),
         _ => Err(Fault::new("must not have a path").suggest(example)),
@@ -163,8 +164,12 @@ fn web_origin(node: &Node) -> Result<String, Fault> {
 
 fn proxy(node: &Node) -> Result<IpAddr, Fault> {
     let text = values::text(node)?;
-    let fault = || Fault::new(format!("{text:?} is not an IP address")).suggest("write each proxy's address");
-    text.trim().parse().map_err(|_| fault())
+    match text.trim().parse() {
+        Ok(address) => Ok(address),
+        Err(_) => {
+            Err(Fault::new(format!("{text:?} is not an IP address")).suggest("write each proxy's address"))
+        }
+    }
 }
 
 fn read_tls(reader: &Reader<'_>) -> Option<Tls> {
@@ -172,7 +177,7 @@ fn read_tls(reader: &Reader<'_>) -> Option<Tls> {
         return None;
     }
     reader.table("tls", |tls| {
-        let mut file = |key| {
+        let file = |key| {
             let path = tls.path(key);
             match &path {
                 Some(path) if !path.is_file() => {

@@ -66,6 +66,7 @@ pub(super) fn parse(text: &str, file: Option<&Path>) -> (Option<Table>, Vec<Prob
             problems.push(problem);
         }
     }
+    problems.sort_by_key(|problem| problem.line);
     let table = only_duplicates.then(|| table_of(document.get_ref(), &lines));
     (table, problems)
 }

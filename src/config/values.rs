@@ -88,9 +88,10 @@ pub(super) fn integer(node: &Node, allowed: &RangeInclusive<u32>) -> Result<u32,
 
 pub(super) fn bytes(node: &Node, allowed: &RangeInclusive<u64>) -> Result<u64, Fault> {
     let bytes = match (node.integer(), node.text()) {
-        (Some(integer), _) => {
-            u64::try_from(integer).map_err(|_| Fault::new(format!("{integer} is not a size")))?
-        }
+        (Some(integer), _) => match u64::try_from(integer) {
+            Ok(bytes) => bytes,
+            Err(_) => return Err(Fault::new(format!("{integer} is not a size"))),
+        },
         (None, Some(text)) => parse_bytes(&text).map_err(Fault::new)?,
         (None, None) => return Err(Fault::wrong_type("a size such as \"64MiB\"", node)),
     };
@@ -138,23 +139,23 @@ pub(super) fn choice<T: Copy>(node: &Node, choices: &[(&'static str, T)]) -> Res
     })
 }
 
-/// An `http` or `https` address without credentials, query or trailing slash.
-pub(super) fn http_url(node: &Node) -> Result<String, Fault> {
+/// An `http` or `https` address without credentials, query or trailing slash; `example` shows one.
+pub(super) fn http_url(node: &Node, example: &str) -> Result<String, Fault> {
     let url = text(node)?;
     let url = url.trim().trim_end_matches('/');
-    let example = "write it as http://HOST:PORT/v1 or https://HOST/v1";
-    let uri: http::Uri = url
-        .parse()
-        .map_err(|_| Fault::new("is not a URL").suggest(example))?;
+    let refuse = |message: &str| Err(Fault::new(message).suggest(format!("write it as {example:?}")));
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return refuse("is not a URL");
+    };
     let authority = uri.authority().filter(|authority| !authority.host().is_empty());
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.is_none() {
-        return Err(Fault::new("has to be an http or https URL with a host").suggest(example));
-    }
-    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Fault::new("must not hold a user name or password").suggest("give a key by api_key_file"));
+    let Some(authority) = authority.filter(|_| matches!(uri.scheme_str(), Some("http" | "https"))) else {
+        return refuse("has to be an http or https URL with a host");
+    };
+    if authority.as_str().contains('@') {
+        return refuse("must not hold a user name or password");
     }
     if uri.query().is_some() || url.contains('#') {
-        return Err(Fault::new("must not have a query or fragment").suggest(example));
+        return refuse("must not have a query or fragment");
     }
     Ok(url.to_owned())
 }
