@@ -47,11 +47,7 @@ impl From<rusqlite::Error> for StoreError {
                     | ErrorCode::OutOfMemory
             )
         );
-        if temporary {
-            StoreError::Disk { reason }
-        } else {
-            StoreError::Internal { reason }
-        }
+        if temporary { StoreError::Disk { reason } } else { StoreError::Internal { reason } }
     }
 }
 

@@ -96,10 +96,7 @@ impl Inbox {
             state.jobs.is_empty() && !state.closing && (!woken_by_rows || state.rows.is_empty())
         };
         state = match limit {
-            None => self
-                .arrived
-                .wait_while(state, idle)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => self.arrived.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
             Some(limit) => {
                 let waited = self.arrived.wait_timeout_while(state, limit, idle);
                 waited.unwrap_or_else(PoisonError::into_inner).0
@@ -108,10 +105,7 @@ impl Inbox {
         state.parked = false;
         rows.append(&mut state.rows);
         state.retained = rows.len();
-        Taken {
-            jobs: std::mem::take(&mut state.jobs),
-            closing: state.closing,
-        }
+        Taken { jobs: std::mem::take(&mut state.jobs), closing: state.closing }
     }
 
     /// The rows taken so far are committed.

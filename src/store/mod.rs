@@ -44,28 +44,16 @@ impl Store {
         let mut conn = schema::open_writer(path)?;
         let interrupted = requests::mark_interrupted(&mut conn)?;
         if interrupted > 0 {
-            tracing::warn!(
-                store.interrupted = interrupted,
-                "An earlier run left requests unfinished."
-            );
+            tracing::warn!(store.interrupted = interrupted, "An earlier run left requests unfinished.");
         }
         let inbox = Arc::new(Inbox::default());
         let writer = Writer::new(conn, Arc::clone(&inbox));
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
-            .map_err(|error| StoreError::Open {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
         let readers = Readers::new(path.to_owned());
-        Ok(Store {
-            inner: Arc::new(Inner {
-                inbox,
-                readers,
-                writer: Mutex::new(Some(thread)),
-            }),
-        })
+        Ok(Store { inner: Arc::new(Inner { inbox, readers, writer: Mutex::new(Some(thread)) }) })
     }
 
     /// Queues a row to be rendered and written with the next batch. Never waits; false means that the

@@ -21,11 +21,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Readers {
-        Readers {
-            path: Arc::new(path),
-            idle: Arc::default(),
-            turns: Arc::new(Semaphore::new(READERS_MAX)),
-        }
+        Readers { path: Arc::new(path), idle: Arc::default(), turns: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
     /// Runs `read` on a connection of its own. A caller that leaves does not stop it; its turn lasts
@@ -34,10 +30,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = Arc::clone(&self.turns)
-            .acquire_owned()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let readers = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -53,9 +46,7 @@ impl Readers {
             }
             result.map_err(StoreError::from)
         });
-        done.await.map_err(|_| StoreError::Internal {
-            reason: "the reader ended early",
-        })?
+        done.await.map_err(|_| StoreError::Internal { reason: "the reader ended early" })?
     }
 
     pub(super) fn close(&self) {

@@ -41,14 +41,8 @@ impl Schedule {
             return Step::Checkpoint;
         }
         match (self.commit_at, self.checkpoint_at) {
-            (Some(at), _) => Step::Wait {
-                duration: at - now,
-                woken_by_rows: false,
-            },
-            (None, Some(at)) => Step::Wait {
-                duration: at - now,
-                woken_by_rows: true,
-            },
+            (Some(at), _) => Step::Wait { duration: at - now, woken_by_rows: false },
+            (None, Some(at)) => Step::Wait { duration: at - now, woken_by_rows: true },
             (None, None) => Step::Park,
         }
     }
@@ -71,9 +65,7 @@ impl Schedule {
 
     /// The disk refused. True when this is the first refusal in a row.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
-        let backoff = RETRY_FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(RETRY_MAX);
+        let backoff = RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(RETRY_MAX);
         self.commit_at = Some(now + backoff);
         self.failures = self.failures.saturating_add(1);
         self.failures == 1
@@ -99,13 +91,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.gather(start);
         schedule.gather(start + ms(40));
-        assert_eq!(
-            schedule.step(start + ms(40)),
-            Step::Wait {
-                duration: ms(10),
-                woken_by_rows: false
-            }
-        );
+        assert_eq!(schedule.step(start + ms(40)), Step::Wait { duration: ms(10), woken_by_rows: false });
         assert_eq!(schedule.step(start + GATHER), Step::Commit);
     }
 
@@ -114,13 +100,7 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule::default();
         schedule.committed(start, true);
-        assert_eq!(
-            schedule.step(start),
-            Step::Wait {
-                duration: CHECKPOINT_EVERY,
-                woken_by_rows: true
-            }
-        );
+        assert_eq!(schedule.step(start), Step::Wait { duration: CHECKPOINT_EVERY, woken_by_rows: true });
         schedule.gather(start + ms(500));
         schedule.committed(start + ms(550), true);
         assert_eq!(schedule.step(start + CHECKPOINT_EVERY), Step::Checkpoint);
@@ -136,11 +116,7 @@ mod tests {
         let mut waits = Vec::new();
         for nth in 0..12 {
             assert_eq!(schedule.failed(now), nth == 0);
-            let Step::Wait {
-                duration,
-                woken_by_rows: false,
-            } = schedule.step(now)
-            else {
+            let Step::Wait { duration, woken_by_rows: false } = schedule.step(now) else {
                 panic!("no wait after a refusal")
             };
             waits.push(duration);
@@ -150,9 +126,6 @@ mod tests {
         assert_eq!(waits[..4], [ms(100), ms(200), ms(400), ms(800)]);
         assert_eq!(waits[11], RETRY_MAX);
         schedule.committed(now, false);
-        assert!(
-            schedule.failed(now),
-            "after a success the next refusal is told again"
-        );
+        assert!(schedule.failed(now), "after a success the next refusal is told again");
     }
 }

@@ -20,10 +20,7 @@ const WAL_BYTES_MAX: u32 = 64 << 20;
 
 /// The connection that writes, its schema brought up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let open_error = |reason: String| StoreError::Open {
-        path: path.to_owned(),
-        reason,
-    };
+    let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
     make_private(path).map_err(|error| open_error(error.to_string()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| open_error(words(&e)))?;
@@ -50,18 +47,11 @@ fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let open_error = |e: rusqlite::Error| StoreError::Open {
-        path: path.to_owned(),
-        reason: words(&e),
-    };
+    let open_error = |e: rusqlite::Error| StoreError::Open { path: path.to_owned(), reason: words(&e) };
     let found = version(conn).map_err(open_error)?;
     let known = MIGRATIONS.len() as u32;
     if found > known {
-        return Err(StoreError::TooNew {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(StoreError::TooNew { path: path.to_owned(), found, known });
     }
     if found == 0 {
         return apply(conn, SCHEMA, known).map_err(open_error);
@@ -85,11 +75,7 @@ fn version(conn: &Connection) -> Result<u32, rusqlite::Error> {
 
 /// Made with the right mode from the start; SQLite gives its side files the mode of the main one.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
@@ -97,10 +83,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn words(error: &rusqlite::Error) -> String {
-    error
-        .sqlite_error_code()
-        .map_or("an internal error", reason)
-        .to_owned()
+    error.sqlite_error_code().map_or("an internal error", reason).to_owned()
 }
 
 #[cfg(test)]
@@ -130,11 +113,7 @@ mod tests {
 
     fn strings(conn: &Connection, sql: &str) -> Vec<String> {
         let mut statement = conn.prepare(sql).unwrap();
-        statement
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     #[test]
@@ -148,35 +127,20 @@ mod tests {
                 apply(&mut old, sql, version).unwrap();
             }
             drop(old);
-            assert_eq!(
-                shape(&open_writer(&path).unwrap()),
-                shape(&fresh),
-                "from version {from}"
-            );
+            assert_eq!(shape(&open_writer(&path).unwrap()), shape(&fresh), "from version {from}");
         }
-        assert!(
-            shape(&fresh)
-                .iter()
-                .any(|line| line.starts_with("table requests: id TEXT 1 1"))
-        );
+        assert!(shape(&fresh).iter().any(|line| line.starts_with("table requests: id TEXT 1 1")));
     }
 
     #[test]
     fn a_store_from_a_newer_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        open_writer(&path)
-            .unwrap()
-            .pragma_update(None, "user_version", 999)
-            .unwrap();
+        open_writer(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
         let error = open_writer(&path).unwrap_err();
         assert_eq!(
             error,
-            StoreError::TooNew {
-                path: path.clone(),
-                found: 999,
-                known: MIGRATIONS.len() as u32
-            }
+            StoreError::TooNew { path: path.clone(), found: 999, known: MIGRATIONS.len() as u32 }
         );
         assert!(error.to_string().contains("newer program"), "{error}");
     }
@@ -189,10 +153,7 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let conn = open_writer(&path).unwrap();
         for name in ["store.db", "store.db-wal", "store.db-shm"] {
-            let mode = std::fs::metadata(dir.path().join(name))
-                .unwrap()
-                .permissions()
-                .mode();
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         drop(conn);
@@ -202,15 +163,9 @@ mod tests {
     fn what_is_no_database_is_said_to_be_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        std::fs::write(
-            &path,
-            "this is only text, and long enough to be looked at as a header".repeat(20),
-        )
-        .unwrap();
+        std::fs::write(&path, "this is only text, and long enough to be looked at as a header".repeat(20))
+            .unwrap();
         let error = open_writer(&path).unwrap_err();
-        assert!(
-            error.to_string().ends_with("the file is not a database"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("the file is not a database"), "{error}");
     }
 }

@@ -53,10 +53,7 @@ impl Writer {
             let step = self.schedule.step(Instant::now());
             let (limit, woken_by_rows) = match step {
                 Step::Park => (None, true),
-                Step::Wait {
-                    duration,
-                    woken_by_rows,
-                } => (Some(duration), woken_by_rows),
+                Step::Wait { duration, woken_by_rows } => (Some(duration), woken_by_rows),
                 Step::Commit | Step::Checkpoint => (Some(Duration::ZERO), false),
             };
             let taken = self.inbox.wait(limit, woken_by_rows, &mut self.pending);
@@ -81,8 +78,7 @@ impl Writer {
         match requests::upsert(&mut self.conn, &self.pending) {
             Ok(written) => {
                 self.inbox.count_lost(written.unusable);
-                self.running
-                    .extend(self.pending.drain(..).filter(|row| !row.ended()));
+                self.running.extend(self.pending.drain(..).filter(|row| !row.ended()));
                 self.inbox.release();
                 self.schedule.committed(Instant::now(), !self.running.is_empty());
                 if self.refused.take().is_some() {

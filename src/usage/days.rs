@@ -19,14 +19,7 @@ struct Day {
 
 impl Days {
     pub(super) fn new(zone: TimeZone) -> Days {
-        Days {
-            zone,
-            current: Day {
-                name: String::new(),
-                start: 0,
-                end: 0,
-            },
-        }
+        Days { zone, current: Day { name: String::new(), start: 0, end: 0 } }
     }
 
     pub(super) fn name_of(&mut self, unix_ms: i64) -> &str {
@@ -47,11 +40,7 @@ fn day_of(unix_ms: i64, zone: &TimeZone) -> Option<Day> {
     let start = at.start_of_day().ok()?;
     let end = at.tomorrow().ok()?.start_of_day().ok()?;
     let ms = |zoned: &Zoned| zoned.timestamp().as_millisecond();
-    Some(Day {
-        name: at.date().to_string(),
-        start: ms(&start),
-        end: ms(&end),
-    })
+    Some(Day { name: at.date().to_string(), start: ms(&start), end: ms(&end) })
 }
 
 #[cfg(test)]
@@ -61,10 +50,7 @@ mod tests {
     fn days(zone: &str, instants: &[&str]) -> Vec<String> {
         let mut days = Days::new(TimeZone::get(zone).unwrap());
         let at = |text: &&str| text.parse::<Timestamp>().unwrap().as_millisecond();
-        instants
-            .iter()
-            .map(|text| days.name_of(at(text)).to_owned())
-            .collect()
+        instants.iter().map(|text| days.name_of(at(text)).to_owned()).collect()
     }
 
     #[test]

@@ -15,10 +15,7 @@ pub(super) struct Ids {
 impl Ids {
     pub(super) fn new() -> Ids {
         // The standard library's hash keys are random per process.
-        Ids {
-            seed: RandomState::new().hash_one(std::process::id()),
-            made: AtomicU64::new(0),
-        }
+        Ids { seed: RandomState::new().hash_one(std::process::id()), made: AtomicU64::new(0) }
     }
 
     pub(super) fn make(&self, unix_ms: i64) -> Uuid {
@@ -54,10 +51,7 @@ mod tests {
         let made: Vec<Uuid> = (0..4000).map(|_| ids.make(1_750_000_000_123)).collect();
         assert!(made.is_sorted());
         assert!(made.windows(2).all(|pair| pair[0] != pair[1]));
-        assert_eq!(
-            (made[0].get_version_num(), unix_ms(made[0])),
-            (7, Some(1_750_000_000_123))
-        );
+        assert_eq!((made[0].get_version_num(), unix_ms(made[0])), (7, Some(1_750_000_000_123)));
     }
 
     #[test]

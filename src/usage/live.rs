@@ -128,11 +128,7 @@ impl Live {
     /// The first delta with content has come; only the first call counts.
     pub fn first_token_at(&self, now: Instant) {
         let nanos = now.saturating_duration_since(self.started).as_nanos().max(1) as u64;
-        if self
-            .first_token
-            .compare_exchange(0, nanos, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-        {
+        if self.first_token.compare_exchange(0, nanos, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.rendering.stale.store(true, Ordering::Relaxed);
         }
     }
@@ -158,11 +154,7 @@ impl Live {
         }
         self.waker.register(cx.waker());
         // Once more: it may have been cancelled just before the waker was there.
-        if self.is_cancelled() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The same as a future.
@@ -303,13 +295,9 @@ impl RowSource for Live {
         // Before reading: what changes from here on queues the request again.
         rendering.queued.swap(false, Ordering::AcqRel);
         rendering.stale.swap(false, Ordering::AcqRel);
-        rendering
-            .completion
-            .store(self.completion_tokens(), Ordering::Relaxed);
+        rendering.completion.store(self.completion_tokens(), Ordering::Relaxed);
         let record = self.record();
-        rendering
-            .ended
-            .store(record.status != Status::Running, Ordering::Release);
+        rendering.ended.store(record.status != Status::Running, Ordering::Release);
         record
     }
 

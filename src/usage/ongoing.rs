@@ -68,11 +68,7 @@ pub struct Ongoing {
 
 impl Ongoing {
     pub(super) fn new(live: Arc<Live>, recorder: Recorder) -> Ongoing {
-        Ongoing {
-            live,
-            recorder,
-            ended: false,
-        }
+        Ongoing { live, recorder, ended: false }
     }
 
     pub fn id(&self) -> Uuid {

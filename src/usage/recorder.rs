@@ -33,16 +33,8 @@ struct Shared {
 impl Recorder {
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Recorder {
         let throughput = Throughput::new(Arc::clone(&clock));
-        let shared = Shared {
-            store,
-            clock,
-            ids: Ids::new(),
-            throughput,
-            running: Default::default(),
-        };
-        Recorder {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { store, clock, ids: Ids::new(), throughput, running: Default::default() };
+        Recorder { shared: Arc::new(shared) }
     }
 
     /// An id for a request that begins now.
@@ -103,9 +95,7 @@ impl Recorder {
     /// One record by our id, or the newest one of a client's `x-request-id`.
     pub async fn get(&self, id: &str) -> Result<Option<RequestView>, StoreError> {
         self.catch_up().await;
-        Ok(requests::get(&self.shared.store, id)
-            .await?
-            .map(RequestView::from))
+        Ok(requests::get(&self.shared.store, id).await?.map(RequestView::from))
     }
 
     pub fn throughput(&self) -> &Throughput {
@@ -122,11 +112,7 @@ impl Recorder {
     }
 
     pub(super) fn end(&self, live: &Arc<Live>, outcome: Outcome) {
-        debug_assert_ne!(
-            outcome.status,
-            Status::Running,
-            "a request does not end as running"
-        );
+        debug_assert_ne!(outcome.status, Status::Running, "a request does not end as running");
         live.end(outcome);
         self.shard(live.id()).remove(&live.id());
         if !self.submit(live) {

@@ -45,13 +45,8 @@ pub enum UsageError {
 }
 
 impl GroupBy {
-    pub const ALL: [GroupBy; 5] = [
-        GroupBy::Day,
-        GroupBy::Key,
-        GroupBy::User,
-        GroupBy::Profile,
-        GroupBy::Model,
-    ];
+    pub const ALL: [GroupBy; 5] =
+        [GroupBy::Day, GroupBy::Key, GroupBy::User, GroupBy::Profile, GroupBy::Model];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -75,16 +70,10 @@ pub async fn usage(recorder: &Recorder, query: UsageQuery) -> Result<UsageReport
     if let (Some(from), Some(to)) = (query.from, query.to)
         && from >= to
     {
-        return Err(UsageError::EmptySpan {
-            from: rfc3339(from),
-            to: rfc3339(to),
-        });
+        return Err(UsageError::EmptySpan { from: rfc3339(from), to: rfc3339(to) });
     }
     recorder.catch_up().await;
-    let range = Range {
-        from: query.from,
-        to: query.to,
-    };
+    let range = Range { from: query.from, to: query.to };
     let tally = Tally::new(query.group_by, zone);
     let tally = requests::scan(recorder.store(), range, query.user, tally, Tally::add).await?;
     let (total, groups) = tally.finish();
@@ -144,11 +133,7 @@ impl Tally {
         if self.group_by == Some(GroupBy::Day) {
             groups.sort_by(|a, b| a.group.cmp(&b.group));
         } else {
-            groups.sort_by(|a, b| {
-                b.total_tokens
-                    .cmp(&a.total_tokens)
-                    .then_with(|| a.group.cmp(&b.group))
-            });
+            groups.sort_by(|a, b| b.total_tokens.cmp(&a.total_tokens).then_with(|| a.group.cmp(&b.group)));
         }
         (self.total.finish(None), groups)
     }

@@ -22,7 +22,7 @@ pub(super) struct Sums {
     ttft_ms: Samples,
     decode_tps: Samples,
     duration_ms: f64,
-    ended: u64,
+    timed: u64,
 }
 
 /// Figures of which percentiles are asked.
@@ -37,8 +37,8 @@ impl Sums {
     pub(super) fn add(&mut self, row: &UsageRow<'_>) {
         let tokens = row.tokens;
         self.requests += 1;
-        self.by_status
-            .count(Status::from_name(row.status).unwrap_or(Status::Failed));
+        let status = Status::from_name(row.status).unwrap_or(Status::Failed);
+        self.by_status.count(status);
         add(&mut self.prompt, tokens.prompt);
         add(&mut self.completion, tokens.completion);
         add(&mut self.cached, tokens.cached);
@@ -49,9 +49,10 @@ impl Sums {
         }
         self.ttft_ms.add(row.ttft_ms);
         self.decode_tps.add(row.decode_tps);
-        if let Some(duration_ms) = row.duration_ms {
+        // A refusal takes no time, and would only hide how long the others took.
+        if let Some(duration_ms) = row.duration_ms.filter(|_| status != Status::Refused) {
             self.duration_ms += duration_ms;
-            self.ended += 1;
+            self.timed += 1;
         }
     }
 
@@ -69,18 +70,14 @@ impl Sums {
             estimated_share: share(self.estimated as f64, self.counted),
             ttft_ms: self.ttft_ms.percentiles(),
             decode_tokens_per_s: self.decode_tps.percentiles(),
-            avg_duration_ms: share(self.duration_ms, self.ended),
+            avg_duration_ms: share(self.duration_ms, self.timed),
         }
     }
 }
 
 impl Default for Samples {
     fn default() -> Samples {
-        Samples {
-            kept: Vec::new(),
-            stride: 1,
-            skip: 0,
-        }
+        Samples { kept: Vec::new(), stride: 1, skip: 0 }
     }
 }
 
@@ -104,10 +101,7 @@ impl Samples {
     }
 
     fn percentiles(mut self) -> Percentiles {
-        Percentiles {
-            p50: self.percentile(50),
-            p95: self.percentile(95),
-        }
+        Percentiles { p50: self.percentile(50), p95: self.percentile(95) }
     }
 
     /// The nearest rank: always a figure that occurred.
@@ -130,9 +124,7 @@ mod tests {
 
     fn percentiles(figures: impl IntoIterator<Item = u32>) -> (Option<f64>, Option<f64>) {
         let mut samples = Samples::default();
-        figures
-            .into_iter()
-            .for_each(|figure| samples.add(Some(f64::from(figure))));
+        figures.into_iter().for_each(|figure| samples.add(Some(f64::from(figure))));
         let found = samples.percentiles();
         (found.p50, found.p95)
     }

@@ -15,10 +15,7 @@ pub(crate) struct TestClock {
 
 impl Default for TestClock {
     fn default() -> TestClock {
-        TestClock {
-            start: Instant::now(),
-            passed_ms: AtomicU64::new(0),
-        }
+        TestClock { start: Instant::now(), passed_ms: AtomicU64::new(0) }
     }
 }
 

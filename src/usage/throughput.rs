@@ -1,6 +1,7 @@
 //! Live tokens per second and totals since start, per profile. Fed with one atomic addition or two
 //! per chunk, read by whoever shows them.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,11 +35,7 @@ pub(super) struct Meter {
 
 impl Throughput {
     pub fn new(clock: Arc<dyn Clock>) -> Throughput {
-        Throughput {
-            epoch: clock.now(),
-            clock,
-            meters: RwLock::default(),
-        }
+        Throughput { epoch: clock.now(), clock, meters: RwLock::default() }
     }
 
     /// Completion tokens per second over the last five seconds.
@@ -72,28 +69,18 @@ impl Throughput {
         if meters.len() >= PROFILES_MAX && !meters.contains_key(profile) {
             return None;
         }
-        let meter = meters
-            .entry(Arc::clone(profile))
-            .or_insert_with(|| Arc::new(Meter::new(self.epoch)));
+        let meter = meters.entry(Arc::clone(profile)).or_insert_with(|| Arc::new(Meter::new(self.epoch)));
         Some(Arc::clone(meter))
     }
 
     fn find(&self, profile: &str) -> Option<Arc<Meter>> {
-        self.meters
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(profile)
-            .cloned()
+        self.meters.read().unwrap_or_else(PoisonError::into_inner).get(profile).cloned()
     }
 }
 
 impl Meter {
     fn new(epoch: Instant) -> Meter {
-        Meter {
-            epoch,
-            total: AtomicU64::new(0),
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-        }
+        Meter { epoch, total: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 
     pub(super) fn add(&self, tokens: u64, now: Instant) {
@@ -103,17 +90,21 @@ impl Meter {
         let Some(bucket) = self.buckets.get(tick as usize % BUCKETS) else {
             return;
         };
-        let add = |held: u64| {
+        let mut held = bucket.load(Ordering::Relaxed);
+        loop {
             let (held_tick, held_tokens) = split(held);
-            // A bucket of an earlier round starts anew; one of a later round leaves a straggler out.
-            match held_tick.cmp(&tick) {
-                std::cmp::Ordering::Equal => Some(join(tick, held_tokens.saturating_add(tokens))),
-                std::cmp::Ordering::Less => Some(join(tick, tokens)),
-                std::cmp::Ordering::Greater => None,
+            let next = match held_tick.cmp(&tick) {
+                // A straggler: its window has passed.
+                Greater => return,
+                Equal => join(tick, held_tokens.saturating_add(tokens)),
+                // Of an earlier round.
+                Less => join(tick, tokens),
+            };
+            match bucket.compare_exchange_weak(held, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => held = now,
             }
-        };
-        // Refused only for a straggler, whose window has passed.
-        drop(bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add));
+        }
     }
 
     /// What was counted while it streamed, against what it came to in the end.
@@ -176,10 +167,7 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         assert_eq!(throughput.tokens_per_s("qwen"), 0.0);
         assert_eq!(throughput.total_tokens("qwen"), 200);
-        assert_eq!(
-            (throughput.tokens_per_s("other"), throughput.total_tokens("other")),
-            (0.0, 0)
-        );
+        assert_eq!((throughput.tokens_per_s("other"), throughput.total_tokens("other")), (0.0, 0));
     }
 
     #[test]

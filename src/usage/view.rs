@@ -99,6 +99,7 @@ pub struct UsageGroup {
     pub estimated_share: Option<f64>,
     pub ttft_ms: Percentiles,
     pub decode_tokens_per_s: Percentiles,
+    /// Of those that ended, refusals left out.
     pub avg_duration_ms: Option<f64>,
 }
 

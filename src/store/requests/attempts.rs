@@ -30,11 +30,7 @@ struct Stored<S> {
 
 pub(super) fn encode(attempts: &[AttemptRecord]) -> Option<String> {
     let stored: Vec<Stored<&str>> = attempts.iter().map(to_stored).collect();
-    if stored.is_empty() {
-        None
-    } else {
-        serde_json::to_string(&stored).ok()
-    }
+    if stored.is_empty() { None } else { serde_json::to_string(&stored).ok() }
 }
 
 /// What cannot be read is left out: a row with odd attempts is still a row.
@@ -44,16 +40,11 @@ pub(super) fn decode(text: Option<&str>) -> Vec<AttemptRecord> {
 }
 
 pub(super) fn encode_warnings(warnings: &[String]) -> Option<String> {
-    if warnings.is_empty() {
-        None
-    } else {
-        serde_json::to_string(warnings).ok()
-    }
+    if warnings.is_empty() { None } else { serde_json::to_string(warnings).ok() }
 }
 
 pub(super) fn decode_warnings(text: Option<&str>) -> Vec<String> {
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 fn to_stored(attempt: &AttemptRecord) -> Stored<&str> {

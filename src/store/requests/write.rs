@@ -78,10 +78,7 @@ pub async fn prune(store: &Store, before_unix_ms: i64) -> Result<usize, StoreErr
     loop {
         let end = end.clone();
         let deleted = store
-            .write(move |conn| {
-                conn.prepare_cached(PRUNE)?
-                    .execute(params![end, PRUNE_ROWS as i64])
-            })
+            .write(move |conn| conn.prepare_cached(PRUNE)?.execute(params![end, PRUNE_ROWS as i64]))
             .await?;
         pruned += deleted;
         if deleted < PRUNE_ROWS {
