@@ -1,0 +1,5 @@
+//! The commands against a gateway that answers from a table: what they ask, what they print, and
+//! with which code they end.
+
+pub mod gateway;
+pub mod screen;
