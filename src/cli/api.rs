@@ -25,7 +25,10 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(message: impl Into<String>) -> ApiError {
-        ApiError { message: message.into(), ..ApiError::default() }
+        ApiError {
+            message: message.into(),
+            ..ApiError::default()
+        }
     }
 }
 
@@ -233,9 +236,10 @@ where
 fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     Ok(match Option::<Value>::deserialize(from)? {
         Some(Value::Number(ms)) => ms.as_i64(),
-        Some(Value::String(text)) => {
-            text.parse::<Timestamp>().ok().map(|instant| instant.as_millisecond())
-        }
+        Some(Value::String(text)) => text
+            .parse::<Timestamp>()
+            .ok()
+            .map(|instant| instant.as_millisecond()),
         _ => None,
     })
 }
@@ -265,7 +269,10 @@ mod tests {
 
     #[test]
     fn an_instant_may_be_milliseconds_or_rfc_3339() -> serde_json::Result<()> {
-        for text in [r#"{"started_at":1500}"#, r#"{"started_at":"1970-01-01T00:00:01.5Z"}"#] {
+        for text in [
+            r#"{"started_at":1500}"#,
+            r#"{"started_at":"1970-01-01T00:00:01.5Z"}"#,
+        ] {
             let request: Request = serde_json::from_str(text)?;
             assert_eq!(request.started_at, Some(1500));
         }

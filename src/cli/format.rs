@@ -40,7 +40,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    let figure = if unit > 0 && value < 99.95 { one_decimal(value) } else { format!("{value:.0}") };
+    let figure = if unit > 0 && value < 99.95 {
+        one_decimal(value)
+    } else {
+        format!("{value:.0}")
+    };
     format!("{figure} {}", UNITS[unit])
 }
 
@@ -69,15 +73,20 @@ pub fn rate(per_second: f64) -> String {
 /// How long ago `then` was: `just now`, `3 min ago`.
 pub fn ago(now_ms: i64, then_ms: i64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) as f64 / 1000.0;
-    if seconds < 1.0 { "just now".into() } else { format!("{} ago", duration(seconds.floor())) }
+    if seconds < 1.0 {
+        "just now".into()
+    } else {
+        format!("{} ago", duration(seconds.floor()))
+    }
 }
 
 /// `2026-11-22 01:02:03.004` in `zone`.
 pub fn local_time(unix_ms: i64, zone: &TimeZone) -> String {
     match Timestamp::from_millisecond(unix_ms) {
-        Ok(instant) => {
-            instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f %Z").to_string()
-        }
+        Ok(instant) => instant
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S%.3f %Z")
+            .to_string(),
         Err(_) => NONE.into(),
     }
 }
@@ -116,8 +125,27 @@ mod tests {
     fn sizes_are_what_shops_print() {
         let gib = 1 << 30;
         assert_eq!(
-            [0, 512, 2048, 48 * gib, gib + gib / 2, gib - 1, 300 << 20, u64::MAX].map(bytes),
-            ["0 B", "512 B", "2 KB", "48 GB", "1.5 GB", "1 GB", "300 MB", "16777216 TB"]
+            [
+                0,
+                512,
+                2048,
+                48 * gib,
+                gib + gib / 2,
+                gib - 1,
+                300 << 20,
+                u64::MAX
+            ]
+            .map(bytes),
+            [
+                "0 B",
+                "512 B",
+                "2 KB",
+                "48 GB",
+                "1.5 GB",
+                "1 GB",
+                "300 MB",
+                "16777216 TB"
+            ]
         );
     }
 
@@ -131,7 +159,10 @@ mod tests {
 
     #[test]
     fn rates_keep_one_decimal_while_it_matters() {
-        assert_eq!([0.04, 52.34, 99.96, 1204.4].map(rate), ["0.0", "52.3", "100", "1,204"]);
+        assert_eq!(
+            [0.04, 52.34, 99.96, 1204.4].map(rate),
+            ["0.0", "52.3", "100", "1,204"]
+        );
         assert_eq!(rate(f64::INFINITY), "-");
     }
 
@@ -140,7 +171,7 @@ mod tests {
         assert_eq!(ago(1_000_500, 1_000_000), "just now");
         assert_eq!(ago(1_012_900, 1_000_000), "12 s ago");
         assert_eq!(ago(1_000_000, 2_000_000), "just now");
-        assert_eq!(ago(i64::MAX, i64::MIN), "106751991168 days ago");
+        assert_eq!(ago(i64::MAX, i64::MIN), "106751991167 days ago");
     }
 
     #[test]

@@ -74,14 +74,40 @@ pub trait Host: Sync {
     fn offline(&self) -> impl Future<Output = Result<Transport, CliError>> + Send;
 }
 
+/// This process's ends, or a test's.
+struct Console {
+    out: Out,
+    input: Input,
+    clock: Box<dyn Clock>,
+    /// In which times are shown.
+    zone: TimeZone,
+}
+
 /// What every command is given.
 struct Context {
     client: Client,
     out: Out,
     input: Input,
     clock: Box<dyn Clock>,
-    /// In which times are shown.
     zone: TimeZone,
+}
+
+impl Console {
+    fn with(self, client: Client) -> Context {
+        let Console {
+            out,
+            input,
+            clock,
+            zone,
+        } = self;
+        Context {
+            client,
+            out,
+            input,
+            clock,
+            zone,
+        }
+    }
 }
 
 /// Reads the command line (program name first). What it cannot be, and help, is printed at once; the
@@ -92,7 +118,11 @@ where
     T: Into<OsString> + Clone,
 {
     understand(arguments).map_err(|complaint| {
-        let exit = if complaint.use_stderr() { Exit::Usage } else { Exit::Ok };
+        let exit = if complaint.use_stderr() {
+            Exit::Usage
+        } else {
+            Exit::Ok
+        };
         match out.usage(&complaint.render(), complaint.use_stderr()) {
             Ok(()) => exit,
             Err(error) => error.exit(),
@@ -102,19 +132,29 @@ where
 
 /// Runs a command to its end and says what went wrong.
 pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> Exit {
-    let mut out = Out::standard(global.json);
-    let result = match or_interrupted(connect(&command, global, host)).await {
-        Ok(client) => {
-            let input = Input::standard();
-            let zone = TimeZone::system();
-            let mut context = Context { client, out, input, clock: Box::new(SystemClock), zone };
-            let result = perform(command, &mut context).await;
-            out = context.out;
-            result
-        }
-        Err(error) => Err(error),
+    let console = Console {
+        out: Out::standard(global.json),
+        input: Input::standard(),
+        clock: Box::new(SystemClock),
+        zone: TimeZone::system(),
     };
-    conclude(result, &mut out)
+    execute(command, global, host, console).await
+}
+
+async fn execute(
+    command: ClientCommand,
+    global: &Global,
+    host: &impl Host,
+    mut console: Console,
+) -> Exit {
+    match or_interrupted(connect(&command, global, host)).await {
+        Ok(client) => {
+            let mut context = console.with(client);
+            let result = perform(command, &mut context).await;
+            conclude(result, &mut context.out)
+        }
+        Err(error) => conclude(Err(error), &mut console.out),
+    }
 }
 
 /// Prints the error, if there is one that needs words.
@@ -153,9 +193,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
 }
 
 /// Gives up at Ctrl-C.
-async fn or_interrupted<T>(
-    work: impl Future<Output = Result<T, CliError>>,
-) -> Result<T, CliError> {
+async fn or_interrupted<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     tokio::select! {
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
@@ -220,7 +258,9 @@ fn works_offline(command: &ClientCommand) -> bool {
 
 fn key(flag: Option<String>, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let variables = KEY_VARIABLES.iter().filter_map(|name| variable(name));
-    flag.into_iter().chain(variables).find(|key| !key.is_empty())
+    flag.into_iter()
+        .chain(variables)
+        .find(|key| !key.is_empty())
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, CliError> {
@@ -236,10 +276,24 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let Cli { global, serve, command } = Cli::try_parse_from(arguments)?;
+    let Cli {
+        global,
+        serve,
+        command,
+    } = Cli::try_parse_from(arguments)?;
     let task = match command {
-        None => return Ok(Invocation { global, task: Task::Serve(serve) }),
-        Some(Command::Serve(after)) => return Ok(Invocation { global, task: Task::Serve(serve.and(after)) }),
+        None => {
+            return Ok(Invocation {
+                global,
+                task: Task::Serve(serve),
+            });
+        }
+        Some(Command::Serve(after)) => {
+            return Ok(Invocation {
+                global,
+                task: Task::Serve(serve.and(after)),
+            });
+        }
         Some(Command::Check) => Task::Check,
         Some(Command::Client(command)) => Task::Client(command),
     };
@@ -247,7 +301,8 @@ where
         None => Ok(Invocation { global, task }),
         // The parser itself has no words for flags that only the default command understands.
         Some(flag) => {
-            let mut complaint = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
+            let mut complaint =
+                clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
             complaint.insert(ContextKind::InvalidArg, ContextValue::String(flag.into()));
             Err(complaint)
         }

@@ -61,8 +61,15 @@ async fn watch(client: &Client, profile: &str, out: &mut Out) -> CliError {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // The request itself tells what is wrong, so a look that fails is just not shown.
-        let Ok(look) = client.get::<Servers>("/api/v1/servers").await else { continue };
-        let Some(server) = look.value.servers.iter().find(|server| server.serves(profile)) else {
+        let Ok(look) = client.get::<Servers>("/api/v1/servers").await else {
+            continue;
+        };
+        let Some(server) = look
+            .value
+            .servers
+            .iter()
+            .find(|server| server.serves(profile))
+        else {
             continue;
         };
         let detail = server.detail.as_deref().unwrap_or_default();
@@ -80,9 +87,19 @@ fn conclude(profile: &str, answer: &Answer<Server>, context: &mut Context) -> Re
     let mut facts = Vec::new();
     facts.extend(server.pid.map(|pid| format!("pid {pid}")));
     facts.extend(server.port.map(|port| format!("port {port}")));
-    facts.extend(server.uptime_s.map(|seconds| format!("up {}", format::duration(seconds))));
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-    context.out.line(&format!("{profile} is {}{facts}", server.state))
+    facts.extend(
+        server
+            .uptime_s
+            .map(|seconds| format!("up {}", format::duration(seconds))),
+    );
+    let facts = if facts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", facts.join(", "))
+    };
+    context
+        .out
+        .line(&format!("{profile} is {}{facts}", server.state))
 }
 
 fn path(profile: &str, verb: &str) -> String {

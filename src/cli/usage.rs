@@ -26,7 +26,9 @@ pub async fn run(args: &UsageArgs, context: &mut Context) -> Result<(), CliError
     }
     context.out.table(&table(args, &usage))?;
     if usage.total.estimated_requests.unwrap_or_default() > 0 {
-        context.out.note("~ partly estimated: the backend did not count the tokens of some requests")?;
+        context
+            .out
+            .note("~ partly estimated: the backend did not count the tokens of some requests")?;
     }
     Ok(())
 }
@@ -35,8 +37,15 @@ fn path(args: &UsageArgs, now: Timestamp, here: &TimeZone) -> Result<String, Cli
     let zone = period::zone(args.tz.as_deref(), here)?;
     // A zone without a name is this machine's own rule file; days then begin as in UTC.
     let name = zone.iana_name().unwrap_or("UTC");
-    let mut path = format!("/api/v1/usage?group_by={}&tz={}", args.by.name(), encode(name));
-    for (parameter, text, end) in [("from", &args.since, End::Since), ("to", &args.until, End::Until)] {
+    let mut path = format!(
+        "/api/v1/usage?group_by={}&tz={}",
+        args.by.name(),
+        encode(name)
+    );
+    for (parameter, text, end) in [
+        ("from", &args.since, End::Since),
+        ("to", &args.until, End::Until),
+    ] {
         if let Some(text) = text {
             let instant = period::parse(text, end, now, &zone)?;
             path.push_str(&format!("&{parameter}={}", encode(&instant.to_string())));
@@ -73,7 +82,12 @@ fn table(args: &UsageArgs, usage: &Usage) -> Table {
 }
 
 fn row(name: String, group: &UsageGroup) -> [String; 10] {
-    let unsuccessful = [group.failed, group.refused, group.cancelled, group.interrupted];
+    let unsuccessful = [
+        group.failed,
+        group.refused,
+        group.cancelled,
+        group.interrupted,
+    ];
     let estimated = group.estimated_requests.unwrap_or_default() > 0;
     let tokens = |count: Option<u64>| match count {
         Some(count) if estimated => format!("~{}", format::count(count)),
@@ -94,6 +108,9 @@ fn row(name: String, group: &UsageGroup) -> [String; 10] {
         or_none(group.reasoning_tokens, format::count),
         or_none(of(ttft, |p| p.p50), format::millis),
         or_none(of(ttft, |p| p.p95), format::millis),
-        or_none(of(group.decode_tokens_per_s.as_ref(), |p| p.p50), format::rate),
+        or_none(
+            of(group.decode_tokens_per_s.as_ref(), |p| p.p50),
+            format::rate,
+        ),
     ]
 }

@@ -143,7 +143,11 @@ impl Telling {
 
     fn waits_for(&mut self, comment: &str, out: &mut Out) -> Result<(), CliError> {
         // In the middle of a line a progress line would wipe what stands there.
-        if self.shown == Shown::Nothing { out.progress(comment) } else { Ok(()) }
+        if self.shown == Shown::Nothing {
+            out.progress(comment)
+        } else {
+            Ok(())
+        }
     }
 
     fn hears(&mut self, data: &str, clock: &dyn Clock, out: &mut Out) -> Result<(), CliError> {
@@ -151,11 +155,16 @@ impl Telling {
             out.raw_json(data.as_bytes())?;
         }
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| {
-            CliError::Failed(format!("the answer holds something that is no chunk ({error})"))
+            CliError::Failed(format!(
+                "the answer holds something that is no chunk ({error})"
+            ))
         })?;
         if let Some(error) = chunk.error {
             let status = error.status.unwrap_or(500);
-            return Err(CliError::Refused { status, error: Box::new(error) });
+            return Err(CliError::Refused {
+                status,
+                error: Box::new(error),
+            });
         }
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
@@ -239,19 +248,30 @@ impl Telling {
 
     fn figures(&self, ended: Instant) -> String {
         let mut figures = Vec::new();
-        let counted = self.usage.as_ref().and_then(|usage| usage.completion_tokens);
+        let counted = self
+            .usage
+            .as_ref()
+            .and_then(|usage| usage.completion_tokens);
         let tokens = counted.unwrap_or(self.deltas);
         let mark = if counted.is_none() { "~" } else { "" };
         figures.push(format!("{mark}{} tokens", format::count(tokens)));
-        let decoding = self.first.map_or(0.0, |first| (self.last - first).as_secs_f64());
+        let decoding = self
+            .first
+            .map_or(0.0, |first| (self.last - first).as_secs_f64());
         if tokens > 1 && decoding > 0.0 {
-            figures.push(format!("{} tokens/s", format::rate((tokens - 1) as f64 / decoding)));
+            figures.push(format!(
+                "{} tokens/s",
+                format::rate((tokens - 1) as f64 / decoding)
+            ));
         }
         if let Some(first) = self.first {
             let wait = (first - self.asked).as_secs_f64();
             figures.push(format!("first after {}", format::duration(wait)));
         }
-        figures.push(format!("{} in all", format::duration((ended - self.asked).as_secs_f64())));
+        figures.push(format!(
+            "{} in all",
+            format::duration((ended - self.asked).as_secs_f64())
+        ));
         if let Some(prompt) = self.usage.as_ref().and_then(Usage::prompt) {
             figures.push(prompt);
         }
@@ -262,7 +282,10 @@ impl Telling {
 impl Usage {
     fn prompt(&self) -> Option<String> {
         let tokens = format::count(self.prompt_tokens?);
-        let cached = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        let cached = self
+            .prompt_tokens_details
+            .as_ref()
+            .and_then(|details| details.cached_tokens);
         Some(match cached.filter(|cached| *cached > 0) {
             Some(cached) => format!("prompt {tokens} tokens ({} cached)", format::count(cached)),
             None => format!("prompt {tokens} tokens"),
