@@ -150,10 +150,10 @@ async fn execute(
 
 /// Prints the error, if there is one that needs words.
 fn conclude(result: Result<(), CliError>, out: &mut Out) -> Exit {
-    let told = match &result {
+    let told = out.end_line().and_then(|()| match &result {
         Err(error) if error.worth_telling() => out.error(error),
-        _ => out.wipe(),
-    };
+        _ => Ok(()),
+    });
     match (result, told) {
         (Err(error), _) | (Ok(()), Err(error)) => error.exit(),
         (Ok(()), Ok(())) => Exit::Ok,

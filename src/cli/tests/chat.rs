@@ -228,3 +228,15 @@ async fn in_a_conversation_ctrl_c_ends_only_the_answer() {
         "an answer that was ended is not remembered"
     );
 }
+
+#[tokio::test]
+async fn what_is_written_after_a_prompt_begins_a_line() {
+    let gateway = Gateway::answering(&[(CHAT, Json(500, "{}"))]).await;
+    let ran = gateway.run_with(&["run", "demo"], "Hello?\n", true).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("\n\x1b[1;31merror:"),
+        "{:?}",
+        ran.stderr
+    );
+}

@@ -230,7 +230,7 @@ async fn a_server_that_does_not_answer_is_unreachable() {
         let ran = run(&elsewhere, &["usage", "--server", url], "", false).await;
         assert_eq!(ran.code, 3, "{}", ran.stderr);
         assert!(
-            ran.stderr.contains(&format!("nothing answers at {url}")),
+            ran.stderr.contains(&format!("{url} cannot be reached")),
             "{}",
             ran.stderr
         );
