@@ -55,7 +55,7 @@ impl TestLauncher {
             args: self.args.iter().map(arg).collect(),
             env: passed.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
             working_dir: dir.to_owned(),
-            readiness: Readiness { paths: vec!["/health".into()] },
+            readiness: Readiness { paths: vec!["/health".into()], first_token: None },
         }
     }
 }

@@ -71,11 +71,8 @@ impl ScriptedRun {
     }
 
     fn fail(self, reason: &str) {
-        let failure = Failure {
-            reason: reason.into(),
-            log_tail: vec!["last words".into()],
-            timed_out_after: None,
-        };
+        let failure =
+            Failure { reason: reason.into(), log_tail: vec!["last words".into()], timed_out_after: None };
         self.end.send(failure).expect("the run is over");
     }
 }
@@ -83,11 +80,8 @@ impl ScriptedRun {
 impl World {
     fn new() -> World {
         let (sender, runs) = mpsc::unbounded_channel();
-        let script = Arc::new(Script {
-            runs: sender,
-            begun: AtomicUsize::new(0),
-            slow_stop: AtomicBool::new(false),
-        });
+        let script =
+            Arc::new(Script { runs: sender, begun: AtomicUsize::new(0), slow_stop: AtomicBool::new(false) });
         let runner = Arc::clone(&script) as Arc<dyn Runner>;
         let backends = Backends::with_runner(runner, Arc::new(SystemClock), GRACE);
         World { backends, script, runs: Mutex::new(runs), lane: Arc::from("someone") }
