@@ -1,3 +1,4 @@
 //! What the machine says: time, memory, processes. Knows nothing of backends or requests.
 
 pub mod clock;
+pub mod process;
