@@ -74,7 +74,9 @@ impl Bench {
 
     /// The end of the gateway's log, for an error's message.
     pub fn log_tail(&self) -> String {
-        let Some(gateway) = &self.gateway else { return String::new() };
+        let Some(gateway) = &self.gateway else {
+            return String::new();
+        };
         let log = std::fs::read_to_string(&gateway.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
@@ -88,7 +90,11 @@ impl Bench {
             Target::Nginx => {
                 let streams = work.plan.is_some();
                 let nginx = &self.nginx;
-                let port = if streams { nginx.streams_port } else { nginx.plain_port };
+                let port = if streams {
+                    nginx.streams_port
+                } else {
+                    nginx.plain_port
+                };
                 (port, tree(nginx.running.pid()))
             }
             Target::Naive => {
@@ -106,7 +112,10 @@ impl Bench {
 
 /// Starts a gateway of its own: how soon it serves, what it needs idle, and how soon a request that
 /// waits for its backend gets its first byte. No other gateway may run, for memory is shared.
-pub fn start(gateway: impl FnOnce(Duration) -> Outcome<Gateway>, results: &mut Results) -> Outcome<()> {
+pub fn start(
+    gateway: impl FnOnce(Duration) -> Outcome<Gateway>,
+    results: &mut Results,
+) -> Outcome<()> {
     let gateway = gateway(LOAD)?;
     let mut add = |metric, value| results.add(START, Target::Gateway, metric, value);
     add("start_ms", gateway.start.as_secs_f64() * 1e3);
@@ -114,7 +123,11 @@ pub fn start(gateway: impl FnOnce(Duration) -> Outcome<Gateway>, results: &mut R
     add("idle_mib", pss_mib(&[gateway.running.pid()]));
     let work = Work {
         body: BodyKind::Small,
-        plan: Some(StreamPlan { chunks: 2, interval_us: 0, batch: 1 }),
+        plan: Some(StreamPlan {
+            chunks: 2,
+            interval_us: 0,
+            batch: 1,
+        }),
         connections: 1,
         requests: 1,
         seconds: 0.0,
@@ -157,7 +170,9 @@ fn generate(
     measure_memory: bool,
 ) -> Outcome<(Tally, Duration, Option<f64>)> {
     let mut command = role("generate")?;
-    command.arg(serde_json::to_string(workload)?).stdin(Stdio::piped());
+    command
+        .arg(serde_json::to_string(workload)?)
+        .stdin(Stdio::piped());
     let mut generator = Running::start("the load generator", &mut command)?;
     let ready = generator.line()?;
     if ready != "ready" {

@@ -85,9 +85,19 @@ impl Target {
     }
 }
 
-const EVERYBODY: &[Target] = &[Target::Direct, Target::Nginx, Target::Naive, Target::Gateway];
-const WITH_REPAIR: &[Target] =
-    &[Target::Direct, Target::Nginx, Target::Naive, Target::Gateway, Target::Repaired];
+const EVERYBODY: &[Target] = &[
+    Target::Direct,
+    Target::Nginx,
+    Target::Naive,
+    Target::Gateway,
+];
+const WITH_REPAIR: &[Target] = &[
+    Target::Direct,
+    Target::Nginx,
+    Target::Naive,
+    Target::Gateway,
+    Target::Repaired,
+];
 
 /// All scenarios but the start, which is no traffic; shorter ones when `quick`.
 pub fn all(quick: bool) -> Vec<Scenario> {
@@ -102,8 +112,18 @@ pub fn all(quick: bool) -> Vec<Scenario> {
         warm_up: 20,
         measure_memory: false,
     };
-    let large = Work { connections: 8, warm_up: 3, ..base };
-    let plan = |chunks, interval_us, batch| Some(StreamPlan { chunks, interval_us, batch });
+    let large = Work {
+        connections: 8,
+        warm_up: 3,
+        ..base
+    };
+    let plan = |chunks, interval_us, batch| {
+        Some(StreamPlan {
+            chunks,
+            interval_us,
+            batch,
+        })
+    };
     vec![
         Scenario {
             id: "small",
@@ -117,14 +137,20 @@ pub fn all(quick: bool) -> Vec<Scenario> {
             title: "1 MB body with an image, `model` first, 8 connections",
             unit: Unit::Request,
             targets: EVERYBODY,
-            work: Work { body: BodyKind::LargeModelFirst, ..large },
+            work: Work {
+                body: BodyKind::LargeModelFirst,
+                ..large
+            },
         },
         Scenario {
             id: "large-last",
             title: "1 MB body with an image, `model` last, 8 connections",
             unit: Unit::Request,
             targets: EVERYBODY,
-            work: Work { body: BodyKind::LargeModelLast, ..large },
+            work: Work {
+                body: BodyKind::LargeModelLast,
+                ..large
+            },
         },
         Scenario {
             id: "streams",
@@ -158,14 +184,23 @@ pub fn all(quick: bool) -> Vec<Scenario> {
             title: "one stream of 20,000 chunks back to back, written 64 at a time",
             unit: Unit::Chunk,
             targets: WITH_REPAIR,
-            work: Work { plan: plan(20_000, 0, 64), connections: 1, warm_up: 3, ..base },
+            work: Work {
+                plan: plan(20_000, 0, 64),
+                connections: 1,
+                warm_up: 3,
+                ..base
+            },
         },
         Scenario {
             id: "aggregate",
             title: "an answer of 32 chunks of 250 B, 8 connections",
             unit: Unit::Request,
             targets: &[Target::Gateway, Target::Repaired, Target::Aggregated],
-            work: Work { plan: plan(32, 0, 8), connections: 8, ..base },
+            work: Work {
+                plan: plan(32, 0, 8),
+                connections: 8,
+                ..base
+            },
         },
     ]
 }

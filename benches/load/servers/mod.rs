@@ -26,13 +26,18 @@ impl Upstream {
     pub fn start(model: &str) -> Outcome<Upstream> {
         let mut running = Running::start("the mock upstream", role("mock")?.arg(model))?;
         let port = running.line()?.parse()?;
-        Ok(Upstream { port, _running: running })
+        Ok(Upstream {
+            port,
+            _running: running,
+        })
     }
 }
 
 /// A port that nobody has; somebody else may take it before it is used, which then is an error.
 pub fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 /// Waits until GET `path` is answered with 200.
