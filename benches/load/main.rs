@@ -4,7 +4,7 @@
 
 mod generator;
 #[path = "../../tests/fake/http1.rs"]
-#[allow(dead_code, reason = "the fake server needs a little more of it")]
+#[expect(dead_code, reason = "the fake server needs a little more of it")]
 mod http1;
 mod measure;
 mod mock;

@@ -1,7 +1,7 @@
 //! The tests' side of the fake server: finds (and where needed builds) the program, starts it, asks it
 //! what it has seen. Not part of the program. Use it with
 //! `#[path = "../fake/spawn.rs"] mod fake;` (from tests/it/main.rs).
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses what it needs")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
