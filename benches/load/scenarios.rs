@@ -4,6 +4,9 @@ use crate::generator::Expect;
 use crate::servers::gateway::{MLX_PROFILE, URL_PROFILE};
 use crate::traffic::{BodyKind, StreamPlan};
 
+/// The id of the scenario without traffic.
+pub const START: &str = "start";
+
 pub struct Scenario {
     pub id: &'static str,
     pub title: &'static str,
@@ -204,6 +207,3 @@ pub fn all(quick: bool) -> Vec<Scenario> {
         },
     ]
 }
-
-/// The id of the scenario without traffic.
-pub const START: &str = "start";
