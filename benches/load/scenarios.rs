@@ -115,17 +115,16 @@ pub fn all(quick: bool) -> Vec<Scenario> {
         warm_up: 20,
         measure_memory: false,
     };
+    let mut scenarios = whole_answers(base);
+    scenarios.extend(streams(base, quick));
+    scenarios
+}
+
+fn whole_answers(base: Work) -> Vec<Scenario> {
     let large = Work {
         connections: 8,
         warm_up: 3,
         ..base
-    };
-    let plan = |chunks, interval_us, batch| {
-        Some(StreamPlan {
-            chunks,
-            interval_us,
-            batch,
-        })
     };
     vec![
         Scenario {
@@ -155,6 +154,18 @@ pub fn all(quick: bool) -> Vec<Scenario> {
                 ..large
             },
         },
+    ]
+}
+
+fn streams(base: Work, quick: bool) -> Vec<Scenario> {
+    let plan = |chunks, interval_us, batch| {
+        Some(StreamPlan {
+            chunks,
+            interval_us,
+            batch,
+        })
+    };
+    vec![
         Scenario {
             id: "streams",
             title: "500 streams, a chunk per 20 ms each",
