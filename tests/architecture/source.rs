@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Where source lives, and what is somebody else's or made by a program.
 const SOURCE_FOLDERS: &[&str] = &["src", "tests", "benches", "plugins", "scripts", "web/src"];
@@ -16,6 +17,8 @@ pub struct SourceFile {
     pub text: String,
     /// `["backends", "actor"]`; `main.rs` counts as a module of that name.
     pub module: Vec<String>,
+    /// Its product code, and the items that were taken out of it.
+    parted: OnceLock<(String, Vec<String>)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -32,6 +35,7 @@ impl SourceFile {
             path: path.to_owned(),
             text: text.to_owned(),
             module: module_of(path),
+            parted: OnceLock::new(),
         }
     }
 
@@ -45,14 +49,13 @@ impl SourceFile {
     }
 
     /// Without comments, the insides of literals, and what is built for tests alone.
-    pub fn product_code(&self) -> String {
-        without_tests(&without_literals(&self.text)).0
+    pub fn product_code(&self) -> &str {
+        &self.parted().0
     }
 
     /// Every path into this package, from its root: `["auth", "Caller"]`.
     pub fn own_paths(&self) -> Vec<Vec<String>> {
-        let code = self.product_code();
-        let tokens = tokens(&code);
+        let tokens = tokens(self.product_code());
         let mut found = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
             let Token::Word(word) = token else { continue };
@@ -72,8 +75,7 @@ impl SourceFile {
 
     /// Every path that goes on from this word, the word included.
     pub fn paths_from(&self, root: &str) -> Vec<Vec<String>> {
-        let code = self.product_code();
-        let tokens = tokens(&code);
+        let tokens = tokens(self.product_code());
         let mut found = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
             let used = at > 0 && matches!(tokens[at - 1], Token::Word("use" | "crate"));
@@ -86,16 +88,19 @@ impl SourceFile {
     }
 
     pub fn calls_macro(&self, name: &str) -> bool {
-        let code = self.product_code();
-        tokens(&code)
+        tokens(self.product_code())
             .windows(2)
             .any(|pair| pair[0] == Token::Word(name) && pair[1] == Token::Sign('!'))
     }
 
+    fn parted(&self) -> &(String, Vec<String>) {
+        self.parted
+            .get_or_init(|| without_tests(&without_literals(&self.text)))
+    }
+
     /// The modules it declares for tests alone, as full module paths.
     fn test_modules(&self) -> Vec<Vec<String>> {
-        let (_, removed) = without_tests(&without_literals(&self.text));
-        let declared = removed.iter().filter_map(|item| {
+        let declared = self.parted().1.iter().filter_map(|item| {
             let tokens = tokens(item);
             let at = tokens.iter().position(|t| *t == Token::Word("mod"))?;
             match (tokens.get(at + 1), tokens.get(at + 2)) {

@@ -174,9 +174,10 @@ def serving(process, address):
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"the gateway ended with code {process.returncode} instead of serving")
-        with contextlib.suppress(FileNotFoundError):
-            if (said := address.read_text()).endswith("\n"):
-                return said.split()[0].rstrip("/")
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            base_url = address.read_text().split()[0].rstrip("/")
+            with urllib.request.urlopen(f"{base_url}/livez", timeout=5):
+                return base_url
         time.sleep(0.02)
     raise SystemExit(f"the gateway did not write {address} within {SERVING_WITHIN_S} s")
 

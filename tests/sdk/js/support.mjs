@@ -57,7 +57,7 @@ export async function recordOf(requestId, status) {
   for (;;) {
     const answer = await fetch(admin, { headers: { authorization: `Bearer ${API_KEY}` } });
     const { requests } = await answer.json();
-    const mine = requests.find((r) => r.id === requestId || r.request_id === requestId);
+    const mine = requests.find((r) => [r.id, r.client_request_id].includes(requestId));
     if (mine?.status === status) return mine;
     if (Date.now() > deadline) {
       throw new Error(`no ${status} record of ${requestId}: ${JSON.stringify(mine)}`);

@@ -70,7 +70,7 @@ def record_of(request_id, status):
     while True:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             records = json.load(answer)["requests"]
-        mine = [r for r in records if request_id in (r.get("id"), r.get("request_id"))]
+        mine = [r for r in records if request_id in (r["id"], r.get("client_request_id"))]
         if mine and mine[0]["status"] == status:
             return mine[0]
         assert time.monotonic() < deadline, f"no {status} record of {request_id}: {mine}"
