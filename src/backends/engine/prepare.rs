@@ -67,7 +67,8 @@ impl Preparer {
 
     /// Launches an installation once with the demo model.
     pub async fn prove(&self, new: &Installed, report: Report<'_>) -> Result<(), EngineError> {
-        let dir = tempfile::tempdir().map_err(io("create a folder in", std::env::temp_dir()))?;
+        let root = &self.managed.root;
+        let dir = tempfile::tempdir_in(root).map_err(io("create a folder in", root))?;
         let unproven = |reason| EngineError::Unproven { version: new.version.clone(), reason };
         let port = upgrade::free_port().await.map_err(|error| unproven(error.to_string()))?;
         let program = Program {
@@ -152,19 +153,16 @@ impl Preparer {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         let (name, template) = settings.command.split_first().ok_or(EngineError::NoCommand)?;
-        let (argument, offline) = match &settings.model {
-            None => (None, false),
+        let argument = match &settings.model {
+            None => None,
             // What it does with a Hub id is its own business.
-            Some(ModelRef::Hub(id)) => (Some(OsString::from(id)), false),
-            Some(_) => {
-                let model = self.model(settings, report).await?;
-                (Some(model.argument), true)
-            }
+            Some(ModelRef::Hub(id)) => Some(OsString::from(id)),
+            Some(_) => Some(self.model(settings, report).await?.argument),
         };
         let mut args = argv::command(template, argument.as_deref(), instance.port);
         args.extend(settings.extra_args.iter().map(OsString::from));
         let program = Program { path: self.find(name)?, first_args: Vec::new(), installed: None };
-        let mut command = self.assemble(settings, instance, program, args, offline);
+        let mut command = self.assemble(settings, instance, program, args, false);
         command.readiness.paths.push("/v1/models");
         Ok(command)
     }

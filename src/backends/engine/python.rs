@@ -119,7 +119,7 @@ impl<'a> Search<'a> {
                 found.push(((minor, patch), entry.path().join("bin/python3")));
             }
         }
-        found.sort_by(|one, other| other.0.cmp(&one.0));
+        found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         found.into_iter().map(|(_, path)| path).collect()
     }
 
