@@ -1,5 +1,13 @@
 //! `[auth]`: who needs a key or an account.
 
+use std::collections::BTreeMap;
+
+use super::environment;
+use super::reader::Reader;
+
+const DEFAULT_SESSION_DAYS: u32 = 7;
+const LONGEST_SESSION_DAYS: u32 = 365;
+
 #[derive(Debug, Clone)]
 pub struct Auth {
     pub api: ApiAuth,
@@ -30,5 +38,42 @@ pub struct Secret(pub String);
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+impl Auth {
+    pub(super) fn read(reader: &Reader<'_>, variables: &BTreeMap<String, String>) -> Self {
+        let api = [
+            ("auto", ApiAuth::Auto),
+            ("open", ApiAuth::Open),
+            ("required", ApiAuth::Required),
+        ];
+        let registration = [
+            ("approval", Registration::Approval),
+            ("closed", Registration::Closed),
+        ];
+        let environment_key = environment::api_key(variables).map(|(key, origin)| {
+            reader.note_origin("environment_key", &origin);
+            key
+        });
+        Auth {
+            api: reader.choice("api", &api).unwrap_or(ApiAuth::Auto),
+            registration: reader
+                .choice("registration", &registration)
+                .unwrap_or(Registration::Approval),
+            session_days: reader
+                .integer("session_days", 1..=LONGEST_SESSION_DAYS)
+                .unwrap_or(DEFAULT_SESSION_DAYS),
+            environment_key,
+        }
+    }
+
+    /// Whether a stranger needs a key however the store looks.
+    pub(super) fn asks_everybody(&self) -> bool {
+        match self.api {
+            ApiAuth::Required => true,
+            ApiAuth::Auto => self.environment_key.is_some(),
+            ApiAuth::Open => false,
+        }
     }
 }

@@ -2,11 +2,43 @@
 
 use std::path::PathBuf;
 
-use super::Secret;
+use super::reader::Reader;
+use super::values::{self, Fault};
+use super::{Origin, Secret, environment};
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+const TOKEN: &str = "HF_TOKEN";
 
 #[derive(Debug, Clone)]
 pub struct Hub {
     pub endpoint: String,
     pub token: Option<Secret>,
     pub token_file: Option<PathBuf>,
+}
+
+impl Hub {
+    pub(super) fn read(reader: &Reader<'_>) -> Self {
+        let token = environment::set(reader.context.environment, TOKEN).map(|token| {
+            reader.note_origin(
+                "token",
+                &Origin::Environment {
+                    variable: TOKEN.to_owned(),
+                },
+            );
+            Secret(token.to_owned())
+        });
+        let token_file = reader.path("token_file");
+        if let Some(path) = token_file.as_ref().filter(|path| !path.is_file()) {
+            reader.warning(
+                "token_file",
+                Fault::new(format!("there is no file {}", path.display())),
+            );
+        }
+        let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
+        Hub {
+            endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            token,
+            token_file,
+        }
+    }
 }

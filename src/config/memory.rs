@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use super::reader::Reader;
+use super::tree::Node;
+use super::values::{self, Fault};
+
+const DEFAULT_MIN_STAY: Duration = Duration::from_secs(30);
+const LONGEST_MIN_STAY: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Debug, Clone)]
 pub struct Memory {
     pub budget: MemoryBudget,
@@ -28,5 +35,32 @@ impl MemoryBudget {
             MemoryBudget::Bytes(bytes) => bytes,
             MemoryBudget::Percent(percent) => (total as f64 * percent / 100.0) as u64,
         }
+    }
+}
+
+impl Memory {
+    pub(super) fn read(reader: &Reader<'_>) -> Self {
+        let min_stay = reader.duration("min_stay", Duration::ZERO..=LONGEST_MIN_STAY);
+        Memory {
+            budget: reader.value("budget", budget).unwrap_or(MemoryBudget::Auto),
+            min_stay: min_stay.unwrap_or(DEFAULT_MIN_STAY),
+        }
+    }
+}
+
+fn budget(node: &Node) -> Result<MemoryBudget, Fault> {
+    let example = "write \"auto\", \"48GiB\" or \"75%\"";
+    let text = node.text().unwrap_or_default();
+    if text.trim() == "auto" {
+        return Ok(MemoryBudget::Auto);
+    }
+    let Some(percent) = text.trim().strip_suffix('%') else {
+        return values::bytes(node, &(1..=u64::MAX))
+            .map(MemoryBudget::Bytes)
+            .map_err(|fault| fault.suggest(example));
+    };
+    match percent.trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(MemoryBudget::Percent(percent)),
+        _ => Err(Fault::new(format!("{text:?} is not a share of the memory")).suggest(example)),
     }
 }

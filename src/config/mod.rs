@@ -2,29 +2,41 @@
 //! every value out. Knows nothing of what the settings are used for.
 
 mod auth;
+mod defaults;
 mod engine;
+mod environment;
 mod hub;
+mod launch_read;
 mod load;
+mod locate;
 mod memory;
+mod names;
 mod plugins;
 mod problem;
 mod profile;
+mod profile_read;
 mod reader;
 mod server;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod units;
 mod usage;
+mod values;
 
 pub use auth::{ApiAuth, Auth, Registration, Secret};
 pub use engine::{Engines, ManagedEngine};
 pub use hub::Hub;
+pub use load::{Flags, Sources, load};
 pub use memory::{Memory, MemoryBudget};
+pub use names::{MAX_NAME_LEN, valid_alias, valid_hub_id, valid_profile_name};
 pub use plugins::Plugins;
+pub use problem::{LoadError, Problem, Warning};
 pub use profile::{
-    EngineKind, KeepAlive, KeySource, LaunchSettings, ModelRef, ModelType, Profile, Queue, Timeouts,
-    Upstream,
+    EngineKind, KeepAlive, KeySource, LaunchSettings, ModelRef, ModelType, Profile, Queue, Timeouts, Upstream,
 };
-pub use server::{Server, Tls};
-pub use units::{ByteSize, parse_bytes, parse_duration};
+pub use server::{DEFAULT_PORT, Server, Tls};
+pub use units::{ByteSize, parse_bytes, parse_duration, show_duration};
 pub use usage::Usage;
 
 use std::collections::BTreeMap;
@@ -55,14 +67,32 @@ pub enum Origin {
     Default,
     Store,
     /// One-based line in the configuration file.
-    File { line: usize },
-    Environment { variable: String },
-    Flag { flag: String },
+    File {
+        line: usize,
+    },
+    Environment {
+        variable: String,
+    },
+    Flag {
+        flag: String,
+    },
 }
 
 /// The origin of every value that is not a default.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(pub BTreeMap<String, Origin>);
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Store => f.write_str("store"),
+            Origin::File { line } => write!(f, "line {line}"),
+            Origin::Environment { variable } => f.write_str(variable),
+            Origin::Flag { flag } => f.write_str(flag),
+        }
+    }
+}
 
 impl Origins {
     /// Where the value under `key` came from.

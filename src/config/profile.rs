@@ -112,6 +112,26 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            size: 100,
+            timeout: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            start: Duration::from_secs(5 * 60),
+            first_token: Duration::from_secs(15 * 60),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(3600),
+        }
+    }
+}
+
 impl EngineKind {
     /// The name used in configuration.
     pub fn name(self) -> &'static str {

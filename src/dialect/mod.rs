@@ -1,1 +1,17 @@
-//! Being written.
+//! Pure transforms between what clients speak and what engines speak. No I/O, no clock, no state
+//! beyond one request.
+
+pub mod aggregate;
+pub mod chunk;
+pub mod edit;
+pub mod facts;
+pub mod failure;
+pub mod quirks;
+pub mod repair;
+pub mod request;
+pub mod rope;
+pub mod scan;
+pub mod sse;
+
+#[cfg(test)]
+mod golden;

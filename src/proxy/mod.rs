@@ -1,1 +1,141 @@
-//! Being written.
+//! The data plane: one inference request from its body to the last byte of its answer. Knows hyper
+//! and tower, and nothing of the HTTP framework above it.
+
+mod answer;
+mod attempt;
+mod body;
+mod deadlines;
+mod ending;
+mod failure;
+mod flow;
+mod headers;
+mod metered;
+mod plan;
+mod resolve;
+mod tap;
+mod upstream;
+mod waiting;
+mod whole;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body;
+use uuid::Uuid;
+
+pub use answer::Answer;
+use attempt::Attempt;
+pub use failure::Failure;
+pub use metered::BoxError;
+use plan::Plan;
+pub use upstream::Upstreams;
+
+use crate::auth::Caller;
+use crate::backends::{Backends, Progress};
+use crate::dialect::request::Scanned;
+use crate::profiles::ProfileSet;
+use crate::system::clock::Clock;
+use crate::usage::{NewRequest, Ongoing, Recorder};
+
+/// What the data plane works with; a cheap clone.
+#[derive(Clone)]
+pub struct Proxy {
+    pub profiles: Arc<ArcSwap<ProfileSet>>,
+    pub backends: Backends,
+    pub recorder: Recorder,
+    pub upstreams: Upstreams,
+    pub clock: Arc<dyn Clock>,
+    /// Bytes.
+    pub max_body: u64,
+}
+
+/// An inference request as the HTTP layer hands it over.
+pub struct Inference<B> {
+    /// `/v1/chat/completions`.
+    pub endpoint: &'static str,
+    /// The endpoint below a backend's base path: `/chat/completions`.
+    pub path: &'static str,
+    pub caller: Caller,
+    pub id: Uuid,
+    /// The client's own id, when it sent a valid one.
+    pub client_id: Option<Arc<str>>,
+    /// Whichever of the two the client is told.
+    pub told_id: HeaderValue,
+    pub headers: HeaderMap,
+    pub body: B,
+}
+
+impl Proxy {
+    /// Serves one request: read, resolve, plan, then one attempt whose answer goes on to the client.
+    /// Every request ends exactly once in the records, here or with its answer's body.
+    pub async fn forward<B>(&self, request: Inference<B>) -> Response<Answer>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let arrived = Instant::now();
+        let Inference { endpoint, path, caller, id, client_id, told_id, headers, body } = request;
+        let read = body::read(body, self.max_body).await;
+        let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        let planned = read.and_then(|scanned| {
+            let profiles = self.profiles.load();
+            let entry = resolve::resolve(&profiles, &caller, &scanned.model()?)?;
+            ongoing.set_profile(&entry.name, Some(&entry.model));
+            Plan::new(entry, &scanned, path, headers::upstream(&headers, &told_id))
+        });
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(failure) => {
+                ending::refuse(ongoing, &failure);
+                return failed(&failure);
+            }
+        };
+        for warning in &plan.prepared.warnings {
+            ongoing.warn(warning.as_str());
+        }
+        let attempt = Attempt::new(self.clone(), plan, ongoing, caller.fairness, Progress::new());
+        let mut answer = attempt.answer().await;
+        let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
+        answer.headers_mut().insert("openai-processing-ms", took);
+        answer
+    }
+
+    fn begin(
+        &self,
+        endpoint: &'static str,
+        caller: &Caller,
+        id: Uuid,
+        client_request_id: Option<Arc<str>>,
+        scanned: Option<&Scanned>,
+    ) -> Ongoing {
+        self.recorder.begin(NewRequest {
+            id: Some(id),
+            client_request_id,
+            endpoint,
+            requested_model: scanned.and_then(|scanned| scanned.model().ok()).map(Arc::from),
+            profile: None,
+            model: None,
+            key: caller.key.clone(),
+            user: caller.user.clone(),
+            streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
+        })
+    }
+}
+
+/// The answer that tells a failure before anything else was told.
+pub fn failed(failure: &Failure) -> Response<Answer> {
+    let mut response = Response::new(Answer::Full(failure.as_json().into()));
+    *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = failure.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure.final_ {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}

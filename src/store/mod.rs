@@ -1,1 +1,133 @@
-//! Being written.
+//! What outlives the process, in one SQLite file. The only place that names rusqlite: others call
+//! typed functions, one file a table. One thread writes; reads have connections of their own.
+//! Knows nothing of HTTP, profiles or how a request is served.
+
+mod error;
+mod inbox;
+mod readers;
+pub mod requests;
+mod schedule;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+pub use error::StoreError;
+pub use inbox::{JOBS_MAX, RECORDS_MAX};
+
+use inbox::{Inbox, Job};
+use readers::Readers;
+use requests::RowSource;
+use writer::Writer;
+
+/// The open store. A cheap clone; the last one to go closes it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    inbox: Arc<Inbox>,
+    readers: Readers,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens or makes the file, brings its schema up to date, and marks as interrupted what a gateway
+    /// that died left running. Blocks: meant for start-up.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let mut conn = schema::open_writer(path)?;
+        let interrupted = requests::mark_interrupted(&mut conn)?;
+        if interrupted > 0 {
+            tracing::warn!(store.interrupted = interrupted, "An earlier run left requests unfinished.");
+        }
+        let inbox = Arc::new(Inbox::default());
+        let writer = Writer::new(conn, Arc::clone(&inbox));
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
+        let readers = Readers::new(path.to_owned());
+        Ok(Store { inner: Arc::new(Inner { inbox, readers, writer: Mutex::new(Some(thread)) }) })
+    }
+
+    /// Queues a row to be rendered and written with the next batch. Never waits; false means that the
+    /// row was not taken, because too many wait or the store is closed.
+    #[must_use]
+    pub fn submit(&self, row: Arc<dyn RowSource>) -> bool {
+        self.inner.inbox.submit(row)
+    }
+
+    /// Counts a record that will never be written.
+    pub fn count_lost(&self) {
+        self.inner.inbox.count_lost(1);
+    }
+
+    /// Records lost since the store was opened.
+    pub fn lost(&self) -> u64 {
+        self.inner.inbox.lost()
+    }
+
+    /// Resolves when everything submitted so far is written, running rows at their newest.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (answer, written) = oneshot::channel();
+        self.inner.inbox.push_job(Job::Flush(answer))?;
+        written.await.map_err(|_gone| StoreError::Closed)?
+    }
+
+    /// Writes what is pending and ends the writer thread. What comes later is refused.
+    pub async fn close(&self) {
+        let inner = Arc::clone(&self.inner);
+        let closed = tokio::task::spawn_blocking(move || inner.close()).await;
+        if closed.is_err() {
+            self.inner.close();
+        }
+    }
+
+    /// Runs an operation on the writer's connection, after all rows submitted before it.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, done) = oneshot::channel();
+        let job = move |conn: &mut Connection| drop(answer.send(write(conn).map_err(StoreError::from)));
+        self.inner.inbox.push_job(Job::Run(Box::new(job)))?;
+        done.await.map_err(|_gone| StoreError::Closed)?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.read(read).await
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.inbox.close();
+        // Before the writer: the last connection to go folds the write-ahead log into the file.
+        self.readers.close();
+        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A row source may own the last handle to the store, and so drop it on the writer itself.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id())
+            && thread.join().is_err()
+        {
+            tracing::error!("The store's writer thread panicked.");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

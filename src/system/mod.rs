@@ -1,3 +1,6 @@
 //! What the machine says: time, memory, processes. Knows nothing of backends or requests.
 
 pub mod clock;
+pub mod cpu;
+pub mod memory;
+pub mod process;

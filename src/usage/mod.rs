@@ -1,5 +1,31 @@
-//! What was used: one record per request, kept exactly once. Knows no HTTP.
+//! What was used: one record per request, kept exactly once, with live counters while it runs.
+//! Knows no HTTP, and no SQL.
 
-mod record;
+mod days;
+mod figures;
+mod ids;
+mod live;
+mod ongoing;
+mod recorder;
+mod report;
+mod retention;
+mod sums;
+mod throughput;
+mod view;
 
-pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
+pub use crate::store::requests::{AttemptRecord, Filter, LIST_MAX, RequestRecord, Status, Tokens};
+pub use figures::decode_tokens_per_s;
+pub use live::Live;
+pub use ongoing::{NewRequest, Ongoing, Outcome};
+pub use recorder::Recorder;
+pub use report::{GroupBy, UsageError, UsageQuery, usage};
+pub use retention::{prune_once, retain};
+pub use throughput::{Throughput, WINDOW};
+pub use view::{AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport};
+
+use crate::system::clock::Clock;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! What is kept of a request once it has begun: content-free figures, one record per request with
-//! its attempts.
+//! its attempts. Unknown is `None`, never 0.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How a request stands or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,28 +63,28 @@ pub struct RequestRecord {
     /// UUIDv7 of ours.
     pub id: String,
     /// The client's own `x-request-id`, when it sent a valid one.
-    pub client_request_id: Option<String>,
+    pub client_request_id: Option<Arc<str>>,
     /// Milliseconds since 1970, UTC.
     pub started_at: i64,
     /// `/v1/chat/completions` and the like.
-    pub endpoint: &'static str,
+    pub endpoint: Cow<'static, str>,
     /// What the client wrote into `model`.
-    pub requested_model: Option<String>,
+    pub requested_model: Option<Arc<str>>,
     /// The profile it resolved to.
-    pub profile: Option<String>,
+    pub profile: Option<Arc<str>>,
     /// The model that profile serves.
-    pub model: Option<String>,
-    pub key: Option<String>,
-    pub user: Option<String>,
+    pub model: Option<Arc<str>>,
+    pub key: Option<Arc<str>>,
+    pub user: Option<Arc<str>>,
     /// Whether the client asked for a stream.
     pub streamed: bool,
     pub status: Status,
-    /// 0 while running.
+    /// What the client was answered; 0 while that is unknown.
     pub http_status: u16,
-    pub error_code: Option<String>,
+    pub error_code: Option<Cow<'static, str>>,
     /// Our own words, never the prompt's or the answer's.
     pub error_message: Option<String>,
-    pub finish_reason: Option<String>,
+    pub finish_reason: Option<Cow<'static, str>>,
     pub tokens: Tokens,
     /// Milliseconds spent waiting for a turn.
     pub queue_ms: Option<f64>,

@@ -1,0 +1,45 @@
+# The two that matter: `make run` and `make test`. Both work on a machine with Rust 1.95, Node 20 and
+# Python 3.11; what else they need they install below the target directory, or they name the command
+# that installs it.
+
+CARGO_TARGET_DIR ?= target
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR
+# Tools that `make setup-test` installs.
+export PATH := $(CARGO_TARGET_DIR)/tools/bin:$(PATH)
+
+CARGO ?= cargo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-rust test-sdk lint check-macos bench setup-test fmt
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
+	$(CARGO) run --release --locked -- serve $(ARGS)
+
+test: lint check-macos test-rust test-sdk ## Everything that decides whether a change is good
+	@echo "make test: all good"
+
+lint: setup-test ## Format, clippy, dependencies
+	scripts/lint.sh
+
+check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine
+	scripts/check-macos.sh
+
+test-rust: setup-test ## Unit and integration tests, the real engine among them
+	scripts/test-rust.sh $(ARGS)
+
+test-sdk: setup-test ## The official OpenAI clients for Python and JavaScript against the built gateway
+	scripts/test-sdk.sh
+
+bench: ## The load comparison with nginx and a direct connection
+	scripts/bench.sh $(ARGS)
+
+setup-test: ## Install what the tests need and is missing
+	@scripts/setup-test.sh
+
+fmt: ## Format the Rust code
+	$(CARGO) fmt

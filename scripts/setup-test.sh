@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what `make test` needs beyond Rust 1.95, Node 20 and Python 3.11: Rust components through
+# rustup, everything else below the target directory. Quick when nothing is missing.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+RUST_MINIMUM=1.95.0
+NODE_MINIMUM=20.0.0
+
+check_tools() {
+    command -v cargo >/dev/null || fail "cargo is not on PATH" "install Rust $RUST_MINIMUM or newer with rustup"
+    local rust node
+    rust="$(rustc --version | cut -d ' ' -f 2)"
+    version_at_least "$rust" "$RUST_MINIMUM" || fail "Rust $rust is too old" "rustup update (at least $RUST_MINIMUM is needed)"
+    command -v node >/dev/null || fail "node is not on PATH" "install Node $NODE_MINIMUM or newer"
+    node="$(node --version)"
+    version_at_least "${node#v}" "$NODE_MINIMUM" || fail "Node $node is too old" "install Node $NODE_MINIMUM or newer"
+    command -v npm >/dev/null || fail "npm is not on PATH" "install the npm that belongs to Node"
+    command -v cc >/dev/null || fail "no C compiler (cc) on PATH" "on Debian and Ubuntu: apt-get install gcc libc6-dev; on macOS: xcode-select --install"
+    find_python >/dev/null
+}
+
+ensure_rust_parts() {
+    local missing=()
+    cargo fmt --version >/dev/null 2>&1 || missing+=(rustfmt)
+    cargo clippy --version >/dev/null 2>&1 || missing+=(clippy)
+    if [ ${#missing[@]} -gt 0 ]; then
+        command -v rustup >/dev/null || fail "${missing[*]} missing, and no rustup to add it" "install rustfmt and clippy with the package manager that Rust came from"
+        rustup component add "${missing[@]}"
+    fi
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/aarch64-apple-darwin/lib" ]; then
+        command -v rustup >/dev/null || fail "the standard library for aarch64-apple-darwin is missing, and no rustup to add it" "install Rust with rustup"
+        rustup target add aarch64-apple-darwin
+    fi
+}
+
+# Built without optimisation: a third of the time, and it runs for two seconds.
+ensure_cargo_deny() {
+    if cargo deny --version 2>/dev/null | grep -q "^cargo-deny "; then return 0; fi
+    say "building cargo-deny $CARGO_DENY_VERSION, once (about two minutes)"
+    CARGO_TARGET_DIR="$TOOLS/build" cargo install --quiet --locked --debug --root "$TOOLS" "cargo-deny@$CARGO_DENY_VERSION" ||
+        fail "cargo-deny could not be installed" "cargo install --locked cargo-deny@$CARGO_DENY_VERSION"
+    rm -rf "$TOOLS/build"
+}
+
+check_tools
+ensure_rust_parts
+ensure_cargo_deny

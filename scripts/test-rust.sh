@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Unit, integration and documentation tests; arguments are filters.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+step "tests"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --all-targets --no-tests pass "$@"
+else
+    say "without cargo-nextest (faster, a process per test): cargo install --locked cargo-nextest"
+    cargo test --locked --lib --bins --tests --examples -- "$@"
+fi
+step "documentation tests"
+cargo test --quiet --locked --doc

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The official OpenAI clients for Python and JavaScript against the gateway, as tests/sdk/run.py
+# tells; arguments go to it (--backends fake, --clients js).
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+step "SDK tests"
+ensure_venv "$TOOLS/sdk-venv" tests/sdk/python/requirements.lock.txt
+npm ci --prefix tests/sdk/js --ignore-scripts --no-audit --no-fund --loglevel error >&2
+
+cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server
+exec "$TOOLS/sdk-venv/bin/python" tests/sdk/run.py \
+    --gateway "$TARGET_DIR/debug/mlx-gateway" \
+    --fake "$TARGET_DIR/debug/examples/fake_mlx_server" \
+    --real-data "${MLX_GATEWAY_TEST_DATA:-$TARGET_DIR/engine-data}" \
+    "$@"

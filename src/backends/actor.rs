@@ -1,0 +1,450 @@
+//! One task per backend: the only writer of its state. It carries out what `state` decides, hands
+//! leases to those who wait, and sees to idleness. Knows nothing of processes; a `Runner` does.
+
+use super::error::AcquireError;
+use super::gate::Gate;
+use super::lease::Generation;
+use super::progress::Waiting;
+use super::run::{Job, MAX_REPORTS, ProcessFacts, Report, Runner};
+use super::snapshot::View;
+use super::state::{Effect, Event, Failure, Machine, State};
+use super::target::Target;
+use super::waiters::{Slot, Waiter};
+use crate::system::clock::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Commands that may wait for an actor.
+pub const MAX_COMMANDS: usize = 32;
+/// How long a backend that nobody has used yet stays, however short its `keep_alive`.
+pub const UNUSED_STAY: Duration = Duration::from_secs(30);
+
+/// What is asked of an actor beside leases.
+#[derive(Debug)]
+pub enum Command {
+    /// Be ready.
+    Start(Answer),
+    /// Be ready again, with a new run.
+    Restart(Answer),
+    /// Be stopped.
+    Stop(oneshot::Sender<()>),
+    /// Stop for good; those inside have until then.
+    Shutdown(Instant),
+}
+
+/// Told once the backend is ready, or why it is not.
+pub type Answer = oneshot::Sender<Result<(), AcquireError>>;
+
+/// What an actor works with.
+pub struct Tools {
+    pub runner: Arc<dyn Runner>,
+    pub clock: Arc<dyn Clock>,
+    pub tracker: TaskTracker,
+    /// How long a stop waits for those inside.
+    pub stop_grace: Duration,
+}
+
+pub struct Actor {
+    slot: Arc<Slot>,
+    tools: Tools,
+    machine: Machine,
+    view: watch::Sender<View>,
+    run: Option<Run>,
+    /// Since when the present run answers, or the last one did.
+    ready_since: Instant,
+    loading_since: Instant,
+    drain_until: Instant,
+    starters: Vec<Answer>,
+    stoppers: Vec<oneshot::Sender<()>>,
+    shutting_down: bool,
+}
+
+/// The run under way.
+struct Run {
+    reports: mpsc::Receiver<Report>,
+    stop: CancellationToken,
+    /// An actor that breaks off takes its run along.
+    _stops_with_actor: DropGuard,
+    process: Option<ProcessFacts>,
+    target: Option<Target>,
+}
+
+impl Actor {
+    pub fn new(slot: Arc<Slot>, tools: Tools) -> (Actor, watch::Receiver<View>) {
+        let now = Instant::now();
+        let since_ms = tools.clock.unix_ms();
+        let (view, seen) =
+            watch::channel(View { state: State::Stopped, since_ms, process: None });
+        let actor = Actor {
+            slot,
+            tools,
+            machine: Machine::default(),
+            view,
+            run: None,
+            ready_since: now,
+            loading_since: now,
+            drain_until: now,
+            starters: Vec::new(),
+            stoppers: Vec::new(),
+            shutting_down: false,
+        };
+        (actor, seen)
+    }
+
+    /// Works until it was told to shut down, or nobody can tell it anything any more.
+    pub async fn work(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut orphaned = false;
+        loop {
+            let deadline = self.settle(Instant::now());
+            if self.shutting_down && self.run.is_none() {
+                return;
+            }
+            tokio::select! {
+                command = commands.recv(), if !orphaned => match command {
+                    Some(command) => self.command(command),
+                    None => {
+                        orphaned = true;
+                        self.shut_down(Instant::now());
+                    }
+                },
+                report = next_report(&mut self.run) => self.report(report),
+                () = self.slot.wake.notified() => {}
+                () = until(deadline) => {}
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Shutdown(until) => self.shut_down(until),
+            // Dropped unanswered: whoever asked learns that the gateway is shutting down.
+            Command::Start(_) | Command::Restart(_) if self.shutting_down => {}
+            Command::Start(answer) => {
+                self.remember_starter(answer);
+                self.apply(Event::Start);
+                self.answer_starters_if_ready();
+            }
+            Command::Restart(answer) => {
+                self.remember_starter(answer);
+                self.begin_drain(Instant::now() + self.tools.stop_grace);
+                self.apply(Event::Restart);
+            }
+            Command::Stop(answer) => {
+                self.stoppers.retain(|waiting| !waiting.is_closed());
+                self.stoppers.push(answer);
+                self.begin_drain(Instant::now() + self.tools.stop_grace);
+                self.apply(Event::Stop);
+            }
+        }
+    }
+
+    fn remember_starter(&mut self, answer: Answer) {
+        self.starters.retain(|waiting| !waiting.is_closed());
+        self.starters.push(answer);
+    }
+
+    /// Sets the end of a drain that is about to begin; one under way keeps its own.
+    fn begin_drain(&mut self, until: Instant) {
+        if self.machine.state == State::Ready {
+            self.drain_until = until;
+        }
+    }
+
+    fn shut_down(&mut self, until: Instant) {
+        self.shutting_down = true;
+        self.slot.close_queue();
+        self.answer_all(|_| AcquireError::ShuttingDown);
+        self.drain_until = until;
+        self.apply(Event::Stop);
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Step(what) => self.apply(Event::Step(what)),
+            Report::Spawned(process) => {
+                self.loading_since = Instant::now();
+                if let Some(run) = &mut self.run {
+                    run.process = Some(process);
+                }
+                self.apply(Event::Spawned);
+            }
+            Report::Answered(target) => {
+                if let Some(run) = &mut self.run {
+                    run.target = Some(*target);
+                }
+                self.apply(Event::Answered);
+            }
+            Report::Ended(failure) => {
+                self.run = None;
+                self.log_end(&failure);
+                self.apply(Event::Ended(failure));
+                if let Some(over) = self.slot.current.swap(None) {
+                    over.gate.close();
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let before = self.machine.state.name();
+        for effect in self.machine.apply(event, Instant::now()) {
+            self.carry_out(effect);
+        }
+        let after = self.machine.state.name();
+        if before != after {
+            tracing::debug!(backend.id = %self.slot.id, backend.state = after, "A backend changed its state");
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Launch => self.launch(),
+            Effect::OpenGate => self.open_gate(),
+            Effect::CloseGate => {
+                if let Some(current) = self.slot.current.load().as_ref() {
+                    current.gate.close();
+                }
+            }
+            Effect::EndRun => {
+                if let Some(run) = &self.run {
+                    run.stop.cancel();
+                }
+            }
+            Effect::Fail(failure) => self.answer_all(|profile| failed(profile, &failure)),
+            Effect::TurnAway => self.answer_all(|profile| AcquireError::Unavailable {
+                profile: profile.to_owned(),
+                reason: "it was stopped while the request waited".into(),
+            }),
+        }
+    }
+
+    fn launch(&mut self) {
+        let (sender, reports) = mpsc::channel(MAX_REPORTS);
+        let stop = CancellationToken::new();
+        let job = Job {
+            spec: self.slot.spec.load_full(),
+            logs: Arc::clone(&self.slot.logs),
+            stop: stop.clone(),
+            reports: sender.clone(),
+            tracker: self.tools.tracker.clone(),
+        };
+        let run = Arc::clone(&self.tools.runner).run(job);
+        self.tools.tracker.spawn(async move {
+            let ended = Report::Ended(run.await);
+            if sender.send(ended).await.is_err() {
+                tracing::debug!("A backend's run ended after its actor");
+            }
+        });
+        let guard = stop.clone().drop_guard();
+        self.run =
+            Some(Run { reports, stop, _stops_with_actor: guard, process: None, target: None });
+    }
+
+    fn open_gate(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let Some(target) = run.target.take() else { return };
+        let spec = self.slot.spec.load();
+        self.ready_since = Instant::now();
+        let generation = Generation {
+            backend_id: Arc::clone(&self.slot.id),
+            engine: spec.settings.engine,
+            target,
+            pid: run.process.as_ref().map(|process| process.pid),
+            gate: Arc::new(Gate::new(spec.max_concurrent, Arc::clone(&self.slot.wake))),
+        };
+        tracing::info!(
+            backend.id = %self.slot.id,
+            backend.pid = generation.pid,
+            backend.address = %generation.target.authority,
+            "A backend is ready"
+        );
+        self.slot.current.store(Some(Arc::new(generation)));
+        self.answer_starters_if_ready();
+    }
+
+    fn log_end(&self, failure: &Failure) {
+        let asked = matches!(self.machine.state, State::Stopping | State::Draining);
+        let (id, reason) = (&self.slot.id, &failure.reason);
+        if asked {
+            tracing::info!(backend.id = %id, "A backend was stopped");
+        } else {
+            let tail = failure.log_tail.join("\n");
+            tracing::warn!(backend.id = %id, error.reason = %reason, backend.log_tail = %tail, "A backend failed");
+        }
+    }
+
+    /// Does what the present moment asks for, and says when it must be done again at the latest.
+    fn settle(&mut self, now: Instant) -> Option<Instant> {
+        if self.run.is_none() {
+            self.stoppers.drain(..).for_each(|answer| tell(answer, ()));
+            if !self.shutting_down && (self.slot.queued() > 0 || !self.starters.is_empty()) {
+                self.apply(Event::Wanted);
+            }
+        }
+        let deadline = match self.machine.state {
+            State::Ready => {
+                let queue = self.serve_queue(now);
+                let idle = self.see_to_idleness(now);
+                queue.into_iter().chain(idle).min()
+            }
+            State::Draining => self.see_to_draining(now),
+            _ => None,
+        };
+        self.tell_progress();
+        self.publish();
+        deadline
+    }
+
+    /// Gives places to those who wait, in order; says when the next of them has waited too long.
+    fn serve_queue(&mut self, now: Instant) -> Option<Instant> {
+        let current = self.slot.current.load_full()?;
+        let spec = self.slot.spec.load();
+        let (timeout, ready) = (spec.queue.timeout, self.ready_since);
+        let turn_by = |waiter: &Waiter| waiter.since.max(ready) + timeout;
+        let late = self.slot.with_queue(|queue| queue.take_if(|waiter| turn_by(waiter) <= now));
+        for waiter in late {
+            let profile = spec.id.clone();
+            tell(waiter.answer, Err(AcquireError::QueueTimeout { profile, after: timeout }));
+        }
+        loop {
+            let served = self.slot.with_queue(|queue| {
+                current.gate.set_queued(!queue.is_empty());
+                if queue.is_empty() {
+                    return None;
+                }
+                let pass = current.gate.enter_from_queue()?;
+                queue.pop().map(|waiter| (waiter, pass))
+            });
+            let Some((waiter, pass)) = served else { break };
+            let queue_ms = ms(now.saturating_duration_since(waiter.since.max(ready)));
+            let start_ms = ms(ready.saturating_duration_since(waiter.since));
+            // A client that has just left drops the lease, and with it the place, right here.
+            tell(waiter.answer, Ok(current.lease(pass, queue_ms, start_ms)));
+        }
+        self.slot.with_queue(|queue| queue.iter().map(turn_by).min())
+    }
+
+    /// Stops the backend when nobody has used it for long enough; says when to look again. While it
+    /// is in use nothing is timed: the last to leave wakes the actor.
+    fn see_to_idleness(&mut self, now: Instant) -> Option<Instant> {
+        let limit = self.slot.spec.load().idle_limit()?;
+        let current = self.slot.current.load_full()?;
+        current.gate.set_watched(true);
+        if current.gate.count() > 0 {
+            return None;
+        }
+        let due = match current.gate.last_left() {
+            Some(left) => left + limit,
+            None => self.ready_since + limit.max(UNUSED_STAY),
+        };
+        if due > now {
+            current.gate.set_watched(false);
+            return Some(due);
+        }
+        if current.gate.close_if_idle() {
+            self.apply(Event::Idle);
+        }
+        None
+    }
+
+    fn see_to_draining(&mut self, now: Instant) -> Option<Instant> {
+        let inside = self.slot.current.load().as_ref().map_or(0, |run| run.gate.count());
+        if inside > 0 && now < self.drain_until {
+            return Some(self.drain_until);
+        }
+        if inside > 0 {
+            tracing::warn!(backend.id = %self.slot.id, backend.in_flight = inside, "A backend is stopped in mid-request: the grace is over");
+        }
+        self.apply(Event::Drained);
+        None
+    }
+
+    fn tell_progress(&self) {
+        let same = match &self.machine.state {
+            State::Preparing { what } => Some(Waiting::Preparing { what: what.clone() }),
+            State::Loading => Some(Waiting::Loading { since: self.loading_since.into_std() }),
+            State::Draining | State::Stopping => {
+                Some(Waiting::Preparing { what: "waiting for the previous run to stop".into() })
+            }
+            _ => None,
+        };
+        self.slot.with_queue(|queue| {
+            for (ahead, waiter) in queue.iter().enumerate() {
+                let queued = || Waiting::Queued { position: ahead + 1 };
+                waiter.progress.set(same.clone().unwrap_or_else(queued));
+            }
+        });
+    }
+
+    fn publish(&self) {
+        let state = &self.machine.state;
+        let process = self.run.as_ref().and_then(|run| run.process.as_ref());
+        self.view.send_if_modified(|view| {
+            if view.state == *state && view.process.as_ref() == process {
+                return false;
+            }
+            if view.state.name() != state.name() {
+                view.since_ms = self.tools.clock.unix_ms();
+            }
+            view.state = state.clone();
+            view.process = process.cloned();
+            true
+        });
+    }
+
+    fn answer_starters_if_ready(&mut self) {
+        if self.machine.state == State::Ready {
+            self.starters.drain(..).for_each(|answer| tell(answer, Ok(())));
+        }
+    }
+
+    fn answer_all(&mut self, error: impl Fn(&str) -> AcquireError) {
+        let waiters = self.slot.with_queue(|queue| queue.take_if(|_| true));
+        for waiter in waiters {
+            tell(waiter.answer, Err(error(&self.slot.id)));
+        }
+        for answer in self.starters.drain(..) {
+            tell(answer, Err(error(&self.slot.id)));
+        }
+    }
+}
+
+fn failed(profile: &str, failure: &Failure) -> AcquireError {
+    let (profile, log_tail) = (profile.to_owned(), failure.log_tail.clone());
+    match failure.timed_out_after {
+        Some(after) => AcquireError::StartTimeout { profile, after, log_tail },
+        None => AcquireError::Failed { profile, reason: failure.reason.clone(), log_tail },
+    }
+}
+
+/// Answers somebody who may have stopped listening; what they do not take is dropped.
+fn tell<T>(answer: oneshot::Sender<T>, value: T) {
+    drop(answer.send(value));
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+async fn next_report(run: &mut Option<Run>) -> Report {
+    match run {
+        Some(run) => run.reports.recv().await.unwrap_or_else(|| {
+            Report::Ended(Failure::because("its supervision broke off; this is a bug"))
+        }),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

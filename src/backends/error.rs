@@ -1,0 +1,24 @@
+//! Why no lease was given. Knows no HTTP; the edge chooses status and code.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcquireError {
+    /// The backend could not be prepared or started, or ended before it answered.
+    #[error("the backend of `{profile}` failed: {reason}")]
+    Failed { profile: String, reason: String, log_tail: Vec<String> },
+    #[error("the backend of `{profile}` was not ready after {} s; `timeouts.start` allows more", .after.as_secs_f64())]
+    StartTimeout { profile: String, after: Duration, log_tail: Vec<String> },
+    #[error("{size} requests already wait for `{profile}`; try again later or raise `queue.size`")]
+    QueueFull { profile: String, size: u32 },
+    #[error(
+        "no turn came for `{profile}` within {} s; try again later or raise `queue.timeout`",
+        .after.as_secs_f64()
+    )]
+    QueueTimeout { profile: String, after: Duration },
+    /// Somebody stopped it while the request waited.
+    #[error("the backend of `{profile}` is not available: {reason}")]
+    Unavailable { profile: String, reason: String },
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}

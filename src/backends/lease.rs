@@ -1,0 +1,75 @@
+//! One run of a backend that answers, and the places requests hold in it. Knows nothing of how the
+//! run came to be.
+
+use super::gate::{Gate, Pass};
+use super::target::Target;
+use crate::config::EngineKind;
+use crate::system::cpu;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A ready backend, from its first answer until it is let go.
+#[derive(Debug)]
+pub struct Generation {
+    pub backend_id: Arc<str>,
+    pub engine: EngineKind,
+    pub target: Target,
+    pub pid: Option<u32>,
+    pub gate: Arc<Gate>,
+}
+
+/// The right to send one request to a ready backend. As long as it lives the backend counts as
+/// busy: keep it until the last byte has gone. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Lease {
+    generation: Arc<Generation>,
+    queue_ms: f64,
+    start_ms: f64,
+    _pass: Pass,
+}
+
+impl Generation {
+    /// A lease, when there is a place and nobody queues.
+    pub(super) fn try_lease(self: &Arc<Generation>) -> Option<Lease> {
+        self.gate.try_enter().map(|pass| self.lease(pass, 0.0, 0.0))
+    }
+
+    pub(super) fn lease(self: &Arc<Generation>, pass: Pass, queue_ms: f64, start_ms: f64) -> Lease {
+        Lease { generation: Arc::clone(self), queue_ms, start_ms, _pass: pass }
+    }
+}
+
+impl Lease {
+    pub fn target(&self) -> &Target {
+        &self.generation.target
+    }
+
+    /// Milliseconds the request waited for a turn at a ready backend.
+    pub fn queue_ms(&self) -> f64 {
+        self.queue_ms
+    }
+
+    /// Milliseconds the request waited for the backend to be installed and started.
+    pub fn start_ms(&self) -> f64 {
+        self.start_ms
+    }
+
+    pub fn engine(&self) -> EngineKind {
+        self.generation.engine
+    }
+
+    pub fn backend_id(&self) -> &str {
+        &self.generation.backend_id
+    }
+
+    /// Processor time its process tree has used so far; none where there is no process to look at.
+    /// Takes milliseconds: ask only when something looks wrong.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        self.pid().and_then(cpu::tree_time)
+    }
+
+    /// The process that serves it; none for `engine = "url"`.
+    pub fn pid(&self) -> Option<u32> {
+        self.generation.pid
+    }
+}

@@ -1,0 +1,141 @@
+//! What a backend's actor and the requests that want it share: the waiting requests, the newest
+//! launch spec, and the run that answers. Only the actor writes the run; any request may add or
+//! take out its own wait.
+
+use super::error::AcquireError;
+use super::lease::{Generation, Lease};
+use super::logs::LogBuffer;
+use super::progress::Progress;
+use super::queue::FairQueue;
+use crate::profiles::LaunchSpec;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// One backend, as requests see it.
+#[derive(Debug)]
+pub struct Slot {
+    pub id: Arc<str>,
+    pub spec: ArcSwap<LaunchSpec>,
+    /// The run that answers, until it has ended.
+    pub current: ArcSwapOption<Generation>,
+    /// Wakes the actor.
+    pub wake: Arc<Notify>,
+    pub logs: Arc<LogBuffer>,
+    waiting: Mutex<Waiting>,
+}
+
+/// A request that waits for its lease.
+#[derive(Debug)]
+pub struct Waiter {
+    pub since: Instant,
+    pub progress: Progress,
+    pub answer: oneshot::Sender<Result<Lease, AcquireError>>,
+}
+
+/// A place in the queue; dropping it frees the place at once.
+#[derive(Debug)]
+pub struct Place {
+    slot: Arc<Slot>,
+    ticket: u64,
+    answer: oneshot::Receiver<Result<Lease, AcquireError>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: FairQueue<Waiter>,
+    closed: bool,
+}
+
+impl Slot {
+    pub fn new(spec: &Arc<LaunchSpec>, logs: Arc<LogBuffer>) -> Slot {
+        Slot {
+            id: Arc::from(spec.id.as_str()),
+            spec: ArcSwap::new(Arc::clone(spec)),
+            current: ArcSwapOption::empty(),
+            wake: Arc::new(Notify::new()),
+            logs,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// A lease without waiting, when the backend is ready, has a place, and nobody queues.
+    pub fn try_lease(&self) -> Option<Lease> {
+        self.current.load().as_ref().and_then(Generation::try_lease)
+    }
+
+    /// What a later start goes by.
+    pub fn remember(&self, spec: &Arc<LaunchSpec>) {
+        if !Arc::ptr_eq(&self.spec.load(), spec) {
+            self.spec.store(Arc::clone(spec));
+        }
+    }
+
+    /// Puts a request into the queue and wakes the actor. `lane` names the caller.
+    pub fn enqueue(
+        self: &Arc<Slot>,
+        lane: &Arc<str>,
+        progress: &Progress,
+    ) -> Result<Place, AcquireError> {
+        let spec = self.spec.load();
+        let (sender, answer) = oneshot::channel();
+        let waiter = Waiter { since: Instant::now(), progress: progress.clone(), answer: sender };
+        let ticket = {
+            let mut waiting = self.lock();
+            if waiting.closed {
+                return Err(AcquireError::ShuttingDown);
+            }
+            if waiting.queue.len() >= self.room(&spec) {
+                let (profile, size) = (spec.id.clone(), spec.queue.size);
+                return Err(AcquireError::QueueFull { profile, size });
+            }
+            waiting.queue.push(lane, waiter)
+        };
+        self.wake.notify_one();
+        Ok(Place { slot: Arc::clone(self), ticket, answer })
+    }
+
+    pub fn queued(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Works on the queue, under its lock.
+    pub fn with_queue<R>(&self, work: impl FnOnce(&mut FairQueue<Waiter>) -> R) -> R {
+        work(&mut self.lock().queue)
+    }
+
+    /// Lets nobody wait any more.
+    pub fn close_queue(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Requests that may wait now. Before the backend is ready, those that will go straight in once
+    /// it is do not count as queued.
+    fn room(&self, spec: &LaunchSpec) -> usize {
+        let open = self.current.load().as_ref().is_some_and(|run| run.gate.is_open());
+        let straight_in = if open { 0 } else { spec.max_concurrent.max(1) };
+        spec.queue.size.saturating_add(straight_in) as usize
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits for the actor's word.
+    pub async fn answer(mut self) -> Result<Lease, AcquireError> {
+        // An actor that is gone has ended with the gateway.
+        (&mut self.answer).await.unwrap_or(Err(AcquireError::ShuttingDown))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let left = self.slot.with_queue(|queue| queue.remove(self.ticket));
+        if left.is_some() {
+            self.slot.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A whole answer out of a stream, for clients that did not ask for one: these engines go on
+//! generating for a client that left, unless they were asked for a stream.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::chunk::{Choice, Chunk};
+use super::facts::{Facts, Usage};
+use super::failure::UpstreamFailure;
+use super::repair::finish_reason;
+use super::sse;
+
+/// Bytes of text an answer may grow to.
+pub const ANSWER_LIMIT: usize = 64 << 20;
+/// Tool calls an answer may hold.
+const CALLS_LIMIT: usize = 256;
+
+/// An answer being put together.
+#[derive(Debug)]
+pub struct Aggregate {
+    model: String,
+    max_tokens: Option<u64>,
+    id: Option<String>,
+    created: Option<u64>,
+    content: Option<String>,
+    reasoning: Option<String>,
+    calls: Vec<Call>,
+    usage: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    index: u64,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+impl Aggregate {
+    pub fn new(model: &str, max_tokens: Option<u64>) -> Self {
+        Aggregate {
+            model: model.to_owned(),
+            max_tokens,
+            id: None,
+            created: None,
+            content: None,
+            reasoning: None,
+            calls: Vec::new(),
+            usage: None,
+        }
+    }
+
+    /// Takes complete events.
+    pub fn feed(&mut self, events: &[u8], facts: &mut Facts) {
+        for data in sse::events(events) {
+            if facts.failure.is_some() || facts.done {
+                return;
+            }
+            if let Err(failure) = self.event(&data, facts) {
+                facts.failure = Some(failure);
+            }
+        }
+    }
+
+    /// The answer, once the stream has ended.
+    pub fn finish(self, facts: &mut Facts) -> Result<Vec<u8>, UpstreamFailure> {
+        if let Some(failure) = facts.failure.clone() {
+            return Err(failure);
+        }
+        let Some(told) = facts.finish_reason.clone() else {
+            return Err(UpstreamFailure::backend("the backend closed the connection in mid-answer"));
+        };
+        let reason = finish_reason(&told, facts.usage, self.max_tokens, !self.calls.is_empty()).to_owned();
+        facts.finish_reason = Some(reason.clone());
+        let mut message = Map::new();
+        message.insert("role".into(), "assistant".into());
+        message.insert("content".into(), self.content.into());
+        message.insert("refusal".into(), Value::Null);
+        if let Some(reasoning) = self.reasoning {
+            message.insert("reasoning_content".into(), reasoning.into());
+        }
+        if !self.calls.is_empty() {
+            message.insert("tool_calls".into(), self.calls.into_iter().map(Call::into_json).collect());
+        }
+        let mut answer = json!({
+            "id": self.id.unwrap_or_else(|| "chatcmpl".into()),
+            "object": "chat.completion",
+            "created": self.created.unwrap_or(0),
+            "model": self.model,
+            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}],
+        });
+        if let Some(usage) = self.usage {
+            answer["usage"] = serde_json::from_str(usage.get()).unwrap_or(Value::Null);
+        }
+        Ok(answer.to_string().into_bytes())
+    }
+
+    fn event(&mut self, data: &[u8], facts: &mut Facts) -> Result<(), UpstreamFailure> {
+        if data == sse::DONE {
+            facts.done = true;
+            return Ok(());
+        }
+        let broken = |_| UpstreamFailure::backend("the backend sent a chunk that is not JSON");
+        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(broken)?;
+        if let Some(error) = chunk.error {
+            return Err(UpstreamFailure::from_event(error.get().as_bytes()));
+        }
+        if self.id.is_none() {
+            self.id = chunk.id.and_then(|id| serde_json::from_str(id.get()).ok());
+            self.created = chunk.created.and_then(|at| serde_json::from_str(at.get()).ok());
+        }
+        if let Some(usage) = chunk.usage {
+            facts.usage = Usage::read(usage.get().as_bytes()).or(facts.usage);
+            self.usage = Some(usage.to_owned());
+        }
+        for choice in chunk.choices.iter().flatten() {
+            self.choice(choice, facts)?;
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, facts: &mut Facts) -> Result<(), UpstreamFailure> {
+        if let Some(delta) = &choice.delta {
+            facts.deltas += u64::from(delta.carries());
+            facts.reasoning_deltas += u64::from(delta.reasons());
+            append(&mut self.content, delta.content)?;
+            append(&mut self.reasoning, delta.reasoning_content)?;
+            if let Some(calls) = delta.tool_calls {
+                self.calls(calls)?;
+            }
+        }
+        if let Some(reason) = &choice.finish_reason {
+            facts.finish_reason = Some(reason.clone().into_owned());
+        }
+        Ok(())
+    }
+
+    fn calls(&mut self, deltas: &RawValue) -> Result<(), UpstreamFailure> {
+        let broken = |_| UpstreamFailure::backend("the backend sent a tool call that cannot be read");
+        for delta in serde_json::from_str::<Vec<CallDelta>>(deltas.get()).map_err(broken)? {
+            let index = delta.index.unwrap_or(self.calls.len() as u64);
+            let at = match self.calls.iter().position(|call| call.index == index) {
+                Some(at) => at,
+                None if self.calls.len() < CALLS_LIMIT => {
+                    self.calls.push(Call { index, ..Call::default() });
+                    self.calls.len() - 1
+                }
+                None => return Err(UpstreamFailure::backend("the answer holds too many tool calls")),
+            };
+            let call = &mut self.calls[at];
+            call.id = delta.id.unwrap_or_else(|| std::mem::take(&mut call.id));
+            if let Some(function) = delta.function {
+                call.name.push_str(&function.name.unwrap_or_default());
+                grow(&mut call.arguments, &function.arguments.unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    fn into_json(self) -> Value {
+        json!({
+            "id": self.id,
+            "type": "function",
+            "function": {"name": self.name, "arguments": self.arguments},
+        })
+    }
+}
+
+fn append(text: &mut Option<String>, piece: Option<&RawValue>) -> Result<(), UpstreamFailure> {
+    let Some(piece) = piece else { return Ok(()) };
+    let broken = |_| UpstreamFailure::backend("the backend sent a delta that is not text");
+    let piece: std::borrow::Cow<'_, str> = serde_json::from_str(piece.get()).map_err(broken)?;
+    if piece.is_empty() {
+        return Ok(());
+    }
+    grow(text.get_or_insert_default(), &piece)
+}
+
+fn grow(text: &mut String, piece: &str) -> Result<(), UpstreamFailure> {
+    if text.len() + piece.len() > ANSWER_LIMIT {
+        return Err(UpstreamFailure::backend("the answer is larger than the gateway puts together"));
+    }
+    text.push_str(piece);
+    Ok(())
+}

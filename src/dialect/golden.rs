@@ -1,0 +1,145 @@
+//! Recorded streams of the engines against what clients get of them.
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::aggregate::Aggregate;
+use super::facts::Facts;
+use super::repair::Repair;
+use super::sse;
+
+/// The body of a recorded answer.
+fn recorded(path: &str) -> Vec<u8> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/transcripts/");
+    let text = std::fs::read(format!("{root}{path}.response.txt")).expect(path);
+    let at = memchr::memmem::find(&text, b"\r\n\r\n").expect("headers");
+    text[at + 4..].to_vec()
+}
+
+/// Feeds `body` cut at `cuts`, event by complete event, as the data plane does.
+fn in_pieces(body: &[u8], cuts: &[usize], mut feed: impl FnMut(&[u8])) {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (body.len() + 1)).collect();
+    cuts.sort_unstable();
+    let (mut held, mut from) = (Vec::new(), 0);
+    for cut in cuts.into_iter().chain([body.len()]) {
+        let searched = held.len();
+        held.extend_from_slice(&body[from..cut]);
+        from = cut;
+        if let Some(end) = sse::last_boundary(&held, searched) {
+            feed(&held[..end]);
+            held.drain(..end);
+        }
+    }
+    assert!(held.is_empty(), "a rest that is no event: {:?}", String::from_utf8_lossy(&held));
+}
+
+fn repaired(body: &[u8], cuts: &[usize], usage: bool, max_tokens: u64) -> (String, Facts) {
+    let mut repair = Repair::new("qwen", usage, Some(max_tokens));
+    let (mut out, mut facts) = (BytesMut::new(), Facts::default());
+    in_pieces(body, cuts, |events| repair.feed(events, &mut out, &mut facts));
+    (String::from_utf8(out.to_vec()).unwrap(), facts)
+}
+
+fn aggregated(body: &[u8], cuts: &[usize], max_tokens: u64) -> (Result<Value, String>, Facts) {
+    let (mut aggregate, mut facts) = (Aggregate::new("qwen", Some(max_tokens)), Facts::default());
+    in_pieces(body, cuts, |events| aggregate.feed(events, &mut facts));
+    let answer = aggregate.finish(&mut facts);
+    (answer.map(|json| serde_json::from_slice(&json).unwrap()).map_err(|failure| failure.message), facts)
+}
+
+fn tail(text: &str, events: usize) -> String {
+    let all: Vec<&str> = text.split_terminator("\n\n").collect();
+    all[all.len().saturating_sub(events)..].join("\n")
+}
+
+#[test]
+fn a_thinking_answer_of_mlx_openai_server() {
+    let body = recorded("mlx-openai-server-1.8.1/05-stream");
+    let (text, facts) = repaired(&body, &[], true, 100);
+    insta::assert_snapshot!(text.split("\n\n").take(3).collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(tail(&text, 4));
+    insta::assert_debug_snapshot!(facts);
+    assert_eq!(text.matches("\"role\"").count(), 1);
+    let (text, _) = repaired(&body, &[], false, 100);
+    assert!(!text.contains("usage"));
+    let (answer, _) = aggregated(&body, &[], 100);
+    insta::assert_json_snapshot!(answer.unwrap());
+}
+
+#[test]
+fn an_answer_that_reached_its_limit_says_length() {
+    let body = recorded("mlx-openai-server-1.8.1/09-stream-max-tokens");
+    let (text, facts) = repaired(&body, &[], false, 12);
+    assert!(tail(&text, 2).contains(r#""finish_reason":"length""#), "{text}");
+    assert_eq!(facts.finish_reason.as_deref(), Some("length"));
+    assert_eq!(aggregated(&body, &[], 12).0.unwrap()["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn a_tool_call_of_either_engine() {
+    for engine in ["mlx-openai-server-1.8.1", "mlx-lm-server-0.31.3"] {
+        let body = recorded(&format!("{engine}/11-tools-stream"));
+        let (answer, facts) = aggregated(&body, &[], 100);
+        let answer = answer.unwrap();
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "{engine}");
+        assert_eq!(choice["message"]["content"], Value::Null);
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        assert_eq!(function["name"], "get_weather");
+        assert_eq!(function["arguments"], "{\"city\": \"Paris\"}");
+        assert_eq!(facts.deltas, 1);
+        let (text, _) = repaired(&body, &[], false, 100);
+        assert!(text.contains(r#""finish_reason":"tool_calls""#), "{text}");
+    }
+}
+
+#[test]
+fn mlx_lm_reasons_under_the_same_name() {
+    let body = recorded("mlx-lm-server-0.31.3/06-stream-usage");
+    let (text, facts) = repaired(&body, &[], true, 100);
+    assert!(text.contains(r#""reasoning_content":"They""#), "{text}");
+    assert!(!text.contains("keepalive"));
+    insta::assert_snapshot!(tail(&text, 3));
+    assert_eq!(facts.usage.unwrap().completion, Some(29));
+    assert!(!repaired(&body, &[], false, 100).0.contains("usage"));
+}
+
+#[test]
+fn an_error_in_the_stream_ends_it_and_the_pretended_finish_is_not_told() {
+    let body = recorded("mlx-openai-server-1.8.1/40-overload-stream-2");
+    let (text, facts) = repaired(&body, &[], false, 100);
+    insta::assert_snapshot!(text);
+    assert_eq!(facts.failure.unwrap().status, 429);
+    assert_eq!(facts.finish_reason, None);
+    assert!(aggregated(&body, &[], 100).0.unwrap_err().contains("Too many requests"));
+}
+
+#[test]
+fn a_stream_that_stops_in_the_middle_is_no_answer() {
+    let body = recorded("mlx-openai-server-1.8.1/05-stream");
+    let cut = sse::last_boundary(&body[..1500], 0).unwrap();
+    assert!(aggregated(&body[..cut], &[], 100).0.unwrap_err().contains("mid-answer"));
+}
+
+proptest! {
+    #[test]
+    fn chunking_changes_nothing(cuts in prop::collection::vec(any::<usize>(), 0..12)) {
+        for name in ["05-stream", "11-tools-stream", "40-overload-stream-2"] {
+            let body = recorded(&format!("mlx-openai-server-1.8.1/{name}"));
+            prop_assert_eq!(repaired(&body, &cuts, true, 100), repaired(&body, &[], true, 100));
+            prop_assert_eq!(aggregated(&body, &cuts, 100), aggregated(&body, &[], 100));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in ".{0,80}") {
+        for data in [bytes, format!("data: {text}\n\n").into_bytes(), format!("data: {{\"choices\":[{text}]}}\n\n").into_bytes()] {
+            let mut out = BytesMut::new();
+            Repair::new("m", true, None).feed(&data, &mut out, &mut Facts::default());
+            let (mut aggregate, mut facts) = (Aggregate::new("m", None), Facts::default());
+            aggregate.feed(&data, &mut facts);
+            prop_assert!(aggregate.finish(&mut facts).is_err());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What is peculiar to each engine, as data: which request fields it may see and what has to be
+//! put right on the way in and out. Sources: the engines' own request schemas and recorded answers.
+
+use super::scan::Kind;
+
+/// How requests to and answers of an engine are treated.
+#[derive(Debug)]
+pub struct Quirks {
+    /// The only fields that may reach it, with the JSON kinds it takes; `None`: all.
+    pub fields: Option<&'static [(&'static str, &'static [Kind])]>,
+    /// Always asked for a stream, so that leaving cancels the generation.
+    pub always_stream: bool,
+    /// Answers pass through [`super::repair`].
+    pub repair: bool,
+    /// `stop` as a string is refused.
+    pub stop_as_list: bool,
+    /// Role `developer` is refused.
+    pub no_developer: bool,
+    /// `reasoning_effort` belongs into `chat_template_kwargs`.
+    pub effort_in_template: bool,
+    /// The request's `model` names the served model; otherwise it is left out.
+    pub names_model: bool,
+    /// Usage comes in a stream only when asked for by `stream_options`.
+    pub asks_for_usage: bool,
+    /// `logprobs` come when asked for.
+    pub logprobs: bool,
+}
+
+const NUMBER: &[Kind] = &[Kind::Number];
+const TEXT: &[Kind] = &[Kind::String];
+const FLAG: &[Kind] = &[Kind::Bool];
+const LIST: &[Kind] = &[Kind::Array];
+const MAP: &[Kind] = &[Kind::Object];
+const STOP: &[Kind] = &[Kind::String, Kind::Array];
+const CHOICE: &[Kind] = &[Kind::String, Kind::Object];
+
+/// Other OpenAI-compatible servers: everything passes.
+pub static PASSTHROUGH: Quirks = Quirks {
+    fields: None,
+    always_stream: false,
+    repair: false,
+    stop_as_list: false,
+    no_developer: false,
+    effort_in_template: false,
+    names_model: true,
+    asks_for_usage: false,
+    logprobs: true,
+};
+
+/// `mlx-openai-server` 1.6 to 1.8.
+pub static MLX_OPENAI_SERVER: Quirks = Quirks {
+    fields: Some(&[
+        ("model", TEXT),
+        ("messages", LIST),
+        ("tools", LIST),
+        ("tool_choice", CHOICE),
+        ("max_tokens", NUMBER),
+        ("max_completion_tokens", NUMBER),
+        ("temperature", NUMBER),
+        ("top_p", NUMBER),
+        ("top_k", NUMBER),
+        ("min_p", NUMBER),
+        ("frequency_penalty", NUMBER),
+        ("presence_penalty", NUMBER),
+        ("stop", STOP),
+        ("n", NUMBER),
+        ("response_format", MAP),
+        ("seed", NUMBER),
+        ("user", TEXT),
+        ("repetition_penalty", NUMBER),
+        ("repetition_context_size", NUMBER),
+        ("xtc_probability", NUMBER),
+        ("xtc_threshold", NUMBER),
+        ("logit_bias", MAP),
+        ("stream", FLAG),
+        ("stream_options", MAP),
+        ("chat_template_kwargs", MAP),
+        ("reasoning_effort", TEXT),
+        ("parallel_tool_calls", FLAG),
+        ("logprobs", FLAG),
+        ("top_logprobs", NUMBER),
+    ]),
+    always_stream: true,
+    repair: true,
+    stop_as_list: true,
+    no_developer: true,
+    effort_in_template: true,
+    names_model: true,
+    asks_for_usage: false,
+    logprobs: false,
+};
+
+/// `mlx_lm.server` 0.31. Its `model`, `adapters` and `draft_model` would load any local path.
+pub static MLX_LM: Quirks = Quirks {
+    fields: Some(&[
+        ("model", TEXT),
+        ("messages", LIST),
+        ("tools", LIST),
+        ("tool_choice", CHOICE),
+        ("max_tokens", NUMBER),
+        ("max_completion_tokens", NUMBER),
+        ("temperature", NUMBER),
+        ("top_p", NUMBER),
+        ("top_k", NUMBER),
+        ("min_p", NUMBER),
+        ("frequency_penalty", NUMBER),
+        ("frequency_context_size", NUMBER),
+        ("presence_penalty", NUMBER),
+        ("presence_context_size", NUMBER),
+        ("stop", STOP),
+        ("n", NUMBER),
+        ("response_format", MAP),
+        ("seed", NUMBER),
+        ("user", TEXT),
+        ("repetition_penalty", NUMBER),
+        ("repetition_context_size", NUMBER),
+        ("xtc_probability", NUMBER),
+        ("xtc_threshold", NUMBER),
+        ("logit_bias", MAP),
+        ("logprobs", FLAG),
+        ("top_logprobs", NUMBER),
+        ("stream", FLAG),
+        ("stream_options", MAP),
+        ("chat_template_kwargs", MAP),
+        ("reasoning_effort", TEXT),
+        ("parallel_tool_calls", FLAG),
+    ]),
+    always_stream: true,
+    repair: true,
+    stop_as_list: true,
+    no_developer: true,
+    effort_in_template: true,
+    names_model: false,
+    asks_for_usage: true,
+    logprobs: false,
+};

@@ -1,0 +1,181 @@
+//! A client's request made fit for its engine, by byte-range edits: model name, prompt, defaults,
+//! limits, and the fields the engine may see. Pure; what cannot be served is refused here, before
+//! any backend is started for it.
+
+mod checks;
+mod fill;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use super::edit::Edits;
+use super::quirks::Quirks;
+use super::rope::Rope;
+use super::scan::{Kind, Member, Scan};
+
+/// Tokens an answer may have when neither client nor profile sets a limit, so that an abandoned or
+/// endless generation ends.
+pub const DEFAULT_MAX_TOKENS: u64 = 32_768;
+
+/// A body with what one pass found in it.
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    pub body: Rope,
+    pub scan: Scan,
+}
+
+/// What the profile and its engine make of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    pub quirks: &'static Quirks,
+    /// The name the engine knows its model by.
+    pub served_name: &'a str,
+    pub system_prompt: Option<&'a str>,
+    pub defaults: &'a Map<String, Value>,
+    /// Tokens the context holds, when known.
+    pub context_length: Option<u32>,
+}
+
+/// A request as it leaves.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub body: Rope,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Whether the client wants the usage as a last chunk.
+    pub include_usage: bool,
+    /// The limit that reaches the engine.
+    pub max_tokens: Option<u64>,
+    /// What was dropped, in words for the record.
+    pub warnings: Vec<String>,
+}
+
+/// Why a request cannot be served as it is; always the client's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadRequest {
+    pub message: String,
+    /// The field at fault.
+    pub param: Option<String>,
+}
+
+impl BadRequest {
+    fn new(param: &str, message: impl Into<String>) -> Self {
+        BadRequest { message: message.into(), param: Some(param.into()) }
+    }
+}
+
+impl Scanned {
+    /// The `model` the client asks for.
+    pub fn model(&self) -> Result<String, BadRequest> {
+        let missing = "name the model in \"model\": a profile's name or alias";
+        match self.scan.get("model") {
+            Some(member) if member.kind == Kind::String => {
+                let name: String = self.value(member)?;
+                if name.trim().is_empty() { Err(BadRequest::new("model", missing)) } else { Ok(name) }
+            }
+            Some(_) => Err(BadRequest::new("model", "\"model\" must be a string")),
+            None => Err(BadRequest::new("model", missing)),
+        }
+    }
+
+    /// Whether the client wants a stream.
+    pub fn wants_stream(&self) -> Result<bool, BadRequest> {
+        match self.scan.get("stream") {
+            Some(member) if member.kind == Kind::Bool => self.value(member),
+            Some(member) if member.kind != Kind::Null => {
+                Err(BadRequest::new("stream", "\"stream\" must be true or false"))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn value<T: serde::de::DeserializeOwned>(&self, member: &Member) -> Result<T, BadRequest> {
+        serde_json::from_slice(&self.body.read(member.value.clone())).map_err(|error| {
+            BadRequest::new(&member.key, format!("\"{}\" cannot be read: {error}", member.key))
+        })
+    }
+}
+
+/// Makes the request fit for `target`, or says why it cannot be.
+pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadRequest> {
+    let stream = request.wants_stream()?;
+    let include_usage = include_usage(request)?;
+    let quirks = target.quirks;
+    checks::media(&request.scan, quirks.fields.is_some())?;
+    let mut edits = Edits::default();
+    let mut warnings = Vec::new();
+    if let Some(fields) = quirks.fields {
+        checks::messages(request)?;
+        checks::kinds(&request.scan, fields)?;
+        checks::unsupported(request, quirks)?;
+        drop_unknown(&request.scan, fields, &mut edits, &mut warnings);
+    }
+    name_model(request, target, &mut edits)?;
+    if quirks.no_developer {
+        for role in &request.scan.developer_roles {
+            edits.replace(role.clone(), &b"\"system\""[..]);
+        }
+    }
+    fill::system_prompt(request, target.system_prompt, &mut edits);
+    fill::stop(request, quirks, &mut edits);
+    fill::template_arguments(request, target, &mut edits)?;
+    fill::stream(request, quirks, &mut edits);
+    let max_tokens = fill::max_tokens(request, target, &mut edits)?;
+    fill::defaults(request, target, &mut edits);
+    Ok(Prepared {
+        body: edits.apply(&request.body, &request.scan),
+        stream,
+        include_usage,
+        max_tokens,
+        warnings,
+    })
+}
+
+fn include_usage(request: &Scanned) -> Result<bool, BadRequest> {
+    let Some(member) = request.scan.get("stream_options").filter(|member| member.kind != Kind::Null) else {
+        return Ok(false);
+    };
+    let options: Value = request.value(member)?;
+    match options.get("include_usage") {
+        None | Some(Value::Null) if options.is_object() => Ok(false),
+        Some(Value::Bool(wanted)) => Ok(*wanted),
+        _ => Err(BadRequest::new(
+            "stream_options",
+            "\"stream_options\" must be an object; its \"include_usage\" true or false",
+        )),
+    }
+}
+
+/// Leaves out what the engine may not see, and what is null: for it, null is not the same as absent.
+fn drop_unknown(
+    scan: &Scan,
+    fields: &[(&str, &[Kind])],
+    edits: &mut Edits,
+    warnings: &mut Vec<String>,
+) {
+    for (index, member) in scan.members.iter().enumerate() {
+        let known = fields.iter().any(|(name, _)| *name == member.key);
+        if !known {
+            warnings.push(format!("the field \"{}\" was left out", member.key));
+        }
+        if !known || member.kind == Kind::Null {
+            edits.drop_member(index);
+        }
+    }
+}
+
+fn name_model(request: &Scanned, target: Target<'_>, edits: &mut Edits) -> Result<(), BadRequest> {
+    let Some(index) = request.scan.members.iter().position(|member| member.key == "model") else {
+        return Ok(());
+    };
+    if !target.quirks.names_model {
+        edits.drop_member(index);
+    } else if request.model()? != target.served_name {
+        let range = request.scan.members[index].value.clone();
+        edits.replace(range, Value::from(target.served_name).to_string());
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The body of an answer to a client, whichever way it came about.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::metered::{BoxError, Metered};
+use super::upstream::UpstreamBody;
+use super::waiting::{Turn, Waiting};
+use super::whole::Whole;
+
+/// What goes to the client.
+pub enum Answer {
+    Full(Bytes),
+    Whole(Box<Whole<UpstreamBody>>),
+    Stream(Box<Metered<UpstreamBody>>),
+    Waiting(Box<Waiting>),
+    Done,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            match &mut *self {
+                Answer::Done => return Poll::Ready(None),
+                Answer::Full(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    *self = Answer::Done;
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Answer::Whole(whole) => return Pin::new(whole.as_mut()).poll_frame(cx),
+                Answer::Stream(stream) => return Pin::new(stream.as_mut()).poll_frame(cx),
+                Answer::Waiting(waiting) => match std::task::ready!(waiting.poll_turn(cx)) {
+                    Turn::Comment(comment) => return Poll::Ready(Some(Ok(Frame::data(comment)))),
+                    Turn::Answer(answer) => *self = Answer::Stream(answer),
+                    Turn::Failed(failure) => *self = Answer::Full(failure.as_events().into()),
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Done => true,
+            Answer::Full(bytes) => bytes.is_empty(),
+            Answer::Whole(whole) => whole.is_end_stream(),
+            Answer::Stream(_) | Answer::Waiting(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Done => SizeHint::with_exact(0),
+            Answer::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Answer::Whole(whole) => whole.size_hint(),
+            Answer::Stream(_) | Answer::Waiting(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One try at a backend for a request: lease, send, and the answer in the shape the client asked for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::answer::Answer;
+use super::deadlines::{COMMENT_AFTER, Deadlines};
+use super::ending::{self, Ending};
+use super::failure::Failure;
+use super::metered::Metered;
+use super::plan::Plan;
+use super::upstream::{UpstreamBody, UpstreamError};
+use super::waiting::Waiting;
+use super::whole::Whole;
+use super::{Proxy, failed, headers};
+use crate::backends::Progress;
+use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
+use crate::dialect::edit::Edits;
+use crate::dialect::facts::Facts;
+use crate::dialect::failure::UpstreamFailure;
+use crate::dialect::rope::Rope;
+use crate::dialect::scan::Scanner;
+use crate::dialect::sse;
+use crate::usage::Ongoing;
+
+/// Bytes of an error answer that are read.
+const ERROR_LIMIT: usize = 64 << 10;
+
+/// A request about to be tried.
+pub struct Attempt {
+    proxy: Proxy,
+    plan: Arc<Plan>,
+    ongoing: Ongoing,
+    lane: Arc<str>,
+    progress: Progress,
+}
+
+/// An upstream's good answer whose body has not been read.
+struct Answered {
+    response: Response<UpstreamBody>,
+    ending: Ending,
+    began: Instant,
+}
+
+impl Attempt {
+    pub fn new(proxy: Proxy, plan: Plan, ongoing: Ongoing, lane: Arc<str>, progress: Progress) -> Attempt {
+        Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress }
+    }
+
+    /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
+    /// its headers then, and the rest when it comes.
+    pub async fn answer(self) -> Response<Answer> {
+        let plan = Arc::clone(&self.plan);
+        let progress = self.progress.clone();
+        if !plan.prepared.stream {
+            return match self.run().await {
+                Ok(answered) => answered.whole(&plan).await,
+                Err(failure) => failed(&failure),
+            };
+        }
+        let mut run = Box::pin(self.run());
+        match tokio::time::timeout(COMMENT_AFTER, &mut run).await {
+            Ok(Ok(answered)) => answered.stream(&plan).await,
+            Ok(Err(failure)) => failed(&failure),
+            Err(_) => {
+                let name = Arc::from(plan.profile.name.as_str());
+                let later = Arc::clone(&plan);
+                let answer = Box::pin(async move { run.await?.metered(&later) });
+                let mut response = Response::new(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
+                headers::event_stream(response.headers_mut());
+                headers::figures(response.headers_mut(), &plan.profile.name, 0.0, 0.0);
+                response
+            }
+        }
+    }
+
+    /// Leases a backend, sends the request, and gives its good answer.
+    async fn run(self) -> Result<Answered, Failure> {
+        let Attempt { proxy, plan, ongoing, lane, progress } = self;
+        let leased = match proxy.backends.try_acquire(&plan.launch) {
+            Some(lease) => Ok(lease),
+            None => {
+                let live = Arc::clone(ongoing.live());
+                tokio::select! {
+                    leased = proxy.backends.acquire(&plan.launch, &lane, &progress) => leased.map_err(Failure::from),
+                    () = live.cancelled() => Err(Failure::cancelled()),
+                }
+            }
+        };
+        let lease = match leased {
+            Ok(lease) => lease,
+            Err(failure) => {
+                ending::refuse(ongoing, &failure);
+                return Err(failure);
+            }
+        };
+        ongoing.set_queue_ms(lease.queue_ms());
+        ongoing.set_start_ms(lease.start_ms());
+        let request = plan.upstream(lease.target());
+        let mut ending = Ending::new(ongoing, lease, proxy.clock.unix_ms());
+        let began = Instant::now();
+        let Some(live) = ending.live().cloned() else { return Err(Failure::cancelled()) };
+        let sent = tokio::select! {
+            biased;
+            sent = proxy.upstreams.send(request) => sent.map_err(Failure::from),
+            () = live.cancelled() => Err(Failure::cancelled()),
+        };
+        let failure = match sent {
+            Ok(response) => {
+                ending.answered(response.status().as_u16());
+                if response.status().is_success() {
+                    return Ok(Answered { response, ending, began });
+                }
+                error_answer(response).await
+            }
+            Err(failure) => failure,
+        };
+        tracing::warn!(
+            backend.id = ending.lease().backend_id(),
+            error.code = failure.code,
+            "A backend did not serve a request: {}",
+            failure.message
+        );
+        ending.fail(&failure, &Facts::default(), false);
+        Err(failure)
+    }
+}
+
+impl Answered {
+    /// As an event stream.
+    async fn stream(self, plan: &Plan) -> Response<Answer> {
+        let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
+        match self.metered(plan) {
+            Ok(metered) => {
+                let mut response = Response::new(Answer::Stream(Box::new(metered)));
+                headers::event_stream(response.headers_mut());
+                headers::figures(response.headers_mut(), &plan.profile.name, queue_ms, start_ms);
+                response
+            }
+            Err(failure) => failed(&failure),
+        }
+    }
+
+    fn metered(self, plan: &Plan) -> Result<Metered<UpstreamBody>, Failure> {
+        if !headers::is_event_stream(self.response.headers()) {
+            let failure = Failure::backend("the backend answered a request for a stream with something else");
+            self.ending.fail(&failure, &Facts::default(), false);
+            return Err(failure);
+        }
+        self.ending.responded(200);
+        let deadlines = Deadlines::new(plan.timeouts(), self.began, true);
+        Ok(Metered::new(self.response.into_body(), plan.flow(), self.ending, deadlines))
+    }
+
+    /// As one JSON object.
+    async fn whole(self, plan: &Plan) -> Response<Answer> {
+        let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
+        let mut response = if plan.quirks.always_stream {
+            self.collected(plan, true).await
+        } else if plan.renamed {
+            self.collected(plan, false).await
+        } else {
+            self.passed(plan)
+        };
+        headers::figures(response.headers_mut(), &plan.profile.name, queue_ms, start_ms);
+        response
+    }
+
+    /// The upstream's own bytes.
+    fn passed(self, plan: &Plan) -> Response<Answer> {
+        self.ending.responded(200);
+        let (head, body) = self.response.into_parts();
+        let deadlines = Deadlines::new(plan.timeouts(), self.began, false);
+        let mut response = Response::new(Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
+        let json = HeaderValue::from_static("application/json");
+        let kind = head.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
+    /// The whole answer, put together or renamed.
+    async fn collected(self, plan: &Plan, aggregate: bool) -> Response<Answer> {
+        let Answered { response, ending, began } = self;
+        let mut facts = Facts::default();
+        let Some(live) = ending.live().cloned() else { return failed(&Failure::cancelled()) };
+        let limit = plan.timeouts().total.saturating_sub(began.elapsed());
+        let body = response.into_body();
+        let collecting = async {
+            if aggregate { aggregated(body, plan, &ending, &mut facts).await } else { renamed(body, plan, &mut facts).await }
+        };
+        let collected = tokio::select! {
+            biased;
+            collected = collecting => collected,
+            () = live.cancelled() => Err(Failure::cancelled()),
+            () = tokio::time::sleep(limit) => {
+                Err(Failure::timed_out(format!("timeouts.total of {} s has passed", plan.timeouts().total.as_secs_f64())))
+            }
+        };
+        match collected {
+            Ok(json) => {
+                ending.responded(200);
+                ending.complete(&facts);
+                let mut response = Response::new(Answer::Full(json));
+                *response.status_mut() = StatusCode::OK;
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Err(failure) => {
+                ending.fail(&failure, &facts, false);
+                failed(&failure)
+            }
+        }
+    }
+}
+
+/// Puts a streamed answer together; the wait for each piece is bounded as it is for streams.
+async fn aggregated(
+    mut body: UpstreamBody,
+    plan: &Plan,
+    ending: &Ending,
+    facts: &mut Facts,
+) -> Result<Bytes, Failure> {
+    let mut aggregate = Aggregate::new(&plan.profile.name, plan.prepared.max_tokens);
+    let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
+    loop {
+        let timeouts = plan.timeouts();
+        let (limit, name) =
+            if counted > 0 { (timeouts.idle, "idle") } else { (timeouts.first_token, "first_token") };
+        let frame = next_frame(&mut body, ending, limit, name).await?;
+        let Some(frame) = frame else { break };
+        let Ok(piece) = frame.into_data() else { continue };
+        let searched = held.len();
+        held.extend_from_slice(&piece);
+        if let Some(end) = sse::last_boundary(&held, searched) {
+            aggregate.feed(&held.split_to(end), facts);
+        } else if held.len() > super::flow::EVENT_LIMIT {
+            return Err(Failure::backend("the backend sent an event without end"));
+        }
+        if facts.deltas > counted {
+            if let Some(live) = ending.live() {
+                live.add_tokens(facts.deltas - counted);
+            }
+            counted = facts.deltas;
+        }
+        if facts.failure.is_some() {
+            break;
+        }
+    }
+    Ok(aggregate.finish(facts).map_err(Failure::from)?.into())
+}
+
+/// The next frame, or a failure when the backend is silent for `limit` without working.
+async fn next_frame(
+    body: &mut UpstreamBody,
+    ending: &Ending,
+    limit: Duration,
+    name: &str,
+) -> Result<Option<http_body::Frame<Bytes>>, Failure> {
+    let mut used = None;
+    loop {
+        match tokio::time::timeout(limit, body.frame()).await {
+            Ok(Some(frame)) => {
+                let broke = |error| Failure::backend(format!("the backend broke off in mid-answer: {error}"));
+                return frame.map(Some).map_err(broke);
+            }
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                let before = std::mem::replace(&mut used, ending.lease().cpu_time());
+                let working = match (before, used) {
+                    (None, Some(_)) => true,
+                    (Some(before), Some(now)) => now.saturating_sub(before) * 20 > limit,
+                    _ => false,
+                };
+                if name == "first_token" || !working {
+                    return Err(Failure::timed_out(format!("timeouts.{name} of {} s has passed", limit.as_secs_f64())));
+                }
+            }
+        }
+    }
+}
+
+/// A whole answer with the profile's name in it.
+async fn renamed(body: UpstreamBody, plan: &Plan, facts: &mut Facts) -> Result<Bytes, Failure> {
+    let mut tap = super::tap::WholeTap::default();
+    let bytes = collect(body, ANSWER_LIMIT).await?;
+    tap.feed(&bytes);
+    tap.finish(facts);
+    let mut scanner = Scanner::default();
+    let scan = scanner.feed(&bytes).and_then(|()| scanner.finish());
+    let Ok(scan) = scan else { return Err(Failure::backend("the backend's answer is not a JSON object")) };
+    let mut edits = Edits::default();
+    if let Some(model) = scan.get("model") {
+        edits.replace(model.value.clone(), serde_json::Value::from(plan.profile.name.as_str()).to_string());
+    }
+    Ok(edits.apply(&Rope::from(bytes), &scan).to_vec().into())
+}
+
+async fn error_answer(response: Response<UpstreamBody>) -> Failure {
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+    let body = collect(response.into_body(), ERROR_LIMIT).await.unwrap_or_default();
+    let mut failure = Failure::from(UpstreamFailure::from_answer(status, &body));
+    failure.retry_after_s = retry_after.or(failure.retry_after_s);
+    failure
+}
+
+async fn collect(mut body: UpstreamBody, limit: usize) -> Result<Bytes, Failure> {
+    let mut out = bytes::BytesMut::with_capacity(body.size_hint().lower().min(limit as u64) as usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::backend(format!("the backend broke off in mid-answer: {error}")))?;
+        if let Some(data) = frame.data_ref() {
+            if out.len() + data.len() > limit {
+                return Err(Failure::backend(format!("the backend's answer is larger than {limit} bytes")));
+            }
+            out.extend_from_slice(data);
+        }
+    }
+    Ok(out.freeze())
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Shed => Failure::overloaded(error.to_string()),
+            UpstreamError::Deadline(_) => Failure::timed_out(error.to_string()),
+            _ => Failure::backend(error.to_string()),
+        }
+    }
+}

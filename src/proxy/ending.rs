@@ -1,0 +1,106 @@
+//! The one end of an attempt and of its request. Whoever holds an [`Ending`] either tells it, or its
+//! drop tells that the client left.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::failure::Failure;
+use crate::backends::Lease;
+use crate::dialect::facts::Facts;
+use crate::usage::{AttemptRecord, Live, Ongoing, Outcome, Status, Tokens};
+
+/// A request with an attempt under way; holds the lease until the end.
+pub struct Ending {
+    ongoing: Option<Ongoing>,
+    lease: Lease,
+    started: Instant,
+    started_at: i64,
+    upstream_status: Option<u16>,
+}
+
+impl Ending {
+    pub fn new(ongoing: Ongoing, lease: Lease, started_at: i64) -> Ending {
+        Ending { ongoing: Some(ongoing), lease, started: Instant::now(), started_at, upstream_status: None }
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub fn live(&self) -> Option<&Arc<Live>> {
+        self.ongoing.as_ref().map(Ongoing::live)
+    }
+
+    /// The upstream has begun to answer.
+    pub fn answered(&mut self, status: u16) {
+        self.upstream_status = Some(status);
+    }
+
+    /// The status the client gets to see, told before the body goes out.
+    pub fn responded(&self, status: u16) {
+        if let Some(ongoing) = &self.ongoing {
+            ongoing.responded(status);
+        }
+    }
+
+    /// The answer went out whole.
+    pub fn complete(mut self, facts: &Facts) {
+        let mut outcome = Outcome::new(Status::Completed, 0);
+        outcome.tokens = tokens(facts);
+        outcome.finish_reason = facts.finish_reason.clone().map(Cow::Owned);
+        self.end(outcome, None);
+    }
+
+    /// It failed; `begun`: the client already has a status and maybe part of the answer.
+    pub fn fail(mut self, failure: &Failure, facts: &Facts, begun: bool) {
+        let mut outcome = Outcome::new(failure.recorded, if begun { 0 } else { failure.status });
+        outcome.tokens = tokens(facts);
+        outcome.error_code = Some(Cow::Borrowed(failure.code));
+        outcome.error_message = Some(failure.message.clone());
+        self.end(outcome, Some(failure.message.clone()));
+    }
+
+    fn end(&mut self, outcome: Outcome, error: Option<String>) {
+        let Some(ongoing) = self.ongoing.take() else { return };
+        ongoing.push_attempt(AttemptRecord {
+            number: 0,
+            backend: self.lease.backend_id().into(),
+            started_at: self.started_at,
+            duration_ms: self.started.elapsed().as_secs_f64() * 1000.0,
+            status: outcome.status,
+            upstream_status: self.upstream_status,
+            error,
+            tokens: outcome.tokens,
+        });
+        ongoing.finish(outcome);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if self.ongoing.is_some() {
+            self.end(Outcome::new(Status::Cancelled, 0), None);
+        }
+    }
+}
+
+/// A request that ended before any backend was asked.
+pub fn refuse(ongoing: Ongoing, failure: &Failure) {
+    let mut outcome = Outcome::new(failure.recorded, failure.status);
+    outcome.error_code = Some(Cow::Borrowed(failure.code));
+    outcome.error_message = Some(failure.message.clone());
+    ongoing.finish(outcome);
+}
+
+fn tokens(facts: &Facts) -> Tokens {
+    let usage = facts.usage.unwrap_or_default();
+    let reasoning = usage.reasoning.or((facts.reasoning_deltas > 0).then_some(facts.reasoning_deltas));
+    Tokens {
+        prompt: usage.prompt,
+        completion: usage.completion,
+        cached: usage.cached,
+        reasoning,
+        estimated: false,
+    }
+}

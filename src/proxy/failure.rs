@@ -1,0 +1,170 @@
+//! Everything that can go wrong with an inference request, as the client will be told: the one
+//! table of status, type and code.
+
+use std::borrow::Cow;
+
+use crate::backends::AcquireError;
+use crate::dialect::failure::UpstreamFailure;
+use crate::dialect::request::BadRequest;
+use crate::dialect::scan::ScanError;
+use crate::usage::Status;
+
+/// A failure with OpenAI's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub status: u16,
+    /// OpenAI's `type`.
+    pub kind: &'static str,
+    pub code: &'static str,
+    pub message: String,
+    pub param: Option<Cow<'static, str>>,
+    /// Seconds after which another try makes sense.
+    pub retry_after_s: Option<u32>,
+    /// Another try cannot help: told to SDKs that retry by themselves.
+    pub final_: bool,
+    /// How the record names the end.
+    pub recorded: Status,
+}
+
+impl Failure {
+    /// A request that is wrong in itself.
+    pub fn invalid(message: impl Into<String>, param: Option<String>) -> Failure {
+        Failure {
+            param: param.map(Cow::Owned),
+            ..Failure::refused(400, "invalid_request_error", "invalid_request_error", message)
+        }
+    }
+
+    pub fn too_large(limit: u64) -> Failure {
+        let message = format!("the body is larger than {limit} bytes; raise server.max_body to allow more");
+        Failure::refused(413, "invalid_request_error", "request_too_large", message)
+    }
+
+    pub fn model_not_found(model: &str) -> Failure {
+        let message = format!(
+            "no profile or alias is named \"{model}\"; GET /v1/models lists what there is, config.toml adds more"
+        );
+        Failure {
+            param: Some("model".into()),
+            ..Failure::refused(404, "invalid_request_error", "model_not_found", message)
+        }
+    }
+
+    pub fn not_allowed(message: impl Into<String>) -> Failure {
+        Failure::refused(403, "permission_error", "permission_denied", message)
+    }
+
+    pub fn shutting_down() -> Failure {
+        Failure {
+            retry_after_s: Some(5),
+            ..Failure::refused(503, "server_error", "shutting_down", "the gateway is shutting down")
+        }
+    }
+
+    pub fn overloaded(message: impl Into<String>) -> Failure {
+        Failure {
+            retry_after_s: Some(1),
+            ..Failure::refused(429, "rate_limit_error", "queue_full", message)
+        }
+    }
+
+    pub fn timed_out(message: impl Into<String>) -> Failure {
+        Failure { recorded: Status::Failed, ..Failure::refused(504, "server_error", "timeout", message) }
+    }
+
+    /// The backend could not be reached, broke off or answered nonsense.
+    pub fn backend(message: impl Into<String>) -> Failure {
+        UpstreamFailure::backend(message).into()
+    }
+
+    /// An operator ended it.
+    pub fn cancelled() -> Failure {
+        let refused = Failure::refused(499, "server_error", "cancelled", "the request was cancelled by an operator");
+        Failure { recorded: Status::Cancelled, ..refused }
+    }
+
+    /// OpenAI's error object.
+    pub fn as_json(&self) -> String {
+        serde_json::json!({"error": {
+            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+        }})
+        .to_string()
+    }
+
+    /// The events that tell it in a stream that has begun, and end the stream.
+    pub fn as_events(&self) -> String {
+        format!("data: {}\n\ndata: [DONE]\n\n", self.as_json())
+    }
+
+    fn refused(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Failure {
+        Failure {
+            status,
+            kind,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after_s: None,
+            final_: false,
+            recorded: Status::Refused,
+        }
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        Failure::invalid(error.to_string(), None)
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(error: BadRequest) -> Self {
+        Failure::invalid(error.message, error.param)
+    }
+}
+
+impl From<UpstreamFailure> for Failure {
+    fn from(failure: UpstreamFailure) -> Self {
+        Failure {
+            status: failure.status,
+            kind: failure.kind,
+            code: failure.code,
+            message: failure.message,
+            param: failure.param.map(Cow::Owned),
+            retry_after_s: (failure.status == 429).then_some(1),
+            final_: false,
+            recorded: Status::Failed,
+        }
+    }
+}
+
+impl From<AcquireError> for Failure {
+    fn from(error: AcquireError) -> Self {
+        let message = error.to_string();
+        let failed = |log_tail: &[String]| Failure {
+            recorded: Status::Failed,
+            final_: true,
+            ..Failure::refused(503, "server_error", "backend_failed", with_log(&message, log_tail))
+        };
+        match &error {
+            AcquireError::Failed { log_tail, .. } => failed(log_tail),
+            AcquireError::Unavailable { .. } => failed(&[]),
+            AcquireError::StartTimeout { log_tail, .. } => Failure::timed_out(with_log(&message, log_tail)),
+            AcquireError::QueueFull { .. } => Failure::overloaded(message),
+            AcquireError::QueueTimeout { .. } => {
+                Failure { recorded: Status::Refused, ..Failure::timed_out(message) }
+            }
+            AcquireError::ShuttingDown => Failure::shutting_down(),
+        }
+    }
+}
+
+/// Lines of a backend's log that an error quotes.
+const QUOTED_LINES: usize = 8;
+
+fn with_log(message: &str, log: &[String]) -> String {
+    if log.is_empty() {
+        return message.to_owned();
+    }
+    let tail = &log[log.len().saturating_sub(QUOTED_LINES)..];
+    format!("{message}\nlast log lines:\n{}", tail.join("\n"))
+}

@@ -1,0 +1,240 @@
+//! An answer on its way to the client: frames pass, are metered alongside, and the answer ends
+//! exactly once: at its end, by an error, or because the client left. It holds the lease.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::Sleep;
+
+use super::deadlines::{Deadlines, Due};
+use super::ending::Ending;
+use super::failure::Failure;
+use super::flow::Flow;
+use crate::dialect::facts::Facts;
+
+/// Bytes that are gathered before they go on at once.
+const GATHER: usize = 64 << 10;
+/// Times the task steps back, once something is gathered and upstream has no more just now, so that
+/// the upstream connection can bring what it already holds. Each costs one pass through the run
+/// queue and nothing else: no timer, no delay when nobody else has work.
+const STEP_BACKS: u8 = 2;
+
+/// Why a body ends without its end.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An event stream that is passed on.
+pub struct Metered<B> {
+    upstream: B,
+    flow: Flow,
+    ending: Option<Ending>,
+    deadlines: Deadlines,
+    timer: Pin<Box<Sleep>>,
+    /// Process time of the backend when it was first found silent.
+    silent_since: Option<(Instant, std::time::Duration)>,
+    stepped_back: u8,
+    counted: u64,
+    /// Upstream is done with; what is ready still goes out.
+    over: bool,
+    /// The last words.
+    last: Option<Bytes>,
+}
+
+impl<B> Metered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    pub fn new(upstream: B, flow: Flow, ending: Ending, deadlines: Deadlines) -> Metered<B> {
+        let first = match deadlines.due(Instant::now()) {
+            Due::Later(at) => at,
+            _ => Instant::now(),
+        };
+        let timer = Box::pin(tokio::time::sleep_until(first.into()));
+        Metered {
+            upstream,
+            flow,
+            ending: Some(ending),
+            deadlines,
+            timer,
+            silent_since: None,
+            stepped_back: 0,
+            counted: 0,
+            over: false,
+            last: None,
+        }
+    }
+
+    /// What goes to the client next; none when the answer is over.
+    pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if self.over {
+                return Poll::Ready(self.rest());
+            }
+            if self.flow.ready() >= GATHER {
+                return Poll::Ready(Some(self.hand_on()));
+            }
+            match Pin::new(&mut self.upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.frame(frame),
+                Poll::Ready(Some(Err(error))) => self.broke_off(&error.into().to_string()),
+                Poll::Ready(None) => self.upstream_ended(),
+                Poll::Pending if self.flow.ready() > 0 => {
+                    if self.stepped_back < STEP_BACKS {
+                        self.stepped_back += 1;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(Some(self.hand_on()));
+                }
+                Poll::Pending => {
+                    self.check_cancelled(cx);
+                    if !self.over {
+                        return ready!(self.poll_timer(cx)).map_or_else(|| self.poll_bytes(cx), |b| Poll::Ready(Some(b)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame<Bytes>) {
+        self.stepped_back = 0;
+        let Ok(bytes) = frame.into_data() else { return };
+        if let Err(failure) = self.flow.feed(&bytes) {
+            return self.fail(failure);
+        }
+        let new = self.flow.facts.deltas - self.counted;
+        let now = Instant::now();
+        self.deadlines.progressed(now, new > 0);
+        self.silent_since = None;
+        if new > 0 {
+            self.counted = self.flow.facts.deltas;
+            if let Some(live) = self.ending.as_ref().and_then(Ending::live) {
+                live.add_tokens_at(new, now);
+            }
+        }
+        if self.flow.facts.done && self.flow.facts.failure.is_some() {
+            self.upstream_ended();
+        }
+    }
+
+    fn hand_on(&mut self) -> Bytes {
+        self.stepped_back = 0;
+        self.deadlines.told(Instant::now());
+        self.flow.take()
+    }
+
+    /// What is left to say when upstream is done with.
+    fn rest(&mut self) -> Option<Bytes> {
+        if self.flow.ready() > 0 {
+            return Some(self.flow.take());
+        }
+        self.last.take()
+    }
+
+    fn upstream_ended(&mut self) {
+        self.over = true;
+        let facts = std::mem::take(&mut self.flow.facts);
+        if let Some(failure) = facts.failure.clone() {
+            return self.end_failed(&failure.into(), &facts);
+        }
+        if !facts.finished() || self.flow.is_broken_off() {
+            self.flow.facts = facts;
+            return self.broke_off("it closed the connection");
+        }
+        if let Some(ending) = self.ending.take() {
+            ending.complete(&facts);
+        }
+    }
+
+    fn broke_off(&mut self, how: &str) {
+        self.fail(Failure::backend(format!("the backend broke off in mid-answer: {how}")));
+    }
+
+    /// Ends the stream with an error event.
+    fn fail(&mut self, failure: Failure) {
+        self.over = true;
+        let facts = std::mem::take(&mut self.flow.facts);
+        if facts.failure.is_none() && !facts.done {
+            self.last = Some(failure.as_events().into());
+        }
+        self.end_failed(&failure, &facts);
+    }
+
+    fn end_failed(&mut self, failure: &Failure, facts: &Facts) {
+        if let Some(ending) = self.ending.take() {
+            tracing::warn!(
+                backend.id = ending.lease().backend_id(),
+                error.code = failure.code,
+                "A stream failed: {}",
+                failure.message
+            );
+            ending.fail(failure, facts, true);
+        }
+    }
+
+    fn check_cancelled(&mut self, cx: &mut Context<'_>) {
+        let cancelled = self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.poll_cancelled(cx).is_ready());
+        if cancelled {
+            self.fail(Failure::cancelled());
+        }
+    }
+
+    /// Ready when something is to be said or was decided; none: look again.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            let timeouts = *self.deadlines.timeouts();
+            match self.deadlines.due(now) {
+                Due::Later(at) => self.timer.as_mut().reset(at.into()),
+                Due::Comment => {
+                    self.deadlines.told(now);
+                    let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };
+                    return Poll::Ready(Some(Bytes::from_static(comment)));
+                }
+                Due::Idle if self.is_working(now) => self.deadlines.extend(now),
+                due => {
+                    let (what, limit) = match due {
+                        Due::FirstToken => ("first_token", timeouts.first_token),
+                        Due::Total => ("total", timeouts.total),
+                        _ => ("idle", timeouts.idle),
+                    };
+                    let message = format!("timeouts.{what} of {} s has passed", limit.as_secs_f64());
+                    self.fail(Failure::timed_out(message));
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    /// Whether the backend has used its processors since it was last looked at: then it is not idle,
+    /// however long it says nothing (a long tool call comes in one piece).
+    fn is_working(&mut self, now: Instant) -> bool {
+        let Some(used) = self.ending.as_ref().and_then(|ending| ending.lease().cpu_time()) else { return false };
+        let before = self.silent_since.replace((now, used));
+        match before {
+            // The first look: there is nothing to compare with yet.
+            None => true,
+            Some((at, before)) => used.saturating_sub(before) * 20 > now - at,
+        }
+    }
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

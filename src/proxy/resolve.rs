@@ -1,0 +1,18 @@
+//! Caller and requested model -> profile. Pure.
+
+use super::failure::Failure;
+use crate::auth::{Caller, Scope};
+use crate::profiles::{Entry, ProfileSet};
+
+/// The profile that serves `model` for `caller`.
+pub fn resolve<'a>(profiles: &'a ProfileSet, caller: &Caller, model: &str) -> Result<&'a Entry, Failure> {
+    if !caller.has(Scope::Inference) {
+        return Err(Failure::not_allowed("this key may not ask models; use one with the scope inference"));
+    }
+    let entry = profiles.entry(model).ok_or_else(|| Failure::model_not_found(model))?;
+    if !caller.may_use(&entry.profile.name) {
+        // The same answer as for a model that is not there: a key learns only of what it may use.
+        return Err(Failure::model_not_found(model));
+    }
+    Ok(entry)
+}

@@ -1,0 +1,208 @@
+//! Sends a request over a kept or a new connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::pool::{Key, Pool};
+use super::{UpstreamError, UpstreamRequest};
+use crate::dialect::rope::Rope;
+
+/// Time a connection may take to come about.
+const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[derive(Clone)]
+pub struct Client {
+    pool: Pool,
+    tls: Arc<std::sync::OnceLock<HttpsConnector<HttpConnector>>>,
+    connections: TaskTracker,
+}
+
+/// An answer's body; gives its connection back when it has ended.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    incoming: Incoming,
+    connection: Option<(SendRequest<Rope>, Key, Pool)>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Client {
+    pub fn new() -> std::io::Result<Client> {
+        Ok(Client { pool: Pool::default(), tls: Arc::default(), connections: TaskTracker::new() })
+    }
+
+    async fn send(self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let key = Key { authority: request.target.authority.clone(), https: request.target.https };
+        let kept = if request.fresh { None } else { self.kept(&key).await };
+        let reused = kept.is_some();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.connect(&key).await?,
+        };
+        let sent = connection.send_request(head(request)?).await;
+        let answer = sent.map_err(|error| {
+            // A reused connection that ends without a word was closed while it was idle.
+            if reused && (error.is_canceled() || error.is_incomplete_message() || error.is_closed()) {
+                UpstreamError::Stale
+            } else {
+                UpstreamError::Broken(error.to_string())
+            }
+        })?;
+        let keep = Some((connection, key, self.pool));
+        Ok(answer.map(|incoming| {
+            let mut body = UpstreamBody { incoming, connection: keep, place: None };
+            if body.incoming.is_end_stream() {
+                body.done();
+            }
+            body
+        }))
+    }
+
+    /// A kept connection that can take a request.
+    async fn kept(&self, key: &Key) -> Option<SendRequest<Rope>> {
+        while let Some(mut connection) = self.pool.take(key) {
+            // Its task may not have noticed yet that the last answer is over; that takes one turn.
+            if connection.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn connect(&self, key: &Key) -> Result<SendRequest<Rope>, UpstreamError> {
+        let failed = |reason: String| UpstreamError::Connect { authority: key.authority.to_string(), reason };
+        let connecting = async {
+            if key.https {
+                let mut connector = self.connector()?;
+                let uri = Uri::builder().scheme("https").authority(key.authority.clone()).path_and_query("/").build();
+                let uri = uri.map_err(|error| UpstreamError::Address(error.to_string()))?;
+                let stream = connector.call(uri).await.map_err(|error| failed(error.to_string()))?;
+                self.handshake(stream).await
+            } else {
+                let address = (key.authority.host().trim_matches(['[', ']']), key.authority.port_u16().unwrap_or(80));
+                let stream = TcpStream::connect(address).await.map_err(|error| failed(error.to_string()))?;
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY could not be set");
+                }
+                self.handshake(TokioIo::new(stream)).await
+            }
+        };
+        let late = |_| failed(format!("no connection within {} s", CONNECT_LIMIT.as_secs()));
+        tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(late)?
+    }
+
+    async fn handshake<T>(&self, io: T) -> Result<SendRequest<Rope>, UpstreamError>
+    where
+        T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let broken = |error: hyper::Error| UpstreamError::Broken(error.to_string());
+        let (sender, connection) = http1::handshake(io).await.map_err(broken)?;
+        self.connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "A connection to a backend ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    fn connector(&self) -> Result<HttpsConnector<HttpConnector>, UpstreamError> {
+        if let Some(connector) = self.tls.get() {
+            return Ok(connector.clone());
+        }
+        let builder = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| UpstreamError::Address(format!("the system's certificates cannot be read: {error}")))?;
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let connector = builder.https_only().enable_http1().wrap_connector(http);
+        Ok(self.tls.get_or_init(|| connector).clone())
+    }
+}
+
+impl Service<UpstreamRequest> for Client {
+    type Response = Response<UpstreamBody>;
+    type Error = UpstreamError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UpstreamError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
+        Box::pin(self.clone().send(request))
+    }
+}
+
+impl UpstreamBody {
+    /// Keeps a place until the body is done with.
+    pub fn hold(&mut self, place: OwnedSemaphorePermit) {
+        if self.connection.is_some() {
+            self.place = Some(place);
+        }
+    }
+
+    fn done(&mut self) {
+        self.place = None;
+        if let Some((connection, key, pool)) = self.connection.take() {
+            pool.put(key, connection);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        if frame.is_none() || self.incoming.is_end_stream() {
+            self.done();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// The request as it goes over the wire: origin form, with `Host`.
+fn head(request: UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
+    let address = |error: String| UpstreamError::Address(error);
+    let path = [request.target.base_path.as_str(), request.path].concat();
+    let path = PathAndQuery::try_from(path).map_err(|error| address(error.to_string()))?;
+    let host = HeaderValue::try_from(request.target.authority.as_str()).map_err(|error| address(error.to_string()))?;
+    let mut headers = request.headers;
+    headers.insert(header::HOST, host);
+    if let Some(bearer) = request.target.bearer {
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    let mut out = Request::new(request.body);
+    *out.method_mut() = Method::POST;
+    *out.uri_mut() = Uri::from(path);
+    *out.headers_mut() = headers;
+    Ok(out)
+}

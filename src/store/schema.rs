@@ -1,0 +1,171 @@
+//! Opening the file: its mode, pragmas and schema version. Knows no table beyond its migration.
+
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{StoreError, reason};
+
+/// In order; the version of a store is the number of them that it has seen.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_requests.sql")];
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Another program (a backup, `sqlite3`) may hold the file for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Past this the write-ahead log is cut back after a checkpoint.
+const WAL_BYTES_MAX: u32 = 64 << 20;
+
+/// The connection that writes, its schema brought up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
+    make_private(path).map_err(|error| open_error(error.to_string()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| open_error(words(&e)))?;
+    set_up(&conn).map_err(|e| open_error(words(&e)))?;
+    migrate(&mut conn, path)?;
+    Ok(conn)
+}
+
+/// A connection that can only read.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(conn)
+}
+
+fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    // A commit survives the death of the process; only a power cut may cost the last ones.
+    conn.pragma_update(None, "synchronous", "normal")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let open_error = |e: rusqlite::Error| StoreError::Open { path: path.to_owned(), reason: words(&e) };
+    let found = version(conn).map_err(open_error)?;
+    let known = MIGRATIONS.len() as u32;
+    if found > known {
+        return Err(StoreError::TooNew { path: path.to_owned(), found, known });
+    }
+    if found == 0 {
+        return apply(conn, SCHEMA, known).map_err(open_error);
+    }
+    for (done, sql) in (1..).zip(MIGRATIONS).skip(found as usize) {
+        apply(conn, sql, done).map_err(open_error)?;
+    }
+    Ok(())
+}
+
+fn apply(conn: &mut Connection, sql: &str, version: u32) -> Result<(), rusqlite::Error> {
+    let tx = conn.transaction()?;
+    tx.execute_batch(sql)?;
+    tx.pragma_update(None, "user_version", version)?;
+    tx.commit()
+}
+
+fn version(conn: &Connection) -> Result<u32, rusqlite::Error> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Made with the right mode from the start; SQLite gives its side files the mode of the main one.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+fn words(error: &rusqlite::Error) -> String {
+    error.sqlite_error_code().map_or("an internal error", reason).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables and indexes by their columns, so that the way they came about makes no difference.
+    fn shape(conn: &Connection) -> Vec<String> {
+        let mut lines = Vec::new();
+        let names = strings(
+            conn,
+            "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY 1",
+        );
+        for entry in names {
+            let (kind, name) = entry.split_once(' ').unwrap();
+            let detail = match kind {
+                "table" => format!(
+                    "SELECT name || ' ' || type || ' ' || \"notnull\" || ' ' || pk \
+                     FROM pragma_table_xinfo('{name}') ORDER BY cid"
+                ),
+                _ => format!("SELECT coalesce(name, '') FROM pragma_index_xinfo('{name}') ORDER BY seqno"),
+            };
+            lines.push(format!("{entry}: {}", strings(conn, &detail).join(", ")));
+        }
+        lines
+    }
+
+    fn strings(conn: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = conn.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_migrated_schema_equals_a_fresh_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = open_writer(&dir.path().join("fresh.db")).unwrap();
+        for from in 1..=MIGRATIONS.len() {
+            let path = dir.path().join(format!("from-{from}.db"));
+            let mut old = Connection::open(&path).unwrap();
+            for (version, sql) in (1..).zip(&MIGRATIONS[..from]) {
+                apply(&mut old, sql, version).unwrap();
+            }
+            drop(old);
+            assert_eq!(shape(&open_writer(&path).unwrap()), shape(&fresh), "from version {from}");
+        }
+        assert!(shape(&fresh).iter().any(|line| line.starts_with("table requests: id TEXT 1 1")));
+    }
+
+    #[test]
+    fn a_store_from_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        open_writer(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        let error = open_writer(&path).unwrap_err();
+        assert_eq!(
+            error,
+            StoreError::TooNew { path: path.clone(), found: 999, known: MIGRATIONS.len() as u32 }
+        );
+        assert!(error.to_string().contains("newer program"), "{error}");
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let conn = open_writer(&path).unwrap();
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        drop(conn);
+    }
+
+    #[test]
+    fn what_is_no_database_is_said_to_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "this is only text, and long enough to be looked at as a header".repeat(20))
+            .unwrap();
+        let error = open_writer(&path).unwrap_err();
+        assert!(error.to_string().ends_with("the file is not a database"), "{error}");
+    }
+}

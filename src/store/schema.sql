@@ -1,0 +1,38 @@
+-- The whole schema as it stands after the newest migration. A new store is made from this file;
+-- a test holds it equal to what the migrations make.
+
+-- One row per request. The id is a UUIDv7 whose time is started_at, so the primary key is also the
+-- order in time: listing and ranges need no second index, and a new row touches one page.
+-- What reports read stands first. Attempts are read only with their request, so they live in its row.
+CREATE TABLE requests (
+    id                TEXT    NOT NULL PRIMARY KEY,
+    started_at        INTEGER NOT NULL,
+    status            TEXT    NOT NULL,
+    profile           TEXT,
+    model             TEXT,
+    key               TEXT,
+    user              TEXT,
+    prompt_tokens     INTEGER,
+    completion_tokens INTEGER,
+    cached_tokens     INTEGER,
+    reasoning_tokens  INTEGER,
+    estimated         INTEGER NOT NULL,
+    ttft_ms           REAL,
+    decode_tps        REAL,
+    duration_ms       REAL,
+    endpoint          TEXT    NOT NULL,
+    requested_model   TEXT,
+    streamed          INTEGER NOT NULL,
+    http_status       INTEGER NOT NULL,
+    error_code        TEXT,
+    error_message     TEXT,
+    finish_reason     TEXT,
+    client_request_id TEXT,
+    queue_ms          REAL,
+    start_ms          REAL,
+    warnings          TEXT,
+    attempts          TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX requests_running ON requests (id) WHERE status = 'running';
+CREATE INDEX requests_client ON requests (client_request_id) WHERE client_request_id IS NOT NULL;

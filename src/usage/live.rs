@@ -1,0 +1,332 @@
+//! One running request, shared between the data plane that counts, the writer that renders its row,
+//! and the operator who may cancel it. Counting costs a few relaxed atomics.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use uuid::Uuid;
+
+use super::ongoing::{NewRequest, Outcome};
+use super::throughput::{Meter, Throughput};
+use super::{AttemptRecord, Clock, RequestRecord, Status, Tokens, figures};
+use crate::store::requests::RowSource;
+
+/// Bytes of a text that came from outside.
+const TEXT_BYTES_MAX: usize = 256;
+const MESSAGE_BYTES_MAX: usize = 2048;
+const WARNINGS_MAX: usize = 32;
+/// Retries and tool rounds of one request.
+const ATTEMPTS_MAX: usize = 128;
+
+pub struct Live {
+    id: Uuid,
+    request: NewRequest,
+    started_at_unix_ms: i64,
+    started: Instant,
+    clock: Arc<dyn Clock>,
+    /// Set once, when the profile is known.
+    meter: OnceLock<Arc<Meter>>,
+    completion: AtomicU64,
+    /// 0: unknown.
+    prompt: AtomicU64,
+    /// Nanoseconds after `started`; 0: no token yet.
+    first_token: AtomicU64,
+    cancelled: AtomicBool,
+    waker: AtomicWaker,
+    rendering: Rendering,
+    detail: Mutex<Detail>,
+}
+
+/// How the row in the store compares to what is known here.
+#[derive(Default)]
+struct Rendering {
+    /// In the store's queue, and not rendered since.
+    queued: AtomicBool,
+    /// The writer knows of it, so that it can't be lost any more.
+    known: AtomicBool,
+    /// The detail has changed since.
+    stale: AtomicBool,
+    completion: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// What changes seldom.
+#[derive(Default)]
+pub(super) struct Detail {
+    profile: Option<Arc<str>>,
+    model: Option<Arc<str>>,
+    pub(super) queue_ms: Option<f64>,
+    pub(super) start_ms: Option<f64>,
+    pub(super) http_status: u16,
+    warnings: Vec<String>,
+    attempts: Vec<AttemptRecord>,
+    end: Option<End>,
+}
+
+struct End {
+    outcome: Outcome,
+    duration_ms: f64,
+}
+
+impl Live {
+    pub(super) fn new(
+        id: Uuid,
+        started_at_unix_ms: i64,
+        mut request: NewRequest,
+        clock: Arc<dyn Clock>,
+    ) -> Live {
+        for text in [&mut request.requested_model, &mut request.client_request_id] {
+            shorten(text);
+        }
+        Live {
+            id,
+            request,
+            started_at_unix_ms,
+            started: clock.now(),
+            clock,
+            meter: OnceLock::new(),
+            completion: AtomicU64::new(0),
+            prompt: AtomicU64::new(0),
+            first_token: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            rendering: Rendering::default(),
+            detail: Mutex::default(),
+        }
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// When the request began, for durations.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// So many non-empty deltas (content, reasoning or tool calls) have gone through.
+    pub fn add_tokens(&self, tokens: u64) {
+        self.add_tokens_at(tokens, self.clock.now());
+    }
+
+    /// The same for a caller that has the time at hand.
+    pub fn add_tokens_at(&self, tokens: u64, now: Instant) {
+        if self.first_token.load(Ordering::Relaxed) == 0 {
+            self.first_token_at(now);
+        }
+        self.completion.fetch_add(tokens, Ordering::Relaxed);
+        if let Some(meter) = self.meter.get() {
+            meter.add(tokens, now);
+        }
+    }
+
+    /// The first delta with content has come; only the first call counts.
+    pub fn first_token_at(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.started).as_nanos().max(1) as u64;
+        if self.first_token.compare_exchange(0, nanos, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.rendering.stale.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub fn set_prompt_tokens(&self, tokens: u64) {
+        self.prompt.store(tokens, Ordering::Relaxed);
+        self.rendering.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Tokens counted so far.
+    pub fn completion_tokens(&self) -> u64 {
+        self.completion.load(Ordering::Relaxed)
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Ready once an operator has ended the request. One waiter at a time: the newest is woken.
+    pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_cancelled() {
+            return Poll::Ready(());
+        }
+        self.waker.register(cx.waker());
+        // Once more: it may have been cancelled just before the waker was there.
+        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The same as a future.
+    pub async fn cancelled(&self) {
+        poll_fn(|cx| self.poll_cancelled(cx)).await;
+    }
+
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn set_profile(&self, profile: &Arc<str>, model: Option<&Arc<str>>, throughput: &Throughput) {
+        if self.meter.get().is_none()
+            && let Some(meter) = throughput.meter(profile)
+        {
+            self.meter.get_or_init(|| meter);
+        }
+        self.change(|detail| {
+            detail.profile = Some(Arc::clone(profile));
+            detail.model = model.cloned();
+        });
+    }
+
+    pub(super) fn warn(&self, mut warning: String) {
+        warning.truncate(warning.floor_char_boundary(MESSAGE_BYTES_MAX));
+        self.change(|detail| {
+            if detail.warnings.len() < WARNINGS_MAX {
+                detail.warnings.push(warning);
+            }
+        });
+    }
+
+    pub(super) fn push_attempt(&self, attempt: AttemptRecord) {
+        self.change(|detail| {
+            if detail.attempts.len() < ATTEMPTS_MAX {
+                detail.attempts.push(attempt);
+            }
+        });
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Detail)) {
+        change(&mut self.detail());
+        self.rendering.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// The end, told once by its [`Ongoing`](super::Ongoing).
+    pub(super) fn end(&self, mut outcome: Outcome) {
+        if let Some(message) = &mut outcome.error_message {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        }
+        let now = self.clock.now();
+        let counted = self.completion_tokens();
+        outcome.tokens = with_counted(outcome.tokens, counted, self.prompt.load(Ordering::Relaxed));
+        if let Some(meter) = self.meter.get() {
+            meter.settle(counted, outcome.tokens.completion.unwrap_or(0), now);
+        }
+        let duration_ms = now.saturating_duration_since(self.started).as_secs_f64() * 1000.0;
+        self.change(|detail| detail.end = Some(End { outcome, duration_ms }));
+    }
+
+    /// True: it is to be put into the store's queue, where it is not yet.
+    pub(super) fn enqueue(&self) -> bool {
+        !self.rendering.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// The store's queue did not take it. True when that loses the record.
+    pub(super) fn not_queued(&self) -> bool {
+        self.rendering.queued.store(false, Ordering::Release);
+        !self.rendering.known.load(Ordering::Acquire)
+    }
+
+    /// The record as it stands, with the time so far for one that runs.
+    pub(super) fn record(&self) -> RequestRecord {
+        let detail = self.detail();
+        let counted = self.completion_tokens();
+        let first_token = self.first_token.load(Ordering::Relaxed);
+        let mut record = RequestRecord {
+            id: self.id.hyphenated().to_string(),
+            client_request_id: self.request.client_request_id.clone(),
+            started_at: self.started_at_unix_ms,
+            endpoint: Cow::Borrowed(self.request.endpoint),
+            requested_model: self.request.requested_model.clone(),
+            profile: detail.profile.clone(),
+            model: detail.model.clone(),
+            key: self.request.key.clone(),
+            user: self.request.user.clone(),
+            streamed: self.request.streamed,
+            status: Status::Running,
+            http_status: detail.http_status,
+            error_code: None,
+            error_message: None,
+            finish_reason: None,
+            tokens: with_counted(Tokens::default(), counted, self.prompt.load(Ordering::Relaxed)),
+            queue_ms: detail.queue_ms,
+            start_ms: detail.start_ms,
+            ttft_ms: (first_token > 0).then(|| first_token as f64 / 1e6),
+            duration_ms: None,
+            decode_tps: None,
+            warnings: detail.warnings.clone(),
+            attempts: detail.attempts.clone(),
+        };
+        if let Some(end) = &detail.end {
+            end.write_to(&mut record);
+        }
+        record
+    }
+
+    fn detail(&self) -> MutexGuard<'_, Detail> {
+        self.detail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl End {
+    fn write_to(&self, record: &mut RequestRecord) {
+        let outcome = &self.outcome;
+        record.status = outcome.status;
+        if outcome.http_status > 0 {
+            record.http_status = outcome.http_status;
+        }
+        record.error_code = outcome.error_code.clone();
+        record.error_message = outcome.error_message.clone();
+        record.finish_reason = outcome.finish_reason.clone();
+        record.tokens = outcome.tokens;
+        if let Some(ttft) = outcome.ttft {
+            record.ttft_ms = Some(ttft.as_secs_f64() * 1000.0);
+        }
+        record.duration_ms = Some(self.duration_ms);
+        record.decode_tps =
+            figures::decode_tokens_per_s(outcome.tokens.completion, record.ttft_ms, self.duration_ms);
+    }
+}
+
+impl RowSource for Live {
+    fn row(&self) -> RequestRecord {
+        let rendering = &self.rendering;
+        rendering.known.store(true, Ordering::Release);
+        // Before reading: what changes from here on queues the request again.
+        rendering.queued.swap(false, Ordering::AcqRel);
+        rendering.stale.swap(false, Ordering::AcqRel);
+        rendering.completion.store(self.completion_tokens(), Ordering::Relaxed);
+        let record = self.record();
+        rendering.ended.store(record.status != Status::Running, Ordering::Release);
+        record
+    }
+
+    fn changed(&self) -> bool {
+        let rendering = &self.rendering;
+        rendering.stale.load(Ordering::Acquire)
+            || rendering.completion.load(Ordering::Relaxed) != self.completion_tokens()
+    }
+
+    fn ended(&self) -> bool {
+        self.rendering.ended.load(Ordering::Acquire)
+    }
+}
+
+/// What was reported, and what was counted where nothing was. Nothing counted is nothing known.
+fn with_counted(mut tokens: Tokens, completion: u64, prompt: u64) -> Tokens {
+    if tokens.completion.is_none() && completion > 0 {
+        tokens.completion = Some(completion);
+        tokens.estimated = true;
+    }
+    if tokens.prompt.is_none() && prompt > 0 {
+        tokens.prompt = Some(prompt);
+    }
+    tokens
+}
+
+fn shorten(text: &mut Option<Arc<str>>) {
+    if let Some(long) = text.as_ref().filter(|text| text.len() > TEXT_BYTES_MAX) {
+        let (kept, _) = long.split_at(long.floor_char_boundary(TEXT_BYTES_MAX));
+        *text = Some(Arc::from(kept));
+    }
+}

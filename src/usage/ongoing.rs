@@ -1,0 +1,130 @@
+//! A request on its way: what the data plane tells about it, until exactly one end is told.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::live::Live;
+use super::recorder::Recorder;
+use super::{AttemptRecord, Status, Tokens};
+
+/// What is known of a request when it begins.
+#[derive(Debug, Clone, Default)]
+pub struct NewRequest {
+    /// The id already told to the client, one of [`Recorder::new_id`]; never the client's own. None: a
+    /// new one is made.
+    pub id: Option<Uuid>,
+    /// The client's own `x-request-id`, when it sent a valid one.
+    pub client_request_id: Option<Arc<str>>,
+    pub endpoint: &'static str,
+    pub requested_model: Option<Arc<str>>,
+    /// Known now, or told by [`Ongoing::set_profile`].
+    pub profile: Option<Arc<str>>,
+    pub model: Option<Arc<str>>,
+    pub key: Option<Arc<str>>,
+    pub user: Option<Arc<str>>,
+    pub streamed: bool,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub status: Status,
+    /// What the client was answered; 0: what [`Ongoing::responded`] was told, if anything.
+    pub http_status: u16,
+    pub error_code: Option<Cow<'static, str>>,
+    /// Our own words, never the prompt's or the answer's.
+    pub error_message: Option<String>,
+    pub finish_reason: Option<Cow<'static, str>>,
+    /// As the backend reported them. What is unknown here is taken from what [`Live`] counted.
+    pub tokens: Tokens,
+    /// None: from the first tokens that [`Live`] was told of.
+    pub ttft: Option<Duration>,
+}
+
+impl Outcome {
+    pub fn new(status: Status, http_status: u16) -> Outcome {
+        Outcome {
+            status,
+            http_status,
+            error_code: None,
+            error_message: None,
+            finish_reason: None,
+            tokens: Tokens::default(),
+            ttft: None,
+        }
+    }
+}
+
+/// A request that has begun. Dropped without [`finish`](Ongoing::finish), it is recorded as cancelled
+/// with the tokens that went through.
+pub struct Ongoing {
+    live: Arc<Live>,
+    recorder: Recorder,
+    ended: bool,
+}
+
+impl Ongoing {
+    pub(super) fn new(live: Arc<Live>, recorder: Recorder) -> Ongoing {
+        Ongoing { live, recorder, ended: false }
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.live.id()
+    }
+
+    /// For the metered body: counters and the wish to cancel.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// What the requested model resolved to.
+    pub fn set_profile(&self, profile: &Arc<str>, model: Option<&Arc<str>>) {
+        self.live.set_profile(profile, model, self.recorder.throughput());
+    }
+
+    /// Milliseconds spent waiting for a turn.
+    pub fn set_queue_ms(&self, queue_ms: f64) {
+        self.live.change(|detail| detail.queue_ms = Some(queue_ms));
+    }
+
+    /// Milliseconds spent waiting for the backend to start.
+    pub fn set_start_ms(&self, start_ms: f64) {
+        self.live.change(|detail| detail.start_ms = Some(start_ms));
+    }
+
+    /// The status sent to the client, for the case that the request ends without an outcome.
+    pub fn responded(&self, http_status: u16) {
+        self.live.change(|detail| detail.http_status = http_status);
+    }
+
+    /// Something that the record is to mention, such as a field that was dropped.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.live.warn(warning.into());
+    }
+
+    pub fn push_attempt(&self, attempt: AttemptRecord) {
+        self.live.push_attempt(attempt);
+    }
+
+    /// The end, told once.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.recorder.end(&self.live, outcome);
+        }
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Outcome::new(Status::Cancelled, 0));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Records and reports as they are shown: JSON with snake_case names, units in the names, and null
+//! for what is unknown.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptRecord, RequestRecord, Status};
+
+/// A running request looks like any other, with its counters as of now.
+pub type LiveView = RequestView;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestView {
+    pub id: String,
+    /// The client's own `x-request-id`.
+    pub client_request_id: Option<String>,
+    /// running, completed, failed, refused, cancelled or interrupted.
+    pub status: String,
+    pub profile: Option<String>,
+    pub model: Option<String>,
+    pub requested_model: Option<String>,
+    pub endpoint: String,
+    pub streamed: bool,
+    /// RFC 3339, UTC, with milliseconds.
+    pub started_at: String,
+    pub started_at_ms: i64,
+    /// Cached ones included.
+    pub prompt_tokens: Option<u64>,
+    /// Reasoning included.
+    pub completion_tokens: Option<u64>,
+    pub total_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    /// Counted as one token per delta, because the backend did not say.
+    pub estimated: bool,
+    pub queue_ms: Option<f64>,
+    pub start_ms: Option<f64>,
+    pub ttft_ms: Option<f64>,
+    pub duration_ms: Option<f64>,
+    pub decode_tokens_per_s: Option<f64>,
+    pub http_status: Option<u16>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub finish_reason: Option<String>,
+    pub warnings: Vec<String>,
+    pub attempts: Vec<AttemptView>,
+    pub key: Option<String>,
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptView {
+    pub number: u32,
+    pub backend: String,
+    pub status: String,
+    pub started_at: String,
+    pub started_at_ms: i64,
+    pub duration_ms: f64,
+    pub upstream_status: Option<u16>,
+    pub error: Option<String>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    pub estimated: bool,
+}
+
+/// The answer to a usage query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// RFC 3339, UTC; null: since the first record.
+    pub from: Option<String>,
+    /// Not included; null: up to now.
+    pub to: Option<String>,
+    pub tz: String,
+    /// day, key, user, profile, model or none.
+    pub group_by: String,
+    pub total: UsageGroup,
+    /// Days in order; anything else by tokens, most first.
+    pub groups: Vec<UsageGroup>,
+}
+
+/// What a group of requests used. Sums leave out requests whose figure is unknown, and are null where
+/// none is known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsageGroup {
+    /// The day (2025-06-15), or the name of what is grouped by; null where a request has none.
+    pub group: Option<String>,
+    pub requests: u64,
+    pub by_status: ByStatus,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub total_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    /// Of the requests with tokens, the part (0 to 1) whose tokens were estimated.
+    pub estimated_share: Option<f64>,
+    pub ttft_ms: Percentiles,
+    pub decode_tokens_per_s: Percentiles,
+    /// Of those that ended, refusals left out.
+    pub avg_duration_ms: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByStatus {
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub refused: u64,
+    pub cancelled: u64,
+    pub interrupted: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+}
+
+impl ByStatus {
+    pub(super) fn count(&mut self, status: Status) {
+        *match status {
+            Status::Running => &mut self.running,
+            Status::Completed => &mut self.completed,
+            Status::Failed => &mut self.failed,
+            Status::Refused => &mut self.refused,
+            Status::Cancelled => &mut self.cancelled,
+            Status::Interrupted => &mut self.interrupted,
+        } += 1;
+    }
+}
+
+impl From<RequestRecord> for RequestView {
+    fn from(record: RequestRecord) -> RequestView {
+        let tokens = record.tokens;
+        RequestView {
+            id: record.id,
+            client_request_id: owned(record.client_request_id),
+            status: record.status.name().to_owned(),
+            profile: owned(record.profile),
+            model: owned(record.model),
+            requested_model: owned(record.requested_model),
+            endpoint: record.endpoint.into_owned(),
+            streamed: record.streamed,
+            started_at: rfc3339(record.started_at),
+            started_at_ms: record.started_at,
+            prompt_tokens: tokens.prompt,
+            completion_tokens: tokens.completion,
+            total_tokens: total(tokens.prompt, tokens.completion),
+            cached_tokens: tokens.cached,
+            reasoning_tokens: tokens.reasoning,
+            estimated: tokens.estimated,
+            queue_ms: record.queue_ms.map(rounded),
+            start_ms: record.start_ms.map(rounded),
+            ttft_ms: record.ttft_ms.map(rounded),
+            duration_ms: record.duration_ms.map(rounded),
+            decode_tokens_per_s: record.decode_tps.map(rounded),
+            http_status: (record.http_status > 0).then_some(record.http_status),
+            error_code: record.error_code.map(Into::into),
+            error_message: record.error_message,
+            finish_reason: record.finish_reason.map(Into::into),
+            warnings: record.warnings,
+            attempts: record.attempts.into_iter().map(AttemptView::from).collect(),
+            key: owned(record.key),
+            user: owned(record.user),
+        }
+    }
+}
+
+impl From<AttemptRecord> for AttemptView {
+    fn from(attempt: AttemptRecord) -> AttemptView {
+        AttemptView {
+            number: attempt.number,
+            backend: attempt.backend,
+            status: attempt.status.name().to_owned(),
+            started_at: rfc3339(attempt.started_at),
+            started_at_ms: attempt.started_at,
+            duration_ms: rounded(attempt.duration_ms),
+            upstream_status: attempt.upstream_status,
+            error: attempt.error,
+            prompt_tokens: attempt.tokens.prompt,
+            completion_tokens: attempt.tokens.completion,
+            cached_tokens: attempt.tokens.cached,
+            reasoning_tokens: attempt.tokens.reasoning,
+            estimated: attempt.tokens.estimated,
+        }
+    }
+}
+
+/// The sum of what is known; none when neither is.
+pub(super) fn total(prompt: Option<u64>, completion: Option<u64>) -> Option<u64> {
+    match (prompt, completion) {
+        (None, None) => None,
+        (prompt, completion) => Some(prompt.unwrap_or(0).saturating_add(completion.unwrap_or(0))),
+    }
+}
+
+/// Three decimals: microseconds of a millisecond figure.
+pub(super) fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
+}
+
+pub(super) fn rfc3339(unix_ms: i64) -> String {
+    let clamped = unix_ms.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
+    Timestamp::from_millisecond(clamped).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+}
+
+fn owned(text: Option<Arc<str>>) -> Option<String> {
+    text.map(|text| text.as_ref().to_owned())
+}
