@@ -60,11 +60,7 @@ struct Mark {
 
 impl Managed {
     /// The current installation for a model type; installed first when there is none.
-    pub async fn ensure(
-        &self,
-        model_type: ModelType,
-        report: Report<'_>,
-    ) -> Result<Installed, EngineError> {
+    pub async fn ensure(&self, model_type: ModelType, report: Report<'_>) -> Result<Installed, EngineError> {
         let lock = self.locks.for_type(model_type)?;
         if let Some(installed) = self.current(lock.set) {
             return Ok(installed);
@@ -131,12 +127,7 @@ impl Managed {
         let bytes = std::fs::read(dir.join("installed.json")).ok()?;
         let mark: Mark = serde_json::from_slice(&bytes).ok()?;
         let venv = Venv { root: dir.join("venv") };
-        venv.has_interpreter().then(|| Installed {
-            id: id.to_owned(),
-            version: mark.version,
-            venv,
-            dir,
-        })
+        venv.has_interpreter().then(|| Installed { id: id.to_owned(), version: mark.version, venv, dir })
     }
 
     pub fn state(&self) -> State {

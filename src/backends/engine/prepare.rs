@@ -84,8 +84,7 @@ impl Preparer {
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
             std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
         }
-        let command =
-            self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
+        let command = self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
         upgrade::prove(&command, port, report).await.map_err(unproven)
     }
 
@@ -168,11 +167,7 @@ impl Preparer {
     }
 
     /// The model as a folder wherever that can be had.
-    async fn model(
-        &self,
-        settings: &LaunchSettings,
-        report: Report<'_>,
-    ) -> Result<Resolved, EngineError> {
+    async fn model(&self, settings: &LaunchSettings, report: Report<'_>) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();
         match wanted.ok_or(EngineError::NoModel(settings.engine.name()))? {
             ModelRef::Folder(folder) => Ok(Resolved::folder(folder)?),
@@ -255,14 +250,17 @@ impl Preparer {
     ) -> Command {
         let temporary_dir = self.temporary_dir(instance);
         let bin_dir = program.installed.as_ref().map(|installed| installed.venv.bin());
-        let vars = env::server(&self.host, &ServerEnv {
-            bin_dir: bin_dir.as_deref(),
-            temporary_dir: &temporary_dir,
-            offline,
-            hub_endpoint: Some(&self.hub.endpoint),
-            is_linux: self.platform.is_linux(),
-            profile: &settings.env,
-        });
+        let vars = env::server(
+            &self.host,
+            &ServerEnv {
+                bin_dir: bin_dir.as_deref(),
+                temporary_dir: &temporary_dir,
+                offline,
+                hub_endpoint: Some(&self.hub.endpoint),
+                is_linux: self.platform.is_linux(),
+                profile: &settings.env,
+            },
+        );
         let first = program.first_args.into_iter().map(OsString::from);
         Command {
             program: program.path,

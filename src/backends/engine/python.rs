@@ -91,8 +91,7 @@ impl<'a> Search<'a> {
 
     fn dirs(&self) -> Vec<PathBuf> {
         let path = self.host.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let mut dirs: Vec<PathBuf> =
-            std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+        let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
         dirs.extend(self.usual_dirs.iter().cloned());
         dirs
     }

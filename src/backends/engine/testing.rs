@@ -11,16 +11,10 @@ use super::platform::Platform;
 use super::{Engines, EnginesDeps};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef};
 
-pub const OLD: Lock = Lock {
-    set: "lm",
-    text: "mlx-openai-server==1.7.1 \\\n    --hash=sha256:aa\n",
-    torch_shim: true,
-};
-pub const NEW: Lock = Lock {
-    set: "lm",
-    text: "mlx-openai-server==1.8.1 \\\n    --hash=sha256:bb\n",
-    torch_shim: true,
-};
+pub const OLD: Lock =
+    Lock { set: "lm", text: "mlx-openai-server==1.7.1 \\\n    --hash=sha256:aa\n", torch_shim: true };
+pub const NEW: Lock =
+    Lock { set: "lm", text: "mlx-openai-server==1.8.1 \\\n    --hash=sha256:bb\n", torch_shim: true };
 
 /// `uv`: notes what it is asked, makes an environment, fails where a file beside it says so.
 const UV: &str = r#"#!/bin/sh
@@ -93,8 +87,7 @@ impl Machine {
         let bin = root.path().join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::create_dir_all(root.path().join("home")).unwrap();
-        let help =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/engine/help-1.8.1.txt");
+        let help = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/engine/help-1.8.1.txt");
         let broken = root.path().join("broken");
         let server = SERVER.replace("HELP", help).replace("BROKEN", &broken.display().to_string());
         for (name, text) in [("uv", UV), ("fake-python", PYTHON), ("fake-server", &server)] {
@@ -103,9 +96,7 @@ impl Machine {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let path = std::env::var_os("PATH").unwrap();
-        let path = std::env::join_paths(
-            std::iter::once(bin).chain(std::env::split_paths(&path)),
-        );
+        let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
         let host = Vars::from([
             ("PATH".into(), path.unwrap()),
             ("HOME".into(), root.path().join("home").into()),
@@ -133,11 +124,7 @@ impl Machine {
         let deps = EnginesDeps {
             data_dir: self.root.path().join("data"),
             config: config::Engines { mlx_openai_server: server },
-            hub: config::Hub {
-                endpoint: "http://hub.invalid".to_owned(),
-                token: None,
-                token_file: None,
-            },
+            hub: config::Hub { endpoint: "http://hub.invalid".to_owned(), token: None, token_file: None },
             budget_bytes: 16 * 1024 * 1024 * 1024,
             environment: self.host.clone(),
         };

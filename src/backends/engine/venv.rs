@@ -30,8 +30,14 @@ const INSTALL_HINT: &str = ". The package index has to be reachable, and MLX nee
 pub enum Installer {
     /// With an interpreter that was found, else one that uv brings: uv is kept from searching,
     /// for it would run what must not be run on macOS.
-    Uv { program: PathBuf, python: Option<Python>, pythons_dir: Option<PathBuf> },
-    Pip { python: Python },
+    Uv {
+        program: PathBuf,
+        python: Option<Python>,
+        pythons_dir: Option<PathBuf>,
+    },
+    Pip {
+        python: Python,
+    },
 }
 
 /// A virtual environment's programs.
@@ -160,9 +166,7 @@ fn install_command(installer: &Installer, venv: &Venv, requirements: &Path) -> C
             args.push(venv.python().into());
             args
         }
-        Installer::Pip { .. } => {
-            ["-m", "pip", "install", "--progress-bar", "off"].map(Into::into).into()
-        }
+        Installer::Pip { .. } => ["-m", "pip", "install", "--progress-bar", "off"].map(Into::into).into(),
     };
     args.extend(["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"].map(OsString::from));
     args.push(requirements.into());

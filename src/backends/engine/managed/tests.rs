@@ -23,10 +23,7 @@ async fn an_installation_is_complete_with_its_mark_and_made_once() {
     let managed = machine.managed();
     let installed = install(&managed, &NEW, &|_| {}).await.unwrap();
     assert_eq!(installed.version, "1.8.1");
-    assert_eq!(
-        files(&installed.dir),
-        ["installed.json", "launch-help.txt", "venv", "venv.lock.txt"]
-    );
+    assert_eq!(files(&installed.dir), ["installed.json", "launch-help.txt", "venv", "venv.lock.txt"]);
     assert!(managed.capabilities(&installed).unwrap().knows("--prompt-cache-dir"));
     let shim = installed.venv.root.join("lib/python3.12/site-packages/torch.py");
     assert!(std::fs::read_to_string(shim).unwrap().contains("Stand-in for PyTorch"));
@@ -65,8 +62,7 @@ async fn an_installation_whose_interpreter_went_away_is_done_anew() {
 async fn two_that_need_an_installation_share_it() {
     let machine = Machine::new();
     let (one, other) = (machine.managed(), machine.managed());
-    let (first, second) =
-        tokio::join!(install(&one, &NEW, &|_| {}), install(&other, &NEW, &|_| {}));
+    let (first, second) = tokio::join!(install(&one, &NEW, &|_| {}), install(&other, &NEW, &|_| {}));
     assert_eq!(first.unwrap(), second.unwrap());
     assert_eq!(machine.asked().len(), 2);
 }

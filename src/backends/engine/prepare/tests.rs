@@ -3,7 +3,8 @@
 use super::super::testing::{Machine, NEW, folder, settings};
 use super::*;
 
-const THINKING: &str = "<tool_call>{% if add_generation_prompt %}{% if enable_thinking is false %}'<think>\\n\\n</think>'";
+const THINKING: &str =
+    "<tool_call>{% if add_generation_prompt %}{% if enable_thinking is false %}'<think>\\n\\n</think>'";
 
 async fn prepared(machine: &Machine, settings: &LaunchSettings) -> Result<Command, EngineError> {
     let engines = machine.engines(NEW);
@@ -107,8 +108,7 @@ async fn a_missing_hub_model_is_fetched_before_it_is_launched() {
     let report = |step: super::super::Step| steps.lock().unwrap().push(step.to_string());
     let settings = settings(EngineKind::MlxOpenaiServer, Some(ModelRef::Hub("org/name".into())));
     let engines = machine.engines(NEW);
-    let command =
-        engines.prepare(&settings, "demo", 1, &machine.instance(), &report).await.unwrap();
+    let command = engines.prepare(&settings, "demo", 1, &machine.instance(), &report).await.unwrap();
     assert!(command.args.contains(&fetched.into_os_string()));
     assert!(shown(&machine, &command).contains("--reasoning-parser qwen3"));
     let steps = steps.lock().unwrap();
@@ -181,8 +181,7 @@ async fn a_server_that_is_not_managed_is_asked_what_it_knows() {
     let engines = machine.engines_with(NEW, server);
     let model = machine.model("m", "{}", THINKING);
     let settings = settings(EngineKind::MlxOpenaiServer, folder(&model));
-    let command =
-        engines.prepare(&settings, "demo", 1, &machine.instance(), &|_| {}).await.unwrap();
+    let command = engines.prepare(&settings, "demo", 1, &machine.instance(), &|_| {}).await.unwrap();
     assert_eq!(command.program, machine.bin("fake-server"));
     assert_eq!(command.version.as_deref(), Some("1.8.1"));
     assert!(shown(&machine, &command).contains("--served-model-name demo"));
