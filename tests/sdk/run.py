@@ -115,6 +115,10 @@ def over(options, backend, model, work, data):
             "SDK_API_KEY": API_KEY,
             "SDK_BACKEND": backend,
             "SDK_MODEL": model,
+            "SDK_GATEWAY": str(Path(options.gateway).resolve()),
+            "SDK_DATA_DIR": str(data),
+            "SDK_CONFIG": str(work / "config.toml"),
+            "SDK_NODE": options.node,
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_PROXY": "127.0.0.1",
         }
