@@ -24,7 +24,7 @@ pub struct Gate {
     limit: u32,
     wake: Arc<Notify>,
     opened: Instant,
-    /// Microseconds from `opened` to the newest leave; 0: nobody has left yet.
+    /// Microseconds from `opened` to the newest leave, and one; 0: nobody has left yet.
     last_leave_us: AtomicU64,
 }
 
@@ -88,10 +88,8 @@ impl Gate {
 
     /// When the place was last left; `None`: nobody has been inside yet.
     pub fn last_left(&self) -> Option<Instant> {
-        match self.last_leave_us.load(Ordering::Acquire) {
-            0 => None,
-            us => Some(self.opened + Duration::from_micros(us)),
-        }
+        let us = self.last_leave_us.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.opened + Duration::from_micros(us))
     }
 
     fn enter_unless(self: &Arc<Gate>, refusing: u64) -> Option<Pass> {
@@ -114,7 +112,7 @@ impl Gate {
     fn leave(&self) {
         // Before the count falls, so that whoever sees the place empty sees this time as well.
         let us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.last_leave_us.fetch_max(us.max(1), Ordering::AcqRel);
+        self.last_leave_us.fetch_max(us.saturating_add(1), Ordering::AcqRel);
         let before = self.word.fetch_sub(1, Ordering::AcqRel);
         let last = before & COUNT == 1;
         if before & QUEUED != 0 || (last && before & WATCHED != 0) {

@@ -1,6 +1,6 @@
 //! What supervision asks of the engines: a command line for a launch spec. Knows no engine.
 
-use super::spec::LaunchSpec;
+use crate::profiles::LaunchSpec;
 use futures_util::future::BoxFuture;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,9 @@
 use super::gate::{Gate, Pass};
 use super::target::Target;
 use crate::config::EngineKind;
+use crate::system::cpu;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A ready backend, from its first answer until it is let go.
 #[derive(Debug)]
@@ -58,6 +60,12 @@ impl Lease {
 
     pub fn backend_id(&self) -> &str {
         &self.generation.backend_id
+    }
+
+    /// Processor time its process tree has used so far; none where there is no process to look at.
+    /// Takes milliseconds: ask only when something looks wrong.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        self.pid().and_then(cpu::tree_time)
     }
 
     /// The process that serves it; none for `engine = "url"`.

@@ -24,7 +24,6 @@ mod queue;
 mod readiness;
 mod run;
 mod snapshot;
-mod spec;
 mod state;
 mod target;
 mod waiters;
@@ -36,7 +35,7 @@ pub use logs::{LogBatch, LogLine, LogReader};
 pub use orphans::{Reaped, reap_orphans};
 pub use progress::{Progress, Waiting};
 pub use snapshot::BackendSnapshot;
-pub use spec::LaunchSpec;
+pub use crate::profiles::LaunchSpec;
 pub use target::{Target, TargetError};
 
 use crate::system::clock::Clock;

@@ -2,7 +2,7 @@
 //! when its future resolves, no process and no file of it is left. Knows no state and no waiter.
 
 use super::logs::LogBuffer;
-use super::spec::LaunchSpec;
+use crate::profiles::LaunchSpec;
 use super::state::Failure;
 use super::target::Target;
 use futures_util::future::BoxFuture;

@@ -7,7 +7,7 @@ use super::lease::{Generation, Lease};
 use super::logs::LogBuffer;
 use super::progress::Progress;
 use super::queue::FairQueue;
-use super::spec::LaunchSpec;
+use crate::profiles::LaunchSpec;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};

@@ -73,6 +73,7 @@ pub struct Server {
     pub model: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub state: String,
+    #[serde(alias = "step")]
     pub detail: Option<String>,
     pub pid: Option<u32>,
     pub port: Option<u16>,
@@ -122,17 +123,58 @@ pub struct UsageGroup {
     /// Null where a record has none: no key, no user.
     pub group: Option<String>,
     pub requests: Option<u64>,
-    pub failed: Option<u64>,
-    pub refused: Option<u64>,
-    pub cancelled: Option<u64>,
-    pub interrupted: Option<u64>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub by_status: ByStatus,
+    /// The same, where it does not stand in an object of its own.
+    #[serde(flatten)]
+    pub statuses: ByStatus,
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
-    pub estimated_requests: Option<u64>,
+    pub estimated_requests: Option<f64>,
+    pub estimated_share: Option<f64>,
     pub ttft_ms: Option<Percentiles>,
     pub decode_tokens_per_s: Option<Percentiles>,
+}
+
+/// How many requests ended how.
+#[derive(Debug, Default, Deserialize)]
+pub struct ByStatus {
+    pub failed: Option<u64>,
+    pub refused: Option<u64>,
+    pub cancelled: Option<u64>,
+    pub interrupted: Option<u64>,
+}
+
+impl UsageGroup {
+    /// Requests without an answer that came to its end.
+    pub fn unsuccessful(&self) -> u64 {
+        let ByStatus {
+            failed,
+            refused,
+            cancelled,
+            interrupted,
+        } = &self.by_status;
+        let flat = &self.statuses;
+        [
+            failed.or(flat.failed),
+            refused.or(flat.refused),
+            cancelled.or(flat.cancelled),
+            interrupted.or(flat.interrupted),
+        ]
+        .into_iter()
+        .flatten()
+        .sum()
+    }
+
+    /// Whether some tokens were counted by the gateway because the backend did not.
+    pub fn partly_estimated(&self) -> bool {
+        [self.estimated_requests, self.estimated_share]
+            .into_iter()
+            .flatten()
+            .any(|n| n > 0.0)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,7 +281,7 @@ fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> 
         Some(Value::String(text)) => text
             .parse::<Timestamp>()
             .ok()
-            .map(|instant| instant.as_millisecond()),
+            .map(Timestamp::as_millisecond),
         _ => None,
     })
 }

@@ -164,7 +164,7 @@ pub struct RunArgs {
     /// The profile, or one of its aliases
     pub profile: String,
     /// What to ask; `-` or a pipe reads it from standard input, a terminal opens a conversation
-    pub prompt: Option<String>,
+    pub prompt: Vec<String>,
     /// System prompt
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,

@@ -40,7 +40,7 @@ impl Input {
     /// All of it.
     pub async fn read_all(self) -> Result<String, CliError> {
         let (tell, told) = oneshot::channel();
-        thread::spawn(move || {
+        reader(move || {
             let mut text = String::new();
             let read = self
                 .source
@@ -49,7 +49,7 @@ impl Input {
                 .map(|_| text);
             // Nobody waits any more when the command was interrupted.
             tell.send(read).ok();
-        });
+        })?;
         match told.await {
             Ok(Ok(text)) => Ok(text),
             Ok(Err(error)) => Err(CliError::Failed(format!(
@@ -60,15 +60,24 @@ impl Input {
     }
 
     /// Line by line, until it ends.
-    pub fn lines(self) -> mpsc::Receiver<String> {
+    pub fn lines(self) -> Result<mpsc::Receiver<String>, CliError> {
         let (tell, told) = mpsc::channel(LINES_AHEAD);
-        thread::spawn(move || {
+        reader(move || {
             for line in self.source.lines().map_while(Result::ok) {
                 if tell.blocking_send(line).is_err() {
                     break;
                 }
             }
-        });
-        told
+        })?;
+        Ok(told)
     }
+}
+
+/// The thread is not waited for: it may stand in a read that never ends, and holds nothing.
+fn reader(read: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+    let thread = thread::Builder::new().name("stdin".into());
+    thread
+        .spawn(read)
+        .map(drop)
+        .map_err(|error| CliError::Failed(format!("standard input cannot be read: {error}")))
 }

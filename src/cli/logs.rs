@@ -30,8 +30,12 @@ pub async fn run(args: &LogsArgs, context: &mut Context) -> Result<(), CliError>
         .unwrap_or_default();
     let mut logs = Vec::with_capacity(names.len());
     for name in names {
-        let lines = open(&name, args, &context.client).await?;
-        logs.push(written(name, lines));
+        match open(&name, args, &context.client).await {
+            Ok(lines) => logs.push(written(name, lines)),
+            // A backend that never ran has written nothing.
+            Err(CliError::Refused { status: 404, .. }) if args.profile.is_none() => {}
+            Err(error) => return Err(error),
+        }
     }
     // Followed they come as they are written, otherwise one backend after the other.
     let mut all: BoxStream<'static, Written> = if args.follow {

@@ -5,10 +5,12 @@
 mod api;
 mod args;
 mod client;
+mod connect;
 mod engine;
 mod exit;
 mod format;
 mod input;
+mod interrupt;
 mod logs;
 mod out;
 mod period;
@@ -24,29 +26,24 @@ mod usage;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use http::HeaderValue;
 use jiff::tz::TimeZone;
 
 use crate::system::clock::{Clock, SystemClock};
 
 pub use args::{ClientCommand, Global, LogFormat, ServeArgs};
+pub use connect::{Host, SOCKET_NAME};
 pub use exit::{CliError, Exit};
 pub use out::Out;
 pub use transport::{Body, InProcess, Transport, in_process};
 
-use args::{Cli, Command, RequestsCommand};
+use args::{Cli, Command};
 use client::Client;
+use connect::connect;
 use input::Input;
-use transport::Base;
-
-/// The socket's name in the data directory.
-pub const SOCKET_NAME: &str = "gateway.sock";
-/// Where a key may stand when it is not given as a flag, first one first.
-const KEY_VARIABLES: [&str; 2] = ["MLX_GATEWAY_API_KEY", "MLX_MANAGER_API_KEY"];
+use interrupt::Interrupt;
 
 /// A command line that was understood.
 #[derive(Debug, Clone)]
@@ -63,17 +60,6 @@ pub enum Task {
     Client(ClientCommand),
 }
 
-/// What the commands need of the program around them.
-pub trait Host: Sync {
-    /// The data directory that the flags, the environment and the file lead to. Only asked where
-    /// no `--server` is given.
-    fn data_dir(&self) -> Result<PathBuf, CliError>;
-
-    /// Takes the data directory's lock, opens the store, and gives the admin API's routes (see
-    /// [`in_process`]), for commands that make sense while no gateway runs.
-    fn offline(&self) -> impl Future<Output = Result<Transport, CliError>> + Send;
-}
-
 /// This process's ends, or a test's.
 struct Console {
     out: Out,
@@ -81,6 +67,7 @@ struct Console {
     clock: Box<dyn Clock>,
     /// In which times are shown.
     zone: TimeZone,
+    interrupt: Interrupt,
 }
 
 /// What every command is given.
@@ -90,6 +77,7 @@ struct Context {
     input: Input,
     clock: Box<dyn Clock>,
     zone: TimeZone,
+    interrupt: Interrupt,
 }
 
 impl Console {
@@ -99,6 +87,7 @@ impl Console {
             input,
             clock,
             zone,
+            interrupt,
         } = self;
         Context {
             client,
@@ -106,6 +95,7 @@ impl Console {
             input,
             clock,
             zone,
+            interrupt,
         }
     }
 }
@@ -137,6 +127,7 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
         input: Input::standard(),
         clock: Box::new(SystemClock),
         zone: TimeZone::system(),
+        interrupt: Interrupt::at_ctrl_c(),
     };
     execute(command, global, host, console).await
 }
@@ -147,9 +138,9 @@ async fn execute(
     host: &impl Host,
     mut console: Console,
 ) -> Exit {
-    match or_interrupted(connect(&command, global, host)).await {
-        Ok(client) => {
-            let mut context = console.with(client);
+    match console.interrupt.or(connect(&command, global, host)).await {
+        Ok(transport) => {
+            let mut context = console.with(Client::new(transport));
             let result = perform(command, &mut context).await;
             conclude(result, &mut context.out)
         }
@@ -159,10 +150,10 @@ async fn execute(
 
 /// Prints the error, if there is one that needs words.
 fn conclude(result: Result<(), CliError>, out: &mut Out) -> Exit {
-    let told = match &result {
+    let told = out.end_line().and_then(|()| match &result {
         Err(error) if error.worth_telling() => out.error(error),
-        _ => out.wipe(),
-    };
+        _ => Ok(()),
+    });
     match (result, told) {
         (Err(error), _) | (Ok(()), Err(error)) => error.exit(),
         (Ok(()), Ok(())) => Exit::Ok,
@@ -173,7 +164,7 @@ async fn perform(command: ClientCommand, context: &mut Context) -> Result<(), Cl
     match command {
         // Ctrl-C ends an answer there, not always the conversation.
         ClientCommand::Run(args) => run::run(args, context).await,
-        other => or_interrupted(dispatch(other, context)).await,
+        other => context.interrupt.clone().or(dispatch(other, context)).await,
     }
 }
 
@@ -192,85 +183,6 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
     }
 }
 
-/// Gives up at Ctrl-C.
-async fn or_interrupted<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    tokio::select! {
-        result = work => result,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
-    }
-}
-
-async fn connect(
-    command: &ClientCommand,
-    global: &Global,
-    host: &impl Host,
-) -> Result<Client, CliError> {
-    if let Some(server) = &global.server {
-        let base = Base::parse(server).map_err(CliError::Usage)?;
-        let key = key(global.key.clone(), |name| std::env::var(name).ok());
-        let key = key.as_deref().map(bearer).transpose()?;
-        return Ok(Client::new(Transport::Http { base, key }));
-    }
-    if global.key.is_some() {
-        return Err(CliError::Usage(
-            "--key goes with --server; this machine's own gateway needs none".into(),
-        ));
-    }
-    let data_dir = host.data_dir()?;
-    let socket = data_dir.join(SOCKET_NAME);
-    match transport::knock(&socket).await {
-        Ok(()) => Ok(Client::new(Transport::Socket(socket))),
-        Err(transport::TransportError::Absent { .. }) if works_offline(command) => {
-            Ok(Client::new(host.offline().await?))
-        }
-        Err(transport::TransportError::Absent { .. }) => {
-            Err(CliError::Unreachable(absence(&data_dir, global)))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Says that no gateway runs, and how one would.
-fn absence(data_dir: &Path, global: &Global) -> String {
-    let mut start = String::from("mlx-gateway");
-    if let Some(file) = &global.config {
-        start.push_str(&format!(" --config {}", file.display()));
-    }
-    if let Some(dir) = &global.data_dir {
-        start.push_str(&format!(" --data-dir {}", dir.display()));
-    }
-    format!(
-        "no gateway is running over {}; start one with `{start}`, or name one with --server URL",
-        data_dir.display()
-    )
-}
-
-/// What is in the data directory can be read without a gateway; what runs cannot.
-fn works_offline(command: &ClientCommand) -> bool {
-    match command {
-        ClientCommand::Usage(_) | ClientCommand::Engine(_) => true,
-        ClientCommand::Requests(args) => {
-            !matches!(args.command, Some(RequestsCommand::Cancel { .. }))
-        }
-        _ => false,
-    }
-}
-
-fn key(flag: Option<String>, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let variables = KEY_VARIABLES.iter().filter_map(|name| variable(name));
-    flag.into_iter()
-        .chain(variables)
-        .find(|key| !key.is_empty())
-}
-
-fn bearer(key: &str) -> Result<HeaderValue, CliError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
-        CliError::Usage("the key holds characters that no key has, a line break perhaps".into())
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 fn understand<I, T>(arguments: I) -> Result<Invocation, clap::Error>
 where
     I: IntoIterator<Item = T>,
@@ -282,29 +194,24 @@ where
         command,
     } = Cli::try_parse_from(arguments)?;
     let task = match command {
-        None => {
-            return Ok(Invocation {
-                global,
-                task: Task::Serve(serve),
-            });
+        None => Task::Serve(serve),
+        Some(Command::Serve(after)) => Task::Serve(serve.and(after)),
+        Some(other) => {
+            serve_alone(&serve)?;
+            match other {
+                Command::Client(command) => Task::Client(command),
+                _ => Task::Check,
+            }
         }
-        Some(Command::Serve(after)) => {
-            return Ok(Invocation {
-                global,
-                task: Task::Serve(serve.and(after)),
-            });
-        }
-        Some(Command::Check) => Task::Check,
-        Some(Command::Client(command)) => Task::Client(command),
     };
-    match serve.first_given() {
-        None => Ok(Invocation { global, task }),
-        // The parser itself has no words for flags that only the default command understands.
-        Some(flag) => {
-            let mut complaint =
-                clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
-            complaint.insert(ContextKind::InvalidArg, ContextValue::String(flag.into()));
-            Err(complaint)
-        }
-    }
+    Ok(Invocation { global, task })
+}
+
+/// Refuses flags that would be passed over in silence.
+fn serve_alone(serve: &ServeArgs) -> Result<(), clap::Error> {
+    let Some(flag) = serve.first_given() else {
+        return Ok(());
+    };
+    let words = format!("{flag} is for serving; no other command understands it");
+    Err(Cli::command().error(ErrorKind::ArgumentConflict, words))
 }

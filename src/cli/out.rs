@@ -148,9 +148,7 @@ impl Out {
     pub fn error(&mut self, error: &CliError) -> Result<(), CliError> {
         self.wipe()?;
         if self.json {
-            let line =
-                json!({"error": {"message": error.to_string(), "exit_code": error.exit().code()}});
-            return Ok(self.stderr.to.write_all(format!("{line}\n").as_bytes())?);
+            return self.error_json(error);
         }
         let label = self.stderr.styled(RED, "error:").into_owned();
         let message = self.stderr.fit(&error.to_string()).into_owned();
@@ -163,6 +161,16 @@ impl Out {
             }
         }
         Ok(())
+    }
+
+    fn error_json(&mut self, error: &CliError) -> Result<(), CliError> {
+        let mut line = json!({"message": error.to_string(), "exit_code": error.exit().code()});
+        if let CliError::Refused { status, error } = error {
+            line["status"] = (*status).into();
+            line["code"] = error.code.clone().unwrap_or_default();
+        }
+        let line = json!({"error": line});
+        Ok(self.stderr.to.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// Ends the line in which pieces were written, if one is still open.

@@ -36,9 +36,9 @@ pub fn zone(name: Option<&str>, here: &TimeZone) -> Result<TimeZone, CliError> {
     let Some(name) = name else {
         return Ok(here.clone());
     };
-    TimeZone::get(name).map_err(|_| {
+    TimeZone::get(name).map_err(|error| {
         CliError::Usage(format!(
-            "--tz {name} is no time zone; write it like Europe/Berlin or UTC"
+            "--tz {name}: {error}; write it like Europe/Berlin or UTC"
         ))
     })
 }

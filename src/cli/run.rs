@@ -8,9 +8,9 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
+use super::Context;
 use super::args::RunArgs;
 use super::exit::CliError;
-use super::{Context, or_interrupted};
 
 const PROMPT: &str = ">>> ";
 const HELP: &str = "/clear forgets what was said, /bye or Ctrl-D ends, Ctrl-C ends an answer.";
@@ -26,10 +26,16 @@ struct Talk {
 
 pub async fn run(args: RunArgs, context: &mut Context) -> Result<(), CliError> {
     let mut talk = Talk::new(&args);
-    let question = match args.prompt {
-        Some(prompt) if prompt != "-" => prompt,
-        None if context.input.terminal => return converse(&mut talk, context).await,
-        _ => or_interrupted(context.input.take().read_all()).await?,
+    let question = match args.prompt.join(" ") {
+        prompt if !matches!(prompt.as_str(), "" | "-") => prompt,
+        _ if args.prompt.is_empty() && context.input.terminal => {
+            return converse(&mut talk, context).await;
+        }
+        _ if args.prompt == [""] => String::new(),
+        _ => {
+            let input = context.input.take();
+            context.interrupt.or(input.read_all()).await?
+        }
     };
     if question.trim().is_empty() {
         return Err(CliError::Usage(format!(
@@ -41,7 +47,7 @@ pub async fn run(args: RunArgs, context: &mut Context) -> Result<(), CliError> {
 }
 
 async fn converse(talk: &mut Talk, context: &mut Context) -> Result<(), CliError> {
-    let mut lines = context.input.take().lines();
+    let mut lines = context.input.take().lines()?;
     context
         .out
         .note(&format!("{} listens. {HELP}", talk.profile))?;
@@ -70,7 +76,7 @@ async fn next_line(
     context: &mut Context,
 ) -> Result<Option<String>, CliError> {
     context.out.aside(PROMPT)?;
-    or_interrupted(async { Ok(lines.recv().await) }).await
+    context.interrupt.or(async { Ok(lines.recv().await) }).await
 }
 
 impl Talk {
@@ -93,7 +99,8 @@ impl Talk {
     async fn ask(&mut self, question: String, context: &mut Context) -> Result<(), CliError> {
         self.messages
             .push(json!({"role": "user", "content": question}));
-        match or_interrupted(self.answer(context)).await {
+        let interrupt = context.interrupt.clone();
+        match interrupt.or(self.answer(context)).await {
             Ok(text) => {
                 self.messages
                     .push(json!({"role": "assistant", "content": text}));

@@ -80,10 +80,21 @@ async fn watch(client: &Client, profile: &str, out: &mut Out) -> CliError {
 }
 
 fn conclude(profile: &str, answer: &Answer<Server>, context: &mut Context) -> Result<(), CliError> {
-    if context.out.json() {
-        return context.out.raw_json(&answer.raw);
+    let json = context.out.json();
+    if json {
+        context.out.raw_json(&answer.raw)?;
     }
     let server = &answer.value;
+    if server.state == "failed" {
+        let reason = server
+            .error
+            .as_ref()
+            .map_or("see its log", |error| error.text());
+        return Err(CliError::Failed(format!("{profile} failed: {reason}")));
+    }
+    if json {
+        return Ok(());
+    }
     let mut facts = Vec::new();
     facts.extend(server.pid.map(|pid| format!("pid {pid}")));
     facts.extend(server.port.map(|port| format!("port {port}")));

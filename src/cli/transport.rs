@@ -57,11 +57,11 @@ pub struct Base {
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no gateway at the other end.
-    #[error("nothing answers at {place}: {source}")]
+    #[error("{place} cannot be reached: {}", chain(.source.as_ref()))]
     Absent { place: String, source: BoxError },
     #[error("{place} belongs to somebody else: {source}")]
     Denied { place: String, source: BoxError },
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", chain(.0.as_ref()))]
     Broken(BoxError),
 }
 
@@ -289,6 +289,21 @@ where
         Ok(result) => result,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }
+}
+
+/// An error with its reasons, each said once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut reason = error.source();
+    while let Some(next) = reason {
+        let said = next.to_string();
+        if !words.contains(&said) {
+            words.push_str(": ");
+            words.push_str(&said);
+        }
+        reason = next.source();
+    }
+    words
 }
 
 fn broken(error: impl Into<BoxError>) -> TransportError {

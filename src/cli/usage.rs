@@ -25,7 +25,7 @@ pub async fn run(args: &UsageArgs, context: &mut Context) -> Result<(), CliError
         return context.out.note("No requests in that time.");
     }
     context.out.table(&table(args, &usage))?;
-    if usage.total.estimated_requests.unwrap_or_default() > 0 {
+    if usage.total.partly_estimated() {
         context
             .out
             .note("~ partly estimated: the backend did not count the tokens of some requests")?;
@@ -82,13 +82,7 @@ fn table(args: &UsageArgs, usage: &Usage) -> Table {
 }
 
 fn row(name: String, group: &UsageGroup) -> [String; 10] {
-    let unsuccessful = [
-        group.failed,
-        group.refused,
-        group.cancelled,
-        group.interrupted,
-    ];
-    let estimated = group.estimated_requests.unwrap_or_default() > 0;
+    let estimated = group.partly_estimated();
     let tokens = |count: Option<u64>| match count {
         Some(count) if estimated => format!("~{}", format::count(count)),
         Some(count) => format::count(count),
@@ -101,7 +95,7 @@ fn row(name: String, group: &UsageGroup) -> [String; 10] {
     [
         name,
         or_none(group.requests, format::count),
-        format::count(unsuccessful.into_iter().flatten().sum()),
+        format::count(group.unsuccessful()),
         tokens(group.prompt_tokens),
         or_none(group.cached_tokens, format::count),
         tokens(group.completion_tokens),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{KeepAlive, LaunchSettings, Profile, Queue, Timeouts};
+use crate::config::{EngineKind, KeepAlive, LaunchSettings, Profile, Queue, Timeouts};
 
 /// What a group of profiles with equal launch settings asks for. Of what they say about the process,
 /// the longest and strongest wins; places add up.
@@ -46,6 +46,15 @@ pub(super) fn group(profiles: &[Arc<Profile>]) -> Vec<LaunchSpec> {
 }
 
 impl LaunchSpec {
+    /// How long the backend may be idle before it is stopped; `None`: it stays.
+    pub fn idle_limit(&self) -> Option<Duration> {
+        match self.keep_alive {
+            _ if self.pinned || self.settings.engine == EngineKind::Url => None,
+            KeepAlive::For(limit) => Some(limit),
+            KeepAlive::Forever => None,
+        }
+    }
+
     fn of(profile: &Profile) -> Self {
         LaunchSpec {
             id: profile.name.clone(),

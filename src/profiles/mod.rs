@@ -30,8 +30,9 @@ pub struct Entry {
     pub profile: Arc<Profile>,
     /// Shared by all profiles with equal launch settings.
     pub launch: Arc<LaunchSpec>,
+    pub name: Arc<str>,
     /// What runs behind it, for people: a model, a program or an address.
-    pub model: String,
+    pub model: Arc<str>,
 }
 
 impl ProfileSet {
@@ -45,7 +46,8 @@ impl ProfileSet {
             Some(Entry {
                 profile: Arc::clone(profile),
                 launch,
-                model: model_of(profile),
+                name: Arc::from(profile.name.as_str()),
+                model: Arc::from(model_of(profile)),
             })
         };
         let entries: Vec<Entry> = profiles.iter().filter_map(entry).collect();

@@ -14,6 +14,7 @@ use super::deadlines::{Deadlines, Due};
 use super::ending::Ending;
 use super::failure::Failure;
 use super::flow::Flow;
+use crate::dialect::facts::Facts;
 
 /// Bytes that are gathered before they go on at once.
 const GATHER: usize = 64 << 10;

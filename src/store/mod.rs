@@ -77,7 +77,7 @@ impl Store {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (answer, written) = oneshot::channel();
         self.inner.inbox.push_job(Job::Flush(answer))?;
-        written.await.map_err(|_| StoreError::Closed)?
+        written.await.map_err(|_gone| StoreError::Closed)?
     }
 
     /// Writes what is pending and ends the writer thread. What comes later is refused.
@@ -97,7 +97,7 @@ impl Store {
         let (answer, done) = oneshot::channel();
         let job = move |conn: &mut Connection| drop(answer.send(write(conn).map_err(StoreError::from)));
         self.inner.inbox.push_job(Job::Run(Box::new(job)))?;
-        done.await.map_err(|_| StoreError::Closed)?
+        done.await.map_err(|_gone| StoreError::Closed)?
     }
 
     async fn read<T: Send + 'static>(

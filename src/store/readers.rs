@@ -30,7 +30,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_closed| StoreError::Closed)?;
         let readers = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -46,7 +46,7 @@ impl Readers {
             }
             result.map_err(StoreError::from)
         });
-        done.await.map_err(|_| StoreError::Internal { reason: "the reader ended early" })?
+        done.await.map_err(|_panicked| StoreError::Internal { reason: "the reader ended early" })?
     }
 
     pub(super) fn close(&self) {

@@ -13,9 +13,6 @@ use super::schedule::{Schedule, Step};
 
 /// How often losses are logged while they go on.
 const LOSS_LOG_EVERY: Duration = Duration::from_secs(1);
-/// Tries at the last commit before the thread ends without it.
-const CLOSE_ATTEMPTS: u32 = 3;
-const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Writer {
     conn: Connection,
@@ -143,13 +140,7 @@ impl Writer {
 
     fn end(mut self) {
         self.pending.append(&mut self.running);
-        for _ in 0..CLOSE_ATTEMPTS {
-            self.commit();
-            if self.pending.is_empty() {
-                break;
-            }
-            std::thread::sleep(CLOSE_PAUSE);
-        }
+        self.commit();
         let ended = self.pending.iter().filter(|row| row.ended()).count() as u64;
         self.inbox.count_lost(ended);
         self.loss_log_at = Instant::now();

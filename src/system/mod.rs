@@ -1,4 +1,5 @@
 //! What the machine says: time, memory, processes. Knows nothing of backends or requests.
 
 pub mod clock;
+pub mod cpu;
 pub mod process;

@@ -326,7 +326,7 @@ fn with_counted(mut tokens: Tokens, completion: u64, prompt: u64) -> Tokens {
 
 fn shorten(text: &mut Option<Arc<str>>) {
     if let Some(long) = text.as_ref().filter(|text| text.len() > TEXT_BYTES_MAX) {
-        let end = long.floor_char_boundary(TEXT_BYTES_MAX);
-        *text = Some(Arc::from(&long[..end]));
+        let (kept, _) = long.split_at(long.floor_char_boundary(TEXT_BYTES_MAX));
+        *text = Some(Arc::from(kept));
     }
 }

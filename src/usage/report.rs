@@ -66,7 +66,7 @@ impl GroupBy {
 /// Answers from all that was recorded before the call.
 pub async fn usage(recorder: &Recorder, query: UsageQuery) -> Result<UsageReport, UsageError> {
     let tz_name = query.tz.as_deref().unwrap_or("UTC");
-    let zone = TimeZone::get(tz_name).map_err(|_| UsageError::UnknownTimeZone(tz_name.to_owned()))?;
+    let zone = TimeZone::get(tz_name).map_err(|_unknown| UsageError::UnknownTimeZone(tz_name.to_owned()))?;
     if let (Some(from), Some(to)) = (query.from, query.to)
         && from >= to
     {

@@ -254,7 +254,11 @@ impl Telling {
             .and_then(|usage| usage.completion_tokens);
         let tokens = counted.unwrap_or(self.deltas);
         let mark = if counted.is_none() { "~" } else { "" };
-        figures.push(format!("{mark}{} tokens", format::count(tokens)));
+        figures.push(format!(
+            "{mark}{} {}",
+            format::count(tokens),
+            if tokens == 1 { "token" } else { "tokens" }
+        ));
         let decoding = self
             .first
             .map_or(0.0, |first| (self.last - first).as_secs_f64());
@@ -266,7 +270,7 @@ impl Telling {
         }
         if let Some(first) = self.first {
             let wait = (first - self.asked).as_secs_f64();
-            figures.push(format!("first after {}", format::duration(wait)));
+            figures.push(format!("first token after {}", format::duration(wait)));
         }
         figures.push(format!(
             "{} in all",

@@ -1,6 +1,6 @@
 //! `run`: questions, answers and conversations.
 
-use super::gateway::{Broken, Gateway, Json, Pieces};
+use super::gateway::{Broken, Endless, Gateway, Json, Pieces};
 
 const CHAT: &str = "POST /v1/chat/completions";
 
@@ -39,7 +39,7 @@ async fn content_is_data_and_the_rest_stands_beside_it() {
     Hm. Yes.
     calls calculator {"expression":"1+1"}
     (cut off at the token limit)
-    6 tokens, 10.0 tokens/s, first after 100 ms, 700 ms in all, prompt 20 tokens (16 cached)
+    6 tokens, 10.0 tokens/s, first token after 100 ms, 700 ms in all, prompt 20 tokens (16 cached)
     "#);
     insta::assert_snapshot!(gateway.asked().join("\n"), @r#"POST /v1/chat/completions {"model":"qwen","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"1+1?"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5}"#);
 }
@@ -52,7 +52,7 @@ async fn on_a_terminal_waiting_is_shown_and_thinking_is_dim() {
     ␍␛[2K␛[2masking qwen …␛[0m␍␛[2K␛[2mloading qwen 2s␛[0m␍␛[2K␛[2mHm. ␛[0m␛[2mYes.␛[0m
     ␛[2mcalls calculator ␛[0m␛[2m{"ex␛[0m␛[2mpression":"1+1"}␛[0m
     ␛[2m(cut off at the token limit)␛[0m
-    ␛[2m6 tokens, 10.0 tokens/s, first after 100 ms, 700 ms in all, prompt 20 tokens (16 cached)␛[0m
+    ␛[2m6 tokens, 10.0 tokens/s, first token after 100 ms, 700 ms in all, prompt 20 tokens (16 cached)␛[0m
     "#);
 }
 
@@ -88,12 +88,31 @@ async fn a_question_may_come_through_a_pipe() {
         2
     );
     assert_eq!(gateway.run(&["run", "demo", ""]).await.code, 2);
+    assert_eq!(
+        gateway.run(&["run", "demo", "Hello?\nAnyone?"]).await.code,
+        0
+    );
+}
+
+#[tokio::test]
+async fn words_need_no_quotes() {
+    let gateway = Gateway::answering(&[(CHAT, Pieces(SHORT))]).await;
+    gateway
+        .run(&[
+            "run", "demo", "why", "is", "the", "sky", "blue", "--system", "S",
+        ])
+        .await;
+    assert!(
+        gateway.asked()[0].contains("why is the sky blue"),
+        "{:?}",
+        gateway.asked()
+    );
 }
 
 #[tokio::test]
 async fn without_figures_from_the_backend_deltas_are_counted() {
     let gateway = Gateway::answering(&[(CHAT, Pieces(SHORT))]).await;
-    insta::assert_snapshot!(gateway.run(&["run", "demo", "Hello?"]).await.stderr, @"~1 tokens, first after 100 ms, 200 ms in all");
+    insta::assert_snapshot!(gateway.run(&["run", "demo", "Hello?"]).await.stderr, @"~1 token, first token after 100 ms, 200 ms in all");
 }
 
 #[tokio::test]
@@ -179,4 +198,45 @@ async fn an_answer_that_is_cut_off_is_a_failure() {
             .await;
         assert_eq!(ran.code, 1, "{}", ran.stderr);
     }
+}
+
+const ENDLESS: &[&str] = &["data: {\"choices\":[{\"delta\":{\"content\":\"Once <enough>\"}}]}\n\n"];
+
+#[tokio::test]
+async fn ctrl_c_ends_an_answer_and_hangs_up() {
+    let gateway = Gateway::answering(&[(CHAT, Endless(ENDLESS))]).await;
+    let ran = gateway.run(&["run", "demo", "Tell"]).await;
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (130, "Once <enough>\n", "")
+    );
+    gateway.hung_up().await;
+}
+
+#[tokio::test]
+async fn in_a_conversation_ctrl_c_ends_only_the_answer() {
+    let gateway = Gateway::answering(&[(CHAT, Endless(ENDLESS))]).await;
+    let ran = gateway
+        .run_with(&["run", "demo"], "Tell\nAgain\n/bye\n", true)
+        .await;
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "Once <enough>\nOnce <enough>\n")
+    );
+    assert!(
+        !gateway.asked()[1].contains("Tell"),
+        "an answer that was ended is not remembered"
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_after_a_prompt_begins_a_line() {
+    let gateway = Gateway::answering(&[(CHAT, Json(500, "{}"))]).await;
+    let ran = gateway.run_with(&["run", "demo"], "Hello?\n", true).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("\n\x1b[1;31merror:"),
+        "{:?}",
+        ran.stderr
+    );
 }

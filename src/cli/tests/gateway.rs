@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::screen::Screen;
@@ -38,9 +39,11 @@ pub enum Reply {
     Pieces(&'static [&'static str]),
     /// Piece by piece, then the connection breaks.
     Broken(&'static [&'static str]),
+    /// Piece by piece, and no end comes.
+    Endless(&'static [&'static str]),
 }
 
-pub use Reply::{Broken, Json, Pieces};
+pub use Reply::{Broken, Endless, Json, Pieces};
 
 type Routes = &'static [(&'static str, Reply)];
 
@@ -49,10 +52,20 @@ pub struct Gateway {
     pub dir: TempDir,
     pub url: String,
     asked: Asked,
+    hung_up: Arc<Notify>,
     _serving: JoinSet<()>,
 }
 
 type Asked = Arc<Mutex<Vec<String>>>;
+
+/// What every connection is given.
+#[derive(Clone)]
+struct Desk {
+    routes: Routes,
+    asked: Asked,
+    /// Told when somebody leaves an endless answer.
+    hung_up: Arc<Notify>,
+}
 
 /// How a command ended.
 #[derive(Debug)]
@@ -70,14 +83,19 @@ impl Gateway {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", tcp.local_addr().unwrap());
         let asked = Asked::default();
+        let hung_up = Arc::new(Notify::new());
         let mut serving = JoinSet::new();
-        let told = asked.clone();
+        let desk = Desk {
+            routes,
+            asked: asked.clone(),
+            hung_up: hung_up.clone(),
+        };
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    Ok((stream, _)) = unix.accept() => connections.spawn(serve(TokioIo::new(stream), routes, told.clone())),
-                    Ok((stream, _)) = tcp.accept() => connections.spawn(serve(TokioIo::new(stream), routes, told.clone())),
+                    Ok((stream, _)) = unix.accept() => connections.spawn(serve(TokioIo::new(stream), desk.clone())),
+                    Ok((stream, _)) = tcp.accept() => connections.spawn(serve(TokioIo::new(stream), desk.clone())),
                 };
             }
         });
@@ -85,6 +103,7 @@ impl Gateway {
             dir,
             url,
             asked,
+            hung_up,
             _serving: serving,
         }
     }
@@ -92,6 +111,11 @@ impl Gateway {
     /// The questions so far, each with its key and its body.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Waits until somebody has left an endless answer.
+    pub async fn hung_up(&self) {
+        self.hung_up.notified().await;
     }
 
     /// Runs a command over the socket, with pipes at its ends.
@@ -128,7 +152,7 @@ impl Host for Directory {
         Ok(in_process(tower::service_fn(
             move |request: Request<Body>| async move {
                 let question = format!("{} {}", request.method(), request.uri());
-                Ok::<_, Infallible>(reply(routes, &question))
+                Ok::<_, Infallible>(reply(routes, &question, Arc::default()))
             },
         )))
     }
@@ -153,6 +177,7 @@ pub async fn run(host: &Directory, arguments: &[&str], typed: &str, terminal: bo
         },
         clock: Box::new(Ticking::default()),
         zone: TimeZone::get("Europe/Berlin").unwrap(),
+        interrupt: screen.interrupt(),
     };
     let exit = execute(command, &invocation.global, host, console).await;
     Ran {
@@ -187,9 +212,13 @@ impl Clock for Ticking {
     }
 }
 
-async fn serve<C: Read + Write + Unpin>(io: C, routes: Routes, asked: Asked) {
+async fn serve<C: Read + Write + Unpin>(io: C, desk: Desk) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let asked = asked.clone();
+        let Desk {
+            routes,
+            asked,
+            hung_up,
+        } = desk.clone();
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
@@ -209,7 +238,7 @@ async fn serve<C: Read + Write + Unpin>(io: C, routes: Routes, asked: Asked) {
                 .filter(|p| !p.is_empty())
                 .collect();
             asked.lock().unwrap().push(parts.join(" "));
-            Ok::<_, hyper::Error>(reply(routes, &question))
+            Ok::<_, hyper::Error>(reply(routes, &question, hung_up))
         }
     });
     // A reply that breaks ends the connection with an error, as it should.
@@ -219,24 +248,40 @@ async fn serve<C: Read + Write + Unpin>(io: C, routes: Routes, asked: Asked) {
         .ok();
 }
 
-fn reply(routes: Routes, question: &str) -> Response<Body> {
+fn reply(routes: Routes, question: &str, hung_up: Arc<Notify>) -> Response<Body> {
     const UNKNOWN: &str = r#"{"error":{"message":"There is no such path.","code":"not_found"}}"#;
     let found = routes.iter().find(|(route, _)| *route == question);
-    let (status, pieces, breaks) = match found.map(|(_, reply)| *reply) {
-        Some(Json(status, text)) => (status, vec![text], false),
-        Some(Pieces(pieces)) => (200, pieces.to_vec(), false),
-        Some(Broken(pieces)) => (200, pieces.to_vec(), true),
-        None => (404, vec![UNKNOWN], false),
+    let reply = found.map_or(Json(404, UNKNOWN), |(_, reply)| *reply);
+    let (status, pieces) = match reply {
+        Json(status, text) => (status, vec![text]),
+        Pieces(pieces) | Broken(pieces) | Endless(pieces) => (200, pieces.to_vec()),
     };
     let pieces = pieces
         .into_iter()
         .map(|piece| Ok(Frame::data(Bytes::from(piece))));
+    let leaving = Leaving(hung_up);
     let end = stream::once(async move {
         // Gives what was said the time to leave before the connection breaks.
         tokio::task::yield_now().await;
-        breaks.then(|| Err(BoxError::from("broken")))
+        match reply {
+            Broken(_) => Some(Err(BoxError::from("broken"))),
+            Endless(_) => {
+                let _held = leaving;
+                std::future::pending().await
+            }
+            _ => None,
+        }
     });
     let frames = stream::iter(pieces).chain(end.filter_map(std::future::ready));
     let body = into_body(StreamBody::new(frames));
     Response::builder().status(status).body(body).unwrap()
+}
+
+/// Tells when it is dropped.
+struct Leaving(Arc<Notify>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }

@@ -1,6 +1,6 @@
 //! Commands that make something happen, and what is written meanwhile.
 
-use super::gateway::{Broken, Gateway, Json, Pieces};
+use super::gateway::{Broken, Endless, Gateway, Json, Pieces};
 
 #[tokio::test]
 async fn start_waits_until_the_backend_answers() {
@@ -233,4 +233,48 @@ async fn logs_of_all_profiles_say_whose_each_line_is() {
     ");
     let ran = gateway.run(&["logs", "-f", "-n1"]).await;
     assert_eq!(ran.code, 1, "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_profile_without_a_log_does_not_hide_the_others() {
+    const TWO: &str = r#"{"servers":[{"id":"qwen"},{"id":"demo"}]}"#;
+    let gateway = Gateway::answering(&[
+        ("GET /api/v1/servers", Json(200, TWO)),
+        (
+            "GET /api/v1/servers/demo/logs?lines=100",
+            Pieces(&["hello"]),
+        ),
+    ])
+    .await;
+    let ran = gateway.run(&["logs"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "demo | hello\n"));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_following_and_hangs_up() {
+    let gateway = Gateway::answering(&[(
+        "GET /api/v1/servers/qwen/logs?lines=100&follow=true",
+        Endless(&["one\n", "<enough>\n"]),
+    )])
+    .await;
+    let ran = gateway.run(&["logs", "-f", "qwen"]).await;
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (130, "one\n<enough>\n", "")
+    );
+    gateway.hung_up().await;
+}
+
+#[tokio::test]
+async fn a_start_that_ends_in_failure_is_one_whatever_its_status() {
+    let gateway = Gateway::answering(&[(
+        "POST /api/v1/servers/a/start?wait=true",
+        Json(200, r#"{"state":"failed","error":"it exited"}"#),
+    )])
+    .await;
+    let ran = gateway.run(&["start", "a"]).await;
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (1, "error: a failed: it exited\n")
+    );
 }

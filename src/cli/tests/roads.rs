@@ -3,11 +3,12 @@
 use super::gateway::{Directory, Gateway, Json, run};
 use super::screen::Screen;
 use crate::cli::args::LogFormat;
-use crate::cli::{Invocation, Task, key, parse};
+use crate::cli::connect::key;
+use crate::cli::{Exit, Invocation, Task, parse};
 
 fn parsed(arguments: &[&str], screen: &Screen) -> Result<Invocation, u8> {
     let arguments = [&["mlx-gateway"], arguments].concat();
-    parse(arguments, &mut screen.out(false)).map_err(|exit| exit.code())
+    parse(arguments, &mut screen.out(false)).map_err(Exit::code)
 }
 
 #[test]
@@ -135,7 +136,9 @@ fn what_cannot_be_understood_ends_with_2_and_a_suggestion() {
     For more information, try '--help'.
     ");
     insta::assert_snapshot!(complaint(&["--insecure", "ps"]), @r"
-    error: unexpected argument '--insecure' found
+    error: --insecure is for serving; no other command understands it
+
+    Usage: mlx-gateway [OPTIONS] [COMMAND]
 
     For more information, try '--help'.
     ");
@@ -227,7 +230,7 @@ async fn a_server_that_does_not_answer_is_unreachable() {
         let ran = run(&elsewhere, &["usage", "--server", url], "", false).await;
         assert_eq!(ran.code, 3, "{}", ran.stderr);
         assert!(
-            ran.stderr.contains(&format!("nothing answers at {url}")),
+            ran.stderr.contains(&format!("{url} cannot be reached")),
             "{}",
             ran.stderr
         );
@@ -283,7 +286,7 @@ async fn without_a_gateway_what_runs_is_unreachable() {
         false,
     )
     .await;
-    insta::assert_snapshot!(ran.stderr, @"error: no gateway is running over /nowhere; start one with `mlx-gateway --config c.toml --data-dir /nowhere`, or name one with --server URL");
+    insta::assert_snapshot!(ran.stderr, @"error: no gateway is running (nothing answers at /nowhere/gateway.sock); start one with `mlx-gateway --config c.toml --data-dir /nowhere`, or name one with --server URL");
 }
 
 #[tokio::test]

@@ -3,7 +3,14 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+use crate::cli::interrupt::Interrupt;
 use crate::cli::out::{Out, Pipe};
+
+/// Whoever sees this on stdout presses Ctrl-C.
+pub const ENOUGH: &str = "<enough>";
 
 #[derive(Clone, Default)]
 pub struct Screen {
@@ -12,7 +19,10 @@ pub struct Screen {
 }
 
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct Sink {
+    written: Arc<Mutex<Vec<u8>>>,
+    enough: Arc<Notify>,
+}
 
 impl Screen {
     /// Ends that are pipes.
@@ -32,6 +42,14 @@ impl Screen {
         self.stderr.text()
     }
 
+    pub fn interrupt(&self) -> Interrupt {
+        let enough = self.stdout.enough.clone();
+        Interrupt::when(move || {
+            let enough = enough.clone();
+            async move { enough.notified().await }.boxed()
+        })
+    }
+
     fn ends(&self, json: bool, terminal: bool) -> Out {
         let pipe = |sink: &Sink| Pipe {
             to: Box::new(sink.clone()),
@@ -45,17 +63,20 @@ impl Screen {
 
 impl Sink {
     fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
+        self.written
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend_from_slice(bytes);
+        if memchr::memmem::find(bytes, ENOUGH.as_bytes()).is_some() {
+            self.enough.notify_one();
+        }
         Ok(bytes.len())
     }
 

@@ -130,7 +130,8 @@ fn select(conn: &Connection, filter: &Filter) -> Result<Vec<RequestRecord>, rusq
             values.push(value);
         }
     }
-    let limit = if filter.limit == 0 { LIST_MAX } else { filter.limit.min(LIST_MAX) } as i64;
+    let limit = if filter.limit == 0 { LIST_MAX } else { filter.limit.min(LIST_MAX) };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     sql.push_str(" ORDER BY id DESC LIMIT ?");
     values.push(&limit);
     conn.prepare_cached(&sql)?.query_map(&*values, record)?.collect()

@@ -8,7 +8,7 @@ use super::{RequestRecord, RowSource, Written, attempts};
 use crate::store::{Store, StoreError};
 
 /// Rows deleted at one go, so that pruning never keeps the writer from its batches for long.
-const PRUNE_ROWS: usize = 5_000;
+const PRUNE_ROWS: u32 = 5_000;
 
 /// A row that has ended is never written over: its end is told once.
 const UPSERT: &str = "\
@@ -77,11 +77,10 @@ pub async fn prune(store: &Store, before_unix_ms: i64) -> Result<usize, StoreErr
     let mut pruned = 0;
     loop {
         let end = end.clone();
-        let deleted = store
-            .write(move |conn| conn.prepare_cached(PRUNE)?.execute(params![end, PRUNE_ROWS as i64]))
-            .await?;
+        let deleted =
+            store.write(move |conn| conn.prepare_cached(PRUNE)?.execute(params![end, PRUNE_ROWS])).await?;
         pruned += deleted;
-        if deleted < PRUNE_ROWS {
+        if deleted < PRUNE_ROWS as usize {
             return Ok(pruned);
         }
     }

@@ -1,0 +1,231 @@
+//! Owns the installations under the data directory: which are there, which is current, and the
+//! installing itself. One installer at a time, in whichever process; what was interrupted is begun
+//! anew, out of the installer's cache. Must not know how servers are launched.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Step;
+use super::capabilities::Capabilities;
+use super::env::{self, Vars};
+use super::error::{EngineError, io};
+use super::exclusive;
+use super::lock::{Lock, Locks};
+use super::platform::Platform;
+use super::python::Search;
+use super::state::{State, write_whole};
+use super::tool::{Tool, ToolError};
+use super::uv;
+use super::venv::{self, Installer, Venv};
+use crate::config::ModelType;
+
+type Report<'a> = &'a (dyn Fn(Step) + Send + Sync);
+
+/// The first start after an installation compiles and caches, on a busy machine.
+const QUERY_LIMIT: Duration = Duration::from_secs(180);
+
+/// Finds, makes and switches installations.
+pub struct Managed {
+    /// `DATA_DIR/engines`.
+    pub root: PathBuf,
+    pub locks: Locks,
+    pub host: Vars,
+    pub platform: Platform,
+    pub index_url: Option<String>,
+}
+
+/// An installation that is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its folder name.
+    pub id: String,
+    pub version: String,
+    pub dir: PathBuf,
+    pub venv: Venv,
+}
+
+/// Written last: an installation without it was interrupted.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    version: String,
+    /// SHA-256 of the lock.
+    lock: String,
+    installer: String,
+}
+
+impl Managed {
+    /// The current installation for a model type; installed first when there is none.
+    pub async fn ensure(
+        &self,
+        model_type: ModelType,
+        report: Report<'_>,
+    ) -> Result<Installed, EngineError> {
+        let lock = self.locks.for_type(model_type)?;
+        if let Some(installed) = self.current(lock.set) {
+            return Ok(installed);
+        }
+        let held = exclusive::acquire(&self.lock_path(), report).await?;
+        // Another process may have done it while this one waited.
+        if let Some(installed) = self.current(lock.set) {
+            return Ok(installed);
+        }
+        let installed = self.install_locked(lock, &held, report).await?;
+        self.switch(lock.set, &installed.id)?;
+        Ok(installed)
+    }
+
+    /// Installs a lock beside the others, unless it is there; does not make it current.
+    pub async fn install(&self, lock: &Lock, report: Report<'_>) -> Result<Installed, EngineError> {
+        let held = exclusive::acquire(&self.lock_path(), report).await?;
+        self.install_locked(lock, &held, report).await
+    }
+
+    /// The installation that new servers of a set are launched from.
+    pub fn current(&self, set: &str) -> Option<Installed> {
+        let state = self.state();
+        self.installed(&state.of(set)?.current)
+    }
+
+    /// An installation by its folder name, if it is complete and its interpreter still there.
+    pub fn installed(&self, id: &str) -> Option<Installed> {
+        let dir = self.dir(id);
+        let bytes = std::fs::read(dir.join("installed.json")).ok()?;
+        let mark: Mark = serde_json::from_slice(&bytes).ok()?;
+        let venv = Venv { root: dir.join("venv") };
+        venv.has_interpreter().then(|| Installed {
+            id: id.to_owned(),
+            version: mark.version,
+            venv,
+            dir,
+        })
+    }
+
+    pub fn state(&self) -> State {
+        State::load(&self.state_path())
+    }
+
+    /// Makes an installation current and removes those that no set refers to any more.
+    pub fn switch(&self, set: &str, id: &str) -> Result<(), EngineError> {
+        let path = self.state_path();
+        let mut state = self.state();
+        state.switch(set, id);
+        state.save(&path).map_err(io("write", path))?;
+        self.remove_forgotten(&state);
+        Ok(())
+    }
+
+    /// What the installed server can do; asked when it was installed.
+    pub fn capabilities(&self, installed: &Installed) -> Result<Capabilities, EngineError> {
+        let path = installed.dir.join("launch-help.txt");
+        let help = std::fs::read_to_string(&path).map_err(io("read", path))?;
+        Ok(Capabilities::parse(&installed.version, &help))
+    }
+
+    async fn install_locked(
+        &self,
+        lock: &Lock,
+        held: &std::fs::File,
+        report: Report<'_>,
+    ) -> Result<Installed, EngineError> {
+        if let Some(installed) = self.installed(&lock.id()) {
+            return Ok(installed);
+        }
+        let dir = self.dir(&lock.id());
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).map_err(io("remove what was left in", &dir))?;
+        }
+        std::fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        let installer = self.installer(lock, report).await?;
+        tracing::info!(
+            engine.version = lock.version(), engine.installer = installer.name(), path = %dir.display(),
+            "Installing an engine."
+        );
+        let env = env::installer(&self.host, self.index_url.as_deref());
+        let venv =
+            venv::build(&installer, lock, &dir.join("venv"), &env, held, report).await?;
+        let help = self.prove_it_runs(&venv, &env).await?;
+        write_whole(&dir.join("launch-help.txt"), help.as_bytes()).map_err(io("write into", &dir))?;
+        let mark = Mark {
+            version: lock.version().to_owned(),
+            lock: lock.digest(),
+            installer: installer.name().to_owned(),
+        };
+        let mark = serde_json::to_vec_pretty(&mark).unwrap_or_default();
+        write_whole(&dir.join("installed.json"), &mark).map_err(io("write into", &dir))?;
+        tracing::info!(engine.version = lock.version(), "The engine is installed.");
+        Ok(Installed { id: lock.id(), version: lock.version().to_owned(), dir, venv })
+    }
+
+    /// uv where it is, else a fitting Python, else the pinned uv, which can bring a Python.
+    async fn installer(&self, lock: &Lock, report: Report<'_>) -> Result<Installer, EngineError> {
+        let search = Search::new(&self.host, self.platform.is_macos());
+        let python = search.python().await;
+        if let Some(program) = search.uv().await {
+            return Ok(Installer::Uv { program, python, pythons_dir: None });
+        }
+        if let Some(python) = python {
+            return Ok(Installer::Pip { python });
+        }
+        report(Step::FetchingUv);
+        let dir = self.root.join("uv");
+        let fetched = match uv::wheel(self.platform) {
+            Ok(wheel) => uv::ensure(wheel, self.index_url.as_deref(), &dir).await,
+            Err(error) => Err(error),
+        };
+        let program = fetched.map_err(|error| EngineError::NoInstaller {
+            what: format!("mlx-openai-server {}", lock.version()),
+            reason: error.to_string(),
+            hint: self.platform.install_hint(),
+        })?;
+        let pythons_dir = Some(self.root.join("python"));
+        Ok(Installer::Uv { program, python: None, pythons_dir })
+    }
+
+    /// Importing everything also shows what a lock left out.
+    async fn prove_it_runs(&self, venv: &Venv, env: &Vars) -> Result<String, EngineError> {
+        let program = venv.program("mlx-openai-server");
+        launch_help(&program, env).await.map_err(|source| EngineError::Broken { program, source })
+    }
+
+    /// What a server still runs from is kept: it is current or was so until this switch.
+    fn remove_forgotten(&self, state: &State) {
+        let Ok(entries) = std::fs::read_dir(self.engine_dir()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_installation = entry.path().join("installed.json").exists();
+            if is_installation && !state.refers_to(&name) {
+                if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(path = %entry.path().display(), error = %error, "Could not remove an old engine.");
+                }
+            }
+        }
+    }
+
+    fn engine_dir(&self) -> PathBuf {
+        self.root.join("mlx-openai-server")
+    }
+
+    fn dir(&self, id: &str) -> PathBuf {
+        self.engine_dir().join(id)
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.engine_dir().join("state.json")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("installer.lock")
+    }
+}
+
+/// The `launch --help` text of a server.
+pub async fn launch_help(program: &Path, env: &Vars) -> Result<String, ToolError> {
+    let mut env = env.clone();
+    env.insert("HF_HUB_OFFLINE".into(), "1".into());
+    Tool::new(program, &env, QUERY_LIMIT).args(["launch", "--help"]).run(&|_| {}).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! Owns the way from launch settings to a [`Command`]: which program, which model, which
+//! arguments and environment. The order is told in [`Preparer::prepare`]; the pure parts live in
+//! `argv`, `env`, `model` and `parsers`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::argv::{self, Launch};
+use super::capabilities::Capabilities;
+use super::env::{self, ServerEnv, Vars};
+use super::error::{EngineError, io};
+use super::managed::{Installed, Managed};
+use super::model::{self, Resolved};
+use super::parsers;
+use super::platform::Platform;
+use super::programs::Program;
+use super::{Command, Readiness, Report, demo, download, upgrade};
+use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
+
+/// The parts that preparing needs.
+pub struct Preparer {
+    pub managed: Managed,
+    pub server: config::ManagedEngine,
+    pub hub: config::Hub,
+    pub host: Vars,
+    pub platform: Platform,
+    pub models_dir: PathBuf,
+    pub budget_bytes: u64,
+    /// What programs said of themselves, by path, question and time of change.
+    pub asked: tokio::sync::Mutex<HashMap<Asked, Capabilities>>,
+}
+
+/// Path, arguments, time of change.
+pub type Asked = (PathBuf, String, Option<SystemTime>);
+
+/// What the caller of `prepare` gave, beside the settings.
+struct Instance<'a> {
+    served_name: &'a str,
+    port: u16,
+    dir: &'a Path,
+}
+
+impl Preparer {
+    pub async fn prepare(
+        &self,
+        settings: &LaunchSettings,
+        served_name: &str,
+        port: u16,
+        instance_dir: &Path,
+        report: Report<'_>,
+    ) -> Result<Command, EngineError> {
+        let instance = Instance { served_name, port, dir: instance_dir };
+        for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
+            std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
+        }
+        match settings.engine {
+            EngineKind::MlxOpenaiServer => self.openai_server(settings, &instance, report).await,
+            EngineKind::MlxLm => self.mlx_lm(settings, &instance, report).await,
+            EngineKind::Command => self.command(settings, &instance, report).await,
+            EngineKind::Url => Err(EngineError::NothingToLaunch),
+        }
+    }
+
+    /// Launches an installation once with the demo model.
+    pub async fn prove(&self, new: &Installed, report: Report<'_>) -> Result<(), EngineError> {
+        let dir = tempfile::tempdir().map_err(io("create a folder in", std::env::temp_dir()))?;
+        let unproven = |reason| EngineError::Unproven { version: new.version.clone(), reason };
+        let port = upgrade::free_port().await.map_err(|error| unproven(error.to_string()))?;
+        let program = Program {
+            path: new.venv.program("mlx-openai-server"),
+            first_args: Vec::new(),
+            installed: Some(new.clone()),
+        };
+        let env = env::installer(&self.host, None);
+        let folder = demo::ensure(&new.venv.python(), &self.models_dir, &env, report).await?;
+        let model = Resolved::folder(&folder)?;
+        let settings = demo_settings();
+        let instance = Instance { served_name: "proof", port, dir: dir.path() };
+        for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
+            std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
+        }
+        let command =
+            self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
+        upgrade::prove(&command, port, report).await.map_err(unproven)
+    }
+
+    async fn openai_server(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        report: Report<'_>,
+    ) -> Result<Command, EngineError> {
+        let model = self.model(settings, report).await?;
+        let text_only = self.server.managed && !self.platform.is_macos();
+        let model_type = model::model_type(settings.model_type, model.facts.as_ref(), text_only);
+        let program = self.server_program(model_type, report).await?;
+        self.launch_server(settings, instance, program, model, model_type).await
+    }
+
+    async fn launch_server(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        program: Program,
+        model: Resolved,
+        model_type: ModelType,
+    ) -> Result<Command, EngineError> {
+        let known = match &program.installed {
+            Some(installed) => self.managed.capabilities(installed)?,
+            None => self.ask_server(&program).await?,
+        };
+        let prompt_cache_dir = self.prompt_cache_dir(instance);
+        let launch = self.launch(settings, instance, &model, model_type, &prompt_cache_dir);
+        let args = argv::mlx_openai_server(&known, &launch)?;
+        let mut command = self.assemble(settings, instance, program, args, model.offline);
+        command.version = known.version;
+        command.request_model = Some(instance.served_name.to_owned());
+        Ok(command)
+    }
+
+    async fn mlx_lm(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        report: Report<'_>,
+    ) -> Result<Command, EngineError> {
+        let model = self.model(settings, report).await?;
+        let program = self.mlx_lm_program(report).await?;
+        let known = self.ask(&program.path, &[], &["--help"]).await?;
+        let prompt_cache_dir = self.prompt_cache_dir(instance);
+        let launch = self.launch(settings, instance, &model, ModelType::Lm, &prompt_cache_dir);
+        let args = argv::mlx_lm_server(&known, &launch)?;
+        let mut command = self.assemble(settings, instance, program, args, model.offline);
+        // Any other name would be taken for a path and loaded.
+        command.request_model = Some("default_model".to_owned());
+        command.readiness.first_token = Some(json!({
+            "model": "default_model",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "hi"}],
+        }));
+        Ok(command)
+    }
+
+    async fn command(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        report: Report<'_>,
+    ) -> Result<Command, EngineError> {
+        let (name, template) = settings.command.split_first().ok_or(EngineError::NoCommand)?;
+        let (argument, offline) = match &settings.model {
+            None => (None, false),
+            // What it does with a Hub id is its own business.
+            Some(ModelRef::Hub(id)) => (Some(OsString::from(id)), false),
+            Some(_) => {
+                let model = self.model(settings, report).await?;
+                (Some(model.argument), true)
+            }
+        };
+        let mut args = argv::command(template, argument.as_deref(), instance.port);
+        args.extend(settings.extra_args.iter().map(OsString::from));
+        let program = Program { path: self.find(name)?, first_args: Vec::new(), installed: None };
+        let mut command = self.assemble(settings, instance, program, args, offline);
+        command.readiness.paths.push("/v1/models");
+        Ok(command)
+    }
+
+    /// The model as a folder wherever that can be had.
+    async fn model(
+        &self,
+        settings: &LaunchSettings,
+        report: Report<'_>,
+    ) -> Result<Resolved, EngineError> {
+        let wanted = settings.model.as_ref();
+        match wanted.ok_or(EngineError::NoModel(settings.engine.name()))? {
+            ModelRef::Folder(folder) => Ok(Resolved::folder(folder)?),
+            ModelRef::Demo => {
+                let python = self.python(settings, report).await?;
+                let env = env::installer(&self.host, None);
+                let folder = demo::ensure(&python, &self.models_dir, &env, report).await?;
+                Ok(Resolved::folder(&folder)?)
+            }
+            ModelRef::Hub(id) => self.hub_model(settings, id, report).await,
+        }
+    }
+
+    async fn hub_model(
+        &self,
+        settings: &LaunchSettings,
+        id: &str,
+        report: Report<'_>,
+    ) -> Result<Resolved, EngineError> {
+        let Some(cache) = env::hub_cache(&self.host, &settings.env) else {
+            return Ok(Resolved { argument: id.into(), facts: None, offline: false });
+        };
+        if let Some(snapshot) = model::cached_snapshot(&cache, id) {
+            return Ok(Resolved::folder(&snapshot)?);
+        }
+        let python = self.python(settings, report).await?;
+        let token = self.hub_token();
+        let endpoint = Some(self.hub.endpoint.as_str());
+        let env = env::download(&self.host, endpoint, token.as_deref());
+        let snapshot = download::fetch(&python, id, &cache, &env, report).await?;
+        Ok(Resolved::folder(&snapshot)?)
+    }
+
+    /// From configuration or the environment, else from the hub library's own file, which it reads
+    /// itself. Only the download gets it, never a server.
+    fn hub_token(&self) -> Option<OsString> {
+        if let Some(token) = &self.hub.token {
+            return Some(token.0.clone().into());
+        }
+        let from_file = self.hub.token_file.as_ref().and_then(|path| {
+            std::fs::read_to_string(path)
+                .inspect_err(|error| tracing::warn!(path = %path.display(), error = %error, "Could not read the hub's token file."))
+                .ok()
+        });
+        from_file
+            .map(|text| OsString::from(text.trim()))
+            .or_else(|| self.host.get(OsStr::new("HF_TOKEN")).cloned())
+    }
+
+    fn launch<'a>(
+        &self,
+        settings: &'a LaunchSettings,
+        instance: &Instance<'a>,
+        model: &'a Resolved,
+        model_type: ModelType,
+        prompt_cache_dir: &'a Path,
+    ) -> Launch<'a> {
+        Launch {
+            model: &model.argument,
+            model_type,
+            served_name: instance.served_name,
+            port: instance.port,
+            context_length: settings.context_length,
+            parsers: model.facts.as_ref().map(parsers::choose).unwrap_or_default(),
+            prompt_cache_bytes: argv::prompt_cache_bytes(self.budget_bytes),
+            prompt_cache_dir,
+            structured: settings.structured,
+            trust_remote_code: settings.trust_remote_code,
+            extra_args: &settings.extra_args,
+        }
+    }
+
+    fn assemble(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        program: Program,
+        args: Vec<OsString>,
+        offline: bool,
+    ) -> Command {
+        let temporary_dir = self.temporary_dir(instance);
+        let bin_dir = program.installed.as_ref().map(|installed| installed.venv.bin());
+        let vars = env::server(&self.host, &ServerEnv {
+            bin_dir: bin_dir.as_deref(),
+            temporary_dir: &temporary_dir,
+            offline,
+            hub_endpoint: Some(&self.hub.endpoint),
+            is_linux: self.platform.is_linux(),
+            profile: &settings.env,
+        });
+        let first = program.first_args.into_iter().map(OsString::from);
+        Command {
+            program: program.path,
+            args: first.chain(args).collect(),
+            env: vars.into_iter().collect(),
+            working_dir: instance.dir.to_owned(),
+            readiness: Readiness { paths: vec!["/health"], first_token: None },
+            version: None,
+            request_model: None,
+        }
+    }
+
+    fn temporary_dir(&self, instance: &Instance<'_>) -> PathBuf {
+        instance.dir.join("tmp")
+    }
+
+    fn prompt_cache_dir(&self, instance: &Instance<'_>) -> PathBuf {
+        instance.dir.join("prompt-cache")
+    }
+}
+
+/// What a new installation is proved with.
+fn demo_settings() -> LaunchSettings {
+    LaunchSettings {
+        engine: EngineKind::MlxOpenaiServer,
+        model: Some(ModelRef::Demo),
+        command: Vec::new(),
+        upstream: None,
+        model_type: Some(ModelType::Lm),
+        context_length: None,
+        structured: false,
+        extra_args: Vec::new(),
+        env: BTreeMap::new(),
+        trust_remote_code: false,
+        memory: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

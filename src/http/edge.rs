@@ -1,0 +1,141 @@
+//! What happens to every request before its route is looked for, and to every answer after: host and
+//! origin, the request id, and the drain.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tower::Service;
+use uuid::Uuid;
+
+use super::error::ApiError;
+use super::state::Shared;
+use crate::auth::Road;
+use crate::proxy::Failure;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Characters of a client's own request id.
+const CLIENT_ID_LIMIT: usize = 128;
+
+/// How a request came in; every route may look at it.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub road: Road,
+    pub id: Uuid,
+    pub client_id: Option<Arc<str>>,
+    /// Whichever of the two the client is told.
+    pub told_id: HeaderValue,
+}
+
+/// The routes with what stands around them.
+#[derive(Clone)]
+pub struct Edge {
+    routes: Router,
+    gateway: Shared,
+    road: Road,
+}
+
+impl Edge {
+    pub fn new(routes: Router, gateway: Shared, road: Road) -> Edge {
+        Edge { routes, gateway, road }
+    }
+
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+        if self.road != Road::LocalSocket {
+            let host = text(request.headers(), &header::HOST);
+            let origin = text(request.headers(), &header::ORIGIN);
+            if let Err(error) = self.gateway.hosts.check(host, origin) {
+                return Err(Failure::not_allowed(error.to_string()).into());
+            }
+        }
+        let path = request.uri().path();
+        if self.gateway.is_draining() && !matches!(path, "/livez" | "/health" | "/readyz") {
+            return Err(Failure::shutting_down().into());
+        }
+        Ok(())
+    }
+
+    fn arrival(&self, headers: &HeaderMap) -> Arrival {
+        let id = self.gateway.proxy.recorder.new_id();
+        let client = headers.get(REQUEST_ID).filter(|value| is_valid_id(value)).cloned();
+        let client_id = client.as_ref().and_then(|value| value.to_str().ok()).map(Arc::from);
+        let told_id = client.unwrap_or_else(|| own_id(id));
+        Arrival { road: self.road, id, client_id, told_id }
+    }
+}
+
+impl<B> Service<Request<B>> for Edge
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        let arrival = self.arrival(request.headers());
+        let told_id = arrival.told_id.clone();
+        let admitted = self.admit(&request);
+        let listed = text(request.headers(), &header::ORIGIN)
+            .filter(|origin| self.gateway.hosts.is_listed(origin))
+            .and_then(|origin| HeaderValue::from_str(origin).ok());
+        let preflight = request.method() == Method::OPTIONS && listed.is_some();
+        request.extensions_mut().insert(arrival);
+        let routed = match &admitted {
+            Ok(()) if !preflight => Some(self.routes.call(request)),
+            _ => None,
+        };
+        Box::pin(async move {
+            let mut response = match (admitted, routed) {
+                (Err(error), _) => error.into_response(),
+                (Ok(()), None) => StatusCode::NO_CONTENT.into_response(),
+                (Ok(()), Some(routed)) => routed.await?,
+            };
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, told_id);
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            if let Some(origin) = listed {
+                allow_origin(headers, origin);
+            }
+            Ok(response)
+        })
+    }
+}
+
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed = "authorization, content-type, x-api-key, x-request-id, anthropic-version, x-mlx-gateway-tools";
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// Ids go into logs and records: letters, digits and a few signs only.
+fn is_valid_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=CLIENT_ID_LIMIT).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+}
+
+fn own_id(id: Uuid) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    let text: &str = id.hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}

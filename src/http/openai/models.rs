@@ -1,0 +1,68 @@
+//! The models a caller may name: profiles, with their aliases beside them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+use crate::auth::Caller;
+use crate::http::caller::ApiCaller;
+use crate::http::error::ApiError;
+use crate::http::state::Shared;
+use crate::profiles::Entry;
+use crate::proxy::Failure;
+
+/// OpenAI's model object; what goes beyond it stands in fields of its own.
+#[derive(Debug, Serialize)]
+pub struct Model {
+    id: String,
+    object: &'static str,
+    /// Seconds since 1970.
+    created: i64,
+    owned_by: &'static str,
+    description: String,
+    aliases: Vec<String>,
+    /// Tokens; null: unknown.
+    context_length: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Models {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// `GET /v1/models`
+pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> Json<Models> {
+    let profiles = gateway.proxy.profiles.load();
+    let seen = profiles.entries().iter().filter(|entry| may_see(&caller, entry));
+    let data = seen.map(|entry| model(entry, &gateway)).collect();
+    Json(Models { object: "list", data })
+}
+
+/// `GET /v1/models/{id}`: a profile's name or alias, slashes included.
+pub async fn get(
+    State(gateway): State<Shared>,
+    ApiCaller(caller): ApiCaller,
+    Path(id): Path<String>,
+) -> Result<Json<Model>, ApiError> {
+    let profiles = gateway.proxy.profiles.load();
+    let entry = profiles.entry(&id).filter(|entry| may_see(&caller, entry));
+    let entry = entry.ok_or_else(|| Failure::model_not_found(&id))?;
+    Ok(Json(model(entry, &gateway)))
+}
+
+fn may_see(caller: &Caller, entry: &Entry) -> bool {
+    caller.may_use(&entry.profile.name)
+}
+
+fn model(entry: &Entry, gateway: &Shared) -> Model {
+    Model {
+        id: entry.profile.name.clone(),
+        object: "model",
+        created: gateway.about.started_at / 1000,
+        owned_by: "mlx-gateway",
+        description: entry.profile.description.clone(),
+        aliases: entry.profile.aliases.clone(),
+        context_length: entry.profile.launch.context_length,
+    }
+}

@@ -1,0 +1,160 @@
+//! Listeners and connections: TCP and the local socket, over hyper's HTTP/1.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::edge::Edge;
+use super::state::Shared;
+use crate::auth::Road;
+
+/// Time a client may take for the head of a request, and between two.
+const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// Wait after a failed accept, when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Something that connections come from.
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// All listeners, bound and not yet serving.
+pub struct Listeners {
+    listeners: Vec<Listener>,
+    connections: TaskTracker,
+    /// No more accepting.
+    closed: CancellationToken,
+}
+
+impl Listeners {
+    /// Binds every address and the local socket.
+    pub async fn bind(addresses: &[SocketAddr], socket: &Path) -> io::Result<Listeners> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+            listeners.push(Listener::Tcp(TcpListener::bind(address).await.map_err(named)?));
+        }
+        listeners.push(Listener::Unix(bind_socket(socket)?, socket.to_owned()));
+        Ok(Listeners { listeners, connections: TaskTracker::new(), closed: CancellationToken::new() })
+    }
+
+    /// The TCP addresses as they came to be, ports chosen by the system included.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let tcp = self.listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp(tcp) => tcp.local_addr().ok(),
+            Listener::Unix(..) => None,
+        });
+        tcp.collect()
+    }
+
+    /// Serves until [`Listeners::close`].
+    pub fn serve(&mut self, routes: &axum::Router, gateway: &Shared) {
+        for listener in std::mem::take(&mut self.listeners) {
+            let road = match &listener {
+                Listener::Unix(..) => Road::LocalSocket,
+                Listener::Tcp(tcp) => match tcp.local_addr() {
+                    Ok(address) if address.ip().is_loopback() => Road::Loopback,
+                    _ => Road::Network,
+                },
+            };
+            let edge = Edge::new(routes.clone(), gateway.clone(), road);
+            let (connections, closed) = (self.connections.clone(), self.closed.clone());
+            self.connections.spawn(accept(listener, edge, connections, closed));
+        }
+    }
+
+    /// Accepts no more, lets requests under way finish for at most `grace`, and ends.
+    pub async fn close(&self, grace: Duration) {
+        self.closed.cancel();
+        self.connections.close();
+        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "Connections were still open at the end");
+        }
+    }
+}
+
+async fn accept(listener: Listener, edge: Edge, connections: TaskTracker, closed: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = next(&listener) => accepted,
+            () = closed.cancelled() => break,
+        };
+        match accepted {
+            Ok(Stream::Tcp(stream)) => {
+                connections.spawn(connection(stream, edge.clone(), closed.clone()));
+            }
+            Ok(Stream::Unix(stream)) => {
+                connections.spawn(connection(stream, edge.clone(), closed.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "A connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    if let Listener::Unix(_, path) = &listener
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::debug!(%error, "The local socket was already gone");
+    }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn next(listener: &Listener) -> io::Result<Stream> {
+    match listener {
+        Listener::Tcp(tcp) => {
+            let (stream, _) = tcp.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        }
+        Listener::Unix(unix, _) => Ok(Stream::Unix(unix.accept().await?.0)),
+    }
+}
+
+async fn connection<S>(stream: S, edge: Edge, closed: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
+    let mut serving = std::pin::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = closed.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "A client's connection ended");
+    }
+}
+
+/// The socket of this data directory, whose lock we hold: what lies there is left over.
+fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The data directory itself is closed to others, so there is no moment in which they could connect.
+    let listener = UnixListener::bind(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display())))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

@@ -1,0 +1,57 @@
+//! What the routes share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio_util::task::TaskTracker;
+
+use super::hosts::Hosts;
+use crate::auth::AuthGate;
+use crate::backends::engine::Engines;
+use crate::proxy::Proxy;
+
+/// The gateway as the HTTP layer sees it.
+pub struct Gateway {
+    pub proxy: Proxy,
+    pub engines: Engines,
+    pub auth: AuthGate,
+    pub hosts: Hosts,
+    pub about: About,
+    /// Work that goes on after its answer, such as a start nobody waits for.
+    pub tasks: TaskTracker,
+    draining: AtomicBool,
+}
+
+/// What `GET /api/v1/system` tells.
+pub struct About {
+    pub started: Instant,
+    /// Milliseconds since 1970, UTC.
+    pub started_at: i64,
+    pub data_dir: PathBuf,
+    pub config_file: Option<PathBuf>,
+    pub listen: Vec<String>,
+    pub auth: &'static str,
+    pub memory_budget_bytes: u64,
+    pub memory_total_bytes: Option<u64>,
+}
+
+/// How routes get at it.
+pub type Shared = Arc<Gateway>;
+
+impl Gateway {
+    pub fn new(proxy: Proxy, engines: Engines, auth: AuthGate, hosts: Hosts, about: About) -> Shared {
+        let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
+        Arc::new(Gateway { proxy, engines, auth, hosts, about, tasks, draining })
+    }
+
+    /// From now on new requests are turned away.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
