@@ -36,11 +36,7 @@ fn every_configuration_in_the_documents_is_valid() {
 fn the_shipped_configuration_is_valid() {
     let shipped = fs::read_to_string(root().join("config.toml")).expect("config.toml is shipped");
     let output = check(&shipped);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -56,11 +52,7 @@ fn every_command_in_the_documents_is_run_by_a_test() {
     let makefile = fs::read_to_string(root().join("Makefile")).expect("there is a Makefile");
     for block in blocks_in("sh") {
         for command in commands(&block.text) {
-            assert!(
-                is_known(&command, &makefile),
-                "{}: no test runs `{command}`",
-                block.place
-            );
+            assert!(is_known(&command, &makefile), "{}: no test runs `{command}`", block.place);
         }
     }
     assert!(!is_known("make coffee", &makefile));
@@ -104,9 +96,9 @@ fn check(config: &str) -> Output {
 fn is_known(command: &str, makefile: &str) -> bool {
     let mut words = command.split_whitespace();
     match (words.next(), words.next()) {
-        (Some("make"), Some(target)) => makefile
-            .lines()
-            .any(|line| line.starts_with(&format!("{target}:"))),
+        (Some("make"), Some(target)) => {
+            makefile.lines().any(|line| line.starts_with(&format!("{target}:")))
+        }
         (Some(program), _) => RUN_BY_TEST_README.contains(&program),
         (None, _) => true,
     }
@@ -123,10 +115,8 @@ fn commands(block: &str) -> Vec<String> {
 }
 
 fn blocks_in(language: &str) -> Vec<Block> {
-    let mut blocks: Vec<Block> = documents()
-        .iter()
-        .flat_map(|(path, text)| blocks_of(path, text))
-        .collect();
+    let mut blocks: Vec<Block> =
+        documents().iter().flat_map(|(path, text)| blocks_of(path, text)).collect();
     blocks.retain(|block| block.language == language);
     blocks
 }

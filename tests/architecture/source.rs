@@ -94,8 +94,7 @@ impl SourceFile {
     }
 
     fn parted(&self) -> &(String, Vec<String>) {
-        self.parted
-            .get_or_init(|| without_tests(&without_literals(&self.text)))
+        self.parted.get_or_init(|| without_tests(&without_literals(&self.text)))
     }
 
     /// The modules it declares for tests alone, as full module paths.
@@ -108,9 +107,7 @@ impl SourceFile {
                 _ => None,
             }
         });
-        declared
-            .map(|name| [self.module.as_slice(), &[name]].concat())
-            .collect()
+        declared.map(|name| [self.module.as_slice(), &[name]].concat()).collect()
     }
 }
 
@@ -125,10 +122,7 @@ pub fn all_files() -> Vec<SourceFile> {
         let path = path.strip_prefix(&root).unwrap_or(path);
         path.to_string_lossy().replace('\\', "/")
     };
-    paths
-        .iter()
-        .map(|path| SourceFile::read(&relative(path)))
-        .collect()
+    paths.iter().map(|path| SourceFile::read(&relative(path))).collect()
 }
 
 /// The files in `src` that go into the product.
@@ -220,9 +214,7 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = code;
     while let Some(first) = rest.chars().next() {
-        let word = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len());
+        let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let length = if word > 0 {
             tokens.push(Token::Word(&rest[..word]));
             word
@@ -292,21 +284,14 @@ fn block_comment(text: &str) -> usize {
 /// The length of `r"…"`, `br#"…"#` and their like at the start.
 fn raw_string(text: &str) -> Option<usize> {
     let prefix = ["br", "cr", "r"].iter().find(|p| text.starts_with(**p))?;
-    let hashes = text[prefix.len()..]
-        .chars()
-        .take_while(|c| *c == '#')
-        .count();
+    let hashes = text[prefix.len()..].chars().take_while(|c| *c == '#').count();
     let start = prefix.len() + hashes;
     if !text[start..].starts_with('"') {
         return None;
     }
     let end = format!("\"{}", "#".repeat(hashes));
     let body = start + 1;
-    Some(
-        text[body..]
-            .find(&end)
-            .map_or(text.len(), |at| body + at + end.len()),
-    )
+    Some(text[body..].find(&end).map_or(text.len(), |at| body + at + end.len()))
 }
 
 fn quoted(text: &str, quote: char) -> usize {
