@@ -201,9 +201,8 @@ fn median(lines: &mut [usize]) -> usize {
 
 fn without_opening(file: &SourceFile) -> Option<String> {
     let rust = file.path.ends_with(".rs");
-    (rust && !file.text.starts_with("//!")).then(|| {
-        format!("{}: opens without `//!` that says what it owns and must not know", file.path)
-    })
+    (rust && !file.text.starts_with("//!"))
+        .then(|| format!("{}: opens without `//!` that says what it owns and must not know", file.path))
 }
 
 /// Each check can fail: samples that break one rule each.
@@ -235,10 +234,7 @@ mod samples {
 
     #[test]
     fn a_path_in_an_expression_is_found() {
-        assert_eq!(
-            edges("src/models/mod.rs", "fn f() { crate::config::parse_bytes(\"1\") }").len(),
-            1
-        );
+        assert_eq!(edges("src/models/mod.rs", "fn f() { crate::config::parse_bytes(\"1\") }").len(), 1);
     }
 
     #[test]

@@ -23,12 +23,7 @@ fn every_configuration_in_the_documents_is_valid() {
     assert!(!blocks.is_empty(), "the README shows configurations");
     for block in blocks {
         let output = check(&block.text);
-        assert!(
-            output.status.success(),
-            "{}: {}",
-            block.place,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}: {}", block.place, String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -96,9 +91,7 @@ fn check(config: &str) -> Output {
 fn is_known(command: &str, makefile: &str) -> bool {
     let mut words = command.split_whitespace();
     match (words.next(), words.next()) {
-        (Some("make"), Some(target)) => {
-            makefile.lines().any(|line| line.starts_with(&format!("{target}:")))
-        }
+        (Some("make"), Some(target)) => makefile.lines().any(|line| line.starts_with(&format!("{target}:"))),
         (Some(program), _) => RUN_BY_TEST_README.contains(&program),
         (None, _) => true,
     }
@@ -115,8 +108,7 @@ fn commands(block: &str) -> Vec<String> {
 }
 
 fn blocks_in(language: &str) -> Vec<Block> {
-    let mut blocks: Vec<Block> =
-        documents().iter().flat_map(|(path, text)| blocks_of(path, text)).collect();
+    let mut blocks: Vec<Block> = documents().iter().flat_map(|(path, text)| blocks_of(path, text)).collect();
     blocks.retain(|block| block.language == language);
     blocks
 }

@@ -156,10 +156,7 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
 fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_prefix("src/").unwrap_or(path);
     let path = path.strip_suffix(".rs").unwrap_or(path);
-    path.split('/')
-        .filter(|segment| !matches!(*segment, "mod" | "lib"))
-        .map(str::to_owned)
-        .collect()
+    path.split('/').filter(|segment| !matches!(*segment, "mod" | "lib")).map(str::to_owned).collect()
 }
 
 /// Walks a path on from `at` (a `::`, or its end), through braces, and notes every leaf.
@@ -185,12 +182,7 @@ fn follow(tokens: &[Token], at: usize, path: Vec<String>, found: &mut Vec<Vec<St
     }
 }
 
-fn follow_braces(
-    tokens: &[Token],
-    mut at: usize,
-    path: &[String],
-    found: &mut Vec<Vec<String>>,
-) -> usize {
+fn follow_braces(tokens: &[Token], mut at: usize, path: &[String], found: &mut Vec<Vec<String>>) -> usize {
     while let Some(token) = tokens.get(at) {
         at = match token {
             Token::Sign('}') => return at + 1,
