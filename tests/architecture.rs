@@ -11,8 +11,8 @@ use source::{SourceFile, all_files, product_files};
 /// that is not in this table fails the test, so that adding one is a decision.
 const EDGES: &[(&str, &str)] = &[
     ("main", "app shutdown cli http config system"),
-    ("app", "shutdown cli http UPPER LOWER BASE"),
-    ("shutdown", "http UPPER LOWER BASE"),
+    ("app", "cli http UPPER LOWER BASE"),
+    ("shutdown", "app http UPPER LOWER BASE"),
     ("cli", "UPPER LOWER BASE"),
     ("http", "UPPER LOWER BASE"),
     ("tools", "LOWER BASE"),
@@ -61,7 +61,7 @@ const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
 
 const LINES_MAX: usize = 500;
 const LINES_MEDIAN_MAX: usize = 150;
-const LINES_MAIN_MAX: usize = 150;
+const LINES_MAIN_MAX: usize = 200;
 
 #[test]
 fn modules_use_only_what_lies_below_them() {
