@@ -1,1 +1,182 @@
-fn main() {}
+//! Arguments, configuration, logging and exit codes; everything else is the library's.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use mlx_gateway::app::{App, AppError};
+use mlx_gateway::cli::{self, CliError, Exit, Global, Host, LogFormat, Out, ServeArgs, Task, Transport};
+use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
+use mlx_gateway::shutdown::{Signals, shut_down};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What is logged when nobody says otherwise.
+const DEFAULT_FILTER: &str = "info";
+const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os(), &mut Out::standard(false)) {
+        Ok(invocation) => invocation,
+        Err(exit) => return exit.into(),
+    };
+    let exit = match invocation.task {
+        Task::Serve(args) => serve(&args, &invocation.global),
+        Task::Check => check(&invocation.global),
+        Task::Client(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let host = ThisMachine { global: &invocation.global, app: Mutex::new(None) };
+            match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    let exit = cli::run(command, &invocation.global, &host).await;
+                    host.close().await;
+                    exit
+                }),
+                Err(error) => tell(&CliError::Failed(error.to_string()), &invocation.global),
+            }
+        }
+    };
+    exit.into()
+}
+
+fn load(global: &Global, args: &ServeArgs) -> Result<(Config, Vec<Warning>), LoadFailure> {
+    let sources = Sources::of_process(Flags {
+        config: global.config.clone(),
+        data_dir: global.data_dir.clone(),
+        listen: args.listen.clone(),
+        insecure: args.insecure,
+    })?;
+    Ok(config::load(&sources)?)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadFailure {
+    #[error("{0}")]
+    Config(#[from] LoadError),
+    #[error("the current folder cannot be found: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+fn check(global: &Global) -> Exit {
+    let mut out = Out::standard(global.json);
+    let (told, exit) = match load(global, &ServeArgs::default()) {
+        Ok((config, warnings)) if global.json => {
+            let names: Vec<&str> = config.profiles.iter().map(|profile| profile.name.as_str()).collect();
+            let report = serde_json::json!({
+                "ok": true, "file": config.file, "profiles": names, "warnings": warnings, "problems": [],
+            });
+            (out.raw_json(report.to_string().as_bytes()), Exit::Ok)
+        }
+        Ok((config, warnings)) => {
+            let told = warnings.iter().try_for_each(|warning| out.note(&format!("warning: {warning}")));
+            let file = config.file.map_or("the built-in configuration".into(), |file| file.display().to_string());
+            (told.and_then(|()| out.line(&format!("{file}: {} profiles, no problems", config.profiles.len()))), Exit::Ok)
+        }
+        Err(LoadFailure::Config(error)) if global.json => {
+            (out.raw_json(error.to_json().to_string().as_bytes()), Exit::Usage)
+        }
+        Err(error) => (out.error(&CliError::Usage(error.to_string())), Exit::Usage),
+    };
+    told.map_or_else(|error| error.exit(), |()| exit)
+}
+
+fn serve(args: &ServeArgs, global: &Global) -> Exit {
+    let (config, warnings) = match load(global, args) {
+        Ok(loaded) => loaded,
+        Err(error) => return tell(&CliError::Usage(error.to_string()), global),
+    };
+    if let Err(error) = log_to_stderr(args) {
+        return tell(&error, global);
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tell(&CliError::Failed(error.to_string()), global),
+    };
+    match runtime.block_on(run(config)) {
+        Ok(()) => Exit::Ok,
+        Err(error @ AppError::InUse(_)) => {
+            let told = tell(&CliError::Failed(error.to_string()), global);
+            if told == Exit::Failure { Exit::Conflict } else { told }
+        }
+        Err(error) => tell(&CliError::Failed(error.to_string()), global),
+    }
+}
+
+async fn run(config: Config) -> Result<(), AppError> {
+    let mut signals = Signals::new()?;
+    let app = App::open(config)?;
+    let mut listeners = app.bind().await?;
+    app.start().await?;
+    listeners.serve(&app.routes, &app.gateway);
+    for address in listeners.addresses() {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "mlx-gateway is listening on http://{address} (OpenAI clients: http://{address}/v1)");
+    }
+    let signal = signals.next().await;
+    tracing::info!(signal, "A signal asks for the end");
+    shut_down(&app, &listeners, &mut signals).await;
+    Ok(())
+}
+
+fn log_to_stderr(args: &ServeArgs) -> Result<(), CliError> {
+    let asked = args.log_level.clone().or_else(|| std::env::var(FILTER_VARIABLE).ok());
+    let filter = EnvFilter::try_new(asked.as_deref().unwrap_or(DEFAULT_FILTER))
+        .map_err(|error| CliError::Usage(format!("the log level is not understood: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format.unwrap_or_default() {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+    Ok(())
+}
+
+/// Prints an error and says how the process ends.
+fn tell(error: &CliError, global: &Global) -> Exit {
+    match Out::standard(global.json).error(error) {
+        Ok(()) => error.exit(),
+        Err(unprinted) => unprinted.exit(),
+    }
+}
+
+/// What commands need of this machine.
+struct ThisMachine<'a> {
+    global: &'a Global,
+    /// Opened for a command that runs without a gateway.
+    app: Mutex<Option<App>>,
+}
+
+impl ThisMachine<'_> {
+    fn config(&self) -> Result<Config, CliError> {
+        let loaded = load(self.global, &ServeArgs::default());
+        Ok(loaded.map_err(|error| CliError::Usage(error.to_string()))?.0)
+    }
+
+    async fn close(&self) {
+        let app = self.app.lock().ok().and_then(|mut app| app.take());
+        if let Some(app) = app {
+            app.store.close().await;
+        }
+    }
+}
+
+impl Host for ThisMachine<'_> {
+    fn data_dir(&self) -> Result<PathBuf, CliError> {
+        Ok(self.config()?.server.data_dir)
+    }
+
+    async fn offline(&self) -> Result<Transport, CliError> {
+        let app = App::open(self.config()?).map_err(|error| match error {
+            AppError::InUse(_) => CliError::Unreachable(error.to_string()),
+            other => CliError::Failed(other.to_string()),
+        })?;
+        let transport = cli::in_process(app.local());
+        if let Ok(mut kept) = self.app.lock() {
+            *kept = Some(app);
+        }
+        Ok(transport)
+    }
+}

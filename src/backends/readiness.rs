@@ -3,8 +3,8 @@
 
 use super::launcher::Readiness;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::Empty;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::Ipv4Addr;
@@ -19,8 +19,33 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How long one question may take.
 const MAX_ANSWER: Duration = Duration::from_secs(5);
 
-/// Returns once one of the paths is answered with 200.
+/// How long the first token may take; the start's own deadline ends it sooner.
+const MAX_FIRST_TOKEN: Duration = Duration::from_secs(600);
+
+/// Returns once one of the paths is answered with 200, and the first token has come where one is
+/// asked for.
 pub async fn answered(port: u16, readiness: &Readiness) {
+    listening(port, readiness).await;
+    let Some(request) = &readiness.first_token else { return };
+    loop {
+        let post = |body: Bytes| {
+            Request::post("/v1/chat/completions")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Full::new(body))
+        };
+        if let (Ok(stream), Ok(request)) =
+            (TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, post(request.clone().into()))
+        {
+            let status = timeout(MAX_FIRST_TOKEN, status(port, stream, request)).await;
+            if matches!(status, Ok(Some(StatusCode::OK))) {
+                return;
+            }
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+async fn listening(port: u16, readiness: &Readiness) {
     loop {
         match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
             Err(_) => sleep(CONNECT_EVERY).await,
@@ -42,7 +67,8 @@ async fn any_ok(port: u16, first: TcpStream, readiness: &Readiness) -> bool {
             None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
         };
         let Ok(stream) = stream else { return false };
-        let status = timeout(MAX_ANSWER, status(port, stream, path)).await;
+        let Ok(request) = Request::get(path).body(Full::default()) else { return false };
+        let status = timeout(MAX_ANSWER, status(port, stream, request)).await;
         if matches!(status, Ok(Some(StatusCode::OK))) {
             return true;
         }
@@ -50,13 +76,11 @@ async fn any_ok(port: u16, first: TcpStream, readiness: &Readiness) -> bool {
     false
 }
 
-async fn status(port: u16, stream: TcpStream, path: &str) -> Option<StatusCode> {
+async fn status(port: u16, stream: TcpStream, mut request: Request<Full<Bytes>>) -> Option<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get(path)
-        .header(header::HOST, format!("127.0.0.1:{port}"))
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .ok()?;
+    let host = HeaderValue::try_from(format!("127.0.0.1:{port}")).ok()?;
+    request.headers_mut().insert(header::HOST, host);
+    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     let response = sender.send_request(request);
     tokio::pin!(response, connection);
     tokio::select! {
@@ -76,7 +100,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn readiness() -> Readiness {
-        Readiness { paths: vec!["/health".into(), "/v1/models".into()] }
+        Readiness { paths: vec!["/health".into(), "/v1/models".into()], first_token: None }
     }
 
     /// Answers the n-th request with what `answer` makes of n and the request line.
@@ -120,6 +144,24 @@ mod tests {
     async fn a_server_without_a_health_page_is_ready_when_it_lists_its_models() {
         wait_for(|_, line| if line.starts_with("GET /v1/models") { "200 OK" } else { "404 Not Found" })
             .await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_well_before_it_has_loaded_has_to_give_a_token() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let readiness = Readiness { first_token: Some("{}".into()), ..readiness() };
+        let posts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&posts);
+        let answer = move |_, line: &str| {
+            let is_post = line.starts_with("POST /v1/chat/completions");
+            if is_post && counted.fetch_add(1, Ordering::Relaxed) < 2 { "503 Not Yet" } else { "200 OK" }
+        };
+        tokio::select! {
+            ready = timeout(Duration::from_secs(10), answered(port, &readiness)) => ready.expect("it never became ready"),
+            () = serve(listener, answer) => {}
+        }
+        assert_eq!(posts.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]

@@ -14,10 +14,10 @@ use crate::proxy::Failure;
 pub struct ApiCaller(pub Caller);
 
 /// Somebody who may see everything.
-pub struct AdminReader(pub Caller);
+pub struct AdminReader;
 
 /// Somebody who may change everything.
-pub struct Admin(pub Caller);
+pub struct Admin;
 
 impl FromRequestParts<Shared> for ApiCaller {
     type Rejection = ApiError;
@@ -33,7 +33,7 @@ impl FromRequestParts<Shared> for AdminReader {
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
         if caller.has(Scope::AdminRead) || caller.has(Scope::Admin) {
-            return Ok(AdminReader(caller));
+            return Ok(AdminReader);
         }
         Err(Failure::not_allowed("this needs an administrator").into())
     }
@@ -45,7 +45,7 @@ impl FromRequestParts<Shared> for Admin {
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
         if caller.has(Scope::Admin) {
-            return Ok(Admin(caller));
+            return Ok(Admin);
         }
         Err(Failure::not_allowed("this needs an administrator").into())
     }

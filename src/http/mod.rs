@@ -22,9 +22,12 @@ use openai::{inference, models};
 pub use serve::{Listener, Listeners};
 pub use state::{About, Gateway, Shared};
 
+/// The routes as others hold them.
+pub type Routes = Router;
+
 /// Every route. Handlers of the closed ones take who may call them as a parameter; the public ones
 /// are [`PUBLIC`].
-pub fn routes(gateway: Shared) -> Router {
+pub fn routes(gateway: Shared) -> Routes {
     Router::new()
         .route("/", get(health::index))
         .route("/livez", get(health::live))

@@ -1,7 +1,7 @@
 //! What the routes share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -31,7 +31,8 @@ pub struct About {
     pub started_at: i64,
     pub data_dir: PathBuf,
     pub config_file: Option<PathBuf>,
-    pub listen: Vec<String>,
+    /// Base URLs, known once the listeners are bound.
+    pub listen: OnceLock<Vec<String>>,
     pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,

@@ -9,6 +9,7 @@ mod env;
 mod error;
 mod exclusive;
 mod fetch;
+mod launch;
 mod lock;
 mod managed;
 mod model;

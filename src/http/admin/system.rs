@@ -23,7 +23,7 @@ pub async fn get(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Va
         "started_at_ms": about.started_at,
         "data_dir": about.data_dir,
         "config_file": about.config_file,
-        "listen": about.listen,
+        "listen": about.listen.get().cloned().unwrap_or_default(),
         "auth": about.auth,
         "draining": gateway.is_draining(),
         "backends": backends,

@@ -38,6 +38,7 @@ pub async fn get(
         to: instant(asked.to.as_deref(), "to")?,
         tz: asked.tz,
         group_by,
+        user: None,
     };
     Ok(Json(crate::usage::usage(&gateway.proxy.recorder, query).await?))
 }

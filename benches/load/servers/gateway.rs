@@ -1,0 +1,96 @@
+//! The gateway under test, started as a user would: a configuration file and a data folder.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::processes::Running;
+
+use super::{free_port, wait_until_served};
+
+pub const KEY: &str = "sk-bench-0123456789abcdef";
+/// The profile that passes on to the mock.
+pub const URL_PROFILE: &str = "bench";
+/// The profile that starts a mock of mlx-openai-server.
+pub const MLX_PROFILE: &str = "bench-mlx";
+const START_MAX: Duration = Duration::from_secs(20);
+
+pub struct Gateway {
+    pub running: Running,
+    pub port: u16,
+    /// From the start of the process to the first answer of /livez.
+    pub start: Duration,
+    /// Its log.
+    pub log: PathBuf,
+    pub ready_at: PathBuf,
+}
+
+impl Gateway {
+    /// `load`: how long the mock of mlx-openai-server takes until it is ready.
+    pub fn start(program: &Path, folder: &Path, upstream: u16, load: Duration) -> Outcome<Gateway> {
+        std::fs::create_dir_all(folder)?;
+        let port = free_port()?;
+        let ready_at = folder.join("ready-at");
+        let config = folder.join("config.toml");
+        std::fs::write(&config, configuration(port, upstream, load, &ready_at)?)?;
+        let log = folder.join("gateway.log");
+        let mut command = Command::new(program);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(folder.join("data"));
+        command.env("MLX_GATEWAY_API_KEY", KEY).stdin(Stdio::null());
+        command
+            .stdout(File::create(folder.join("gateway.out"))?)
+            .stderr(File::create(&log)?);
+        let before = Instant::now();
+        let mut running = Running::start("the gateway", &mut command)?;
+        let served =
+            wait_until_served(&mut running, port, "/livez", START_MAX).map_err(|error| {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                format!("the gateway does not serve: {error}\n{log}")
+            })?;
+        Ok(Gateway {
+            running,
+            port,
+            start: served - before,
+            log,
+            ready_at,
+        })
+    }
+}
+
+fn configuration(port: u16, upstream: u16, load: Duration, ready_at: &Path) -> Outcome<String> {
+    let this = std::env::current_exe()?;
+    Ok(format!(
+        r#"[server]
+listen = "127.0.0.1:{port}"
+
+[engine.mlx-openai-server]
+managed = false
+command = [{this:?}, "mock-mlx", "--ready-after-ms", "{load_ms}", "--ready-at", {ready_at:?}]
+
+[[profile]]
+name = "{URL_PROFILE}"
+engine = "url"
+url = "http://127.0.0.1:{upstream}/v1"
+model = "{URL_PROFILE}"
+max_concurrent = 2000
+queue = {{ size = 2000, timeout = "1m" }}
+
+[[profile]]
+name = "{MLX_PROFILE}"
+engine = "mlx-openai-server"
+model = "bench/mock"
+model_type = "lm"
+keep_alive = "forever"
+max_concurrent = 2000
+queue = {{ size = 2000, timeout = "1m" }}
+"#,
+        load_ms = load.as_millis(),
+    ))
+}

@@ -1,0 +1,15 @@
+//! The machine's memory and name. Unknown is `None`, never 0.
+
+use sysinfo::{MemoryRefreshKind, System};
+
+/// Bytes of memory in this machine.
+pub fn total_bytes() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    Some(system.total_memory()).filter(|bytes| *bytes > 0)
+}
+
+/// This machine's name on the network.
+pub fn host_name() -> Option<String> {
+    System::host_name().ok()
+}

@@ -1,0 +1,80 @@
+//! The process side: log lines, the child, signals, and that nothing is left behind.
+
+use std::io::Write;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How soon the end of the parent is noticed.
+const PARENT_POLL: Duration = Duration::from_millis(100);
+/// What outlives its parent on purpose ends by itself after this long.
+const LIFE_MAX: Duration = Duration::from_secs(60);
+
+/// A log line as loguru writes it: coloured, to stdout.
+pub fn log(level: &str, place: &str, message: &str) {
+    say(&format!(
+        "\u{1b}[32m2026-11-21 22:59:25\u{1b}[0m | \u{1b}[1m{level:<8}\u{1b}[0m | \
+         \u{1b}[36m{place}\u{1b}[0m | \u{1b}[1m✦ {message}\u{1b}[0m"
+    ));
+}
+
+/// A line on stdout. Nobody reading it is no reason to stop.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).ok();
+}
+
+/// A line on stderr.
+pub fn complain(line: &str) {
+    writeln!(std::io::stderr().lock(), "{line}").ok();
+}
+
+/// Ends the process when the parent is gone, or after a bounded life when it may outlive it.
+pub fn watch_parent(outlive: bool) {
+    let parent = getppid();
+    std::thread::spawn(move || {
+        if outlive {
+            std::thread::sleep(LIFE_MAX);
+        } else {
+            while getppid() == parent {
+                std::thread::sleep(PARENT_POLL);
+            }
+        }
+        die();
+    });
+}
+
+/// Ends at once, with nothing flushed and no connection closed properly.
+pub fn die() -> ! {
+    kill(Pid::this(), Signal::SIGKILL).ok();
+    std::process::abort()
+}
+
+/// The handler process of the real server, as far as process groups are concerned.
+pub fn fork_child(ignore_sigterm: bool) -> std::io::Result<Child> {
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.arg("child").stdin(Stdio::null());
+    if ignore_sigterm {
+        command.arg("--ignore-sigterm");
+    }
+    command.spawn()
+}
+
+/// Waits for TERM or INT; for ever when they are ignored.
+pub async fn asked_to_stop(ignore_sigterm: bool) -> std::io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        if !ignore_sigterm {
+            return Ok(());
+        }
+        log("INFO", "fake:asked_to_stop:1", "ignoring the signal");
+    }
+}

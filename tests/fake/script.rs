@@ -1,0 +1,222 @@
+//! How one request is answered: defaults from the command line, changed by `#key=value` words in the
+//! last user message. Pure: text in, script out.
+
+use serde_json::Value;
+
+use crate::wire::{Piece, Usage};
+
+const GREETING: &str =
+    "Hello! This tiny model runs on the real backend and always says exactly these words.";
+
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    /// Content tokens, one a chunk; `None`: the greeting.
+    pub chunks: Option<usize>,
+    pub interval_us: u64,
+    /// Between the role chunk and the first token.
+    pub first_delay_ms: u64,
+    /// Pads every content token to this many bytes.
+    pub token_bytes: usize,
+    /// Reasoning tokens before the content.
+    pub think: usize,
+    pub tool: bool,
+    /// Answers with these words instead.
+    pub text: Option<String>,
+    /// Tokens after which it goes wrong, or waits.
+    pub die_after: Option<usize>,
+    pub close_after: Option<usize>,
+    pub hang_after: Option<usize>,
+    pub garbage_after: Option<usize>,
+    pub gate_after: Option<usize>,
+    pub stream_error: Option<String>,
+    pub stream_error_after: usize,
+    /// Accepts the request and never answers, not even with a head.
+    pub hang: bool,
+    /// The first so many requests of the process are cut before any byte of an answer.
+    pub close_first: u64,
+    /// Answers with bytes that are not HTTP.
+    pub http_garbage: bool,
+    pub error: Option<String>,
+    pub usage: UsageMode,
+    pub prompt_tokens: Option<u64>,
+    pub cached_tokens: u64,
+    pub finish_reason: Option<String>,
+    pub without_done: bool,
+    pub without_finish: bool,
+    /// Events that share one write.
+    pub batch: usize,
+    /// Cuts the event stream into HTTP chunks of this many bytes.
+    pub split: usize,
+    /// Lines to write to the log while answering.
+    pub log_lines: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum UsageMode {
+    #[default]
+    Full,
+    None,
+    Null,
+}
+
+impl Script {
+    /// Takes one setting; false when there is none of that name.
+    pub fn set(&mut self, key: &str, value: &str) -> bool {
+        let count = || value.parse::<usize>().unwrap_or(0);
+        match key {
+            "chunks" => self.chunks = Some(count()),
+            "interval-us" => self.interval_us = count() as u64,
+            "first-delay-ms" | "first-chunk-delay-ms" => self.first_delay_ms = count() as u64,
+            "token-bytes" => self.token_bytes = count(),
+            "think" => self.think = if value.is_empty() { 8 } else { count() },
+            "tool" => self.tool = true,
+            "text" => self.text = Some(value.replace('_', " ")),
+            "die-after" | "die-after-chunks" => self.die_after = Some(count()),
+            "close-after" | "close-after-chunks" => self.close_after = Some(count()),
+            "hang-after" => self.hang_after = Some(count()),
+            "garbage" | "garbage-after" => self.garbage_after = Some(count()),
+            "gate-after" => self.gate_after = Some(count()),
+            "stream-error" => self.stream_error = Some(value.to_owned()),
+            "stream-error-after" => self.stream_error_after = count(),
+            "hang" => self.hang = true,
+            "close" => self.close_first = u64::MAX,
+            "close-first" => self.close_first = count() as u64,
+            "http-garbage" => self.http_garbage = true,
+            "error" | "status" => self.error = Some(value.to_owned()),
+            "empty-body" => self.error = Some("500-empty".to_owned()),
+            "usage" if value == "none" => self.usage = UsageMode::None,
+            "usage" if value == "null" => self.usage = UsageMode::Null,
+            "usage" => self.usage = UsageMode::Full,
+            "prompt-tokens" => self.prompt_tokens = Some(count() as u64),
+            "cached" => self.cached_tokens = count() as u64,
+            "finish" => self.finish_reason = Some(value.to_owned()),
+            "no-done" => self.without_done = true,
+            "no-finish" => self.without_finish = true,
+            "batch" => self.batch = count(),
+            "split" => self.split = count(),
+            "log" => self.log_lines = count(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The same with the `#` words of the request's last user message applied.
+    pub fn for_request(&self, body: &Value) -> Script {
+        let mut script = self.clone();
+        for word in last_user_text(body).split_whitespace() {
+            let Some(word) = word.strip_prefix('#') else {
+                continue;
+            };
+            match (word.split_once('='), word.strip_prefix("error-")) {
+                (Some((key, value)), _) => script.set(key, value),
+                (None, Some(value)) => script.set("error", value),
+                (None, None) => script.set(word, ""),
+            };
+        }
+        script
+    }
+
+    /// What the model says, one piece a token, `max_tokens` respected.
+    pub fn pieces(&self, body: &Value) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = (0..self.think)
+            .map(|n| Piece::Reasoning(numbered("t", n, 0)))
+            .collect();
+        if self.tool {
+            pieces.push(Piece::ToolCall {
+                name: first_tool(body),
+                arguments: r#"{"city": "Paris"}"#.to_owned(),
+            });
+            return pieces;
+        }
+        match (&self.text, self.chunks) {
+            (None, Some(count)) => pieces
+                .extend((0..count).map(|n| Piece::Content(numbered("w", n, self.token_bytes)))),
+            (text, _) => pieces.extend(
+                text.as_deref()
+                    .unwrap_or(GREETING)
+                    .split_inclusive(' ')
+                    .map(|word| Piece::Content(word.to_owned())),
+            ),
+        }
+        if let Some(limit) = max_tokens(body) {
+            pieces.truncate(limit);
+        }
+        pieces
+    }
+
+    pub fn finish_reason(&self) -> &str {
+        match &self.finish_reason {
+            Some(reason) => reason,
+            None if self.tool => "tool_calls",
+            None => "stop",
+        }
+    }
+
+    pub fn usage_json(&self, body: &Value, completion: usize) -> Option<Value> {
+        let usage = Usage {
+            prompt: self.prompt_tokens.unwrap_or_else(|| prompt_words(body)),
+            completion: completion as u64,
+            cached: self.cached_tokens,
+        };
+        match self.usage {
+            UsageMode::Full => Some(usage.json()),
+            UsageMode::None => None,
+            UsageMode::Null => Some(Value::Null),
+        }
+    }
+}
+
+/// `w0`, ` w1`, …, padded with `x`.
+fn numbered(letter: &str, n: usize, bytes: usize) -> String {
+    let mut token = if n == 0 {
+        format!("{letter}0")
+    } else {
+        format!(" {letter}{n}")
+    };
+    while token.len() < bytes {
+        token.push('x');
+    }
+    token
+}
+
+fn max_tokens(body: &Value) -> Option<usize> {
+    let limit = body
+        .get("max_completion_tokens")
+        .or_else(|| body.get("max_tokens"))?;
+    limit.as_u64().map(|n| n as usize)
+}
+
+fn first_tool(body: &Value) -> String {
+    let name = body
+        .pointer("/tools/0/function/name")
+        .and_then(Value::as_str);
+    name.unwrap_or("get_weather").to_owned()
+}
+
+fn prompt_words(body: &Value) -> u64 {
+    let messages = body.get("messages").and_then(Value::as_array);
+    let words = |message: &Value| text_of(message).split_whitespace().count() as u64 + 4;
+    messages.map_or(0, |messages| messages.iter().map(words).sum())
+}
+
+fn last_user_text(body: &Value) -> String {
+    let messages = body.get("messages").and_then(Value::as_array);
+    let is_user = |message: &&Value| message.get("role").and_then(Value::as_str) == Some("user");
+    messages
+        .and_then(|m| m.iter().rev().find(is_user))
+        .map(text_of)
+        .unwrap_or_default()
+}
+
+fn text_of(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts = parts
+                .iter()
+                .filter_map(|part| part.get("text").and_then(Value::as_str));
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    }
+}
