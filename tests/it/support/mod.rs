@@ -1,0 +1,202 @@
+//! A gateway of a test's own: a real process with a folder of its own, ended with the value.
+
+mod http;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+pub use http::{Answer, Stream};
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Gateway {
+    child: Child,
+    pub address: String,
+    pub folder: Arc<tempfile::TempDir>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// The environment a test's processes get: nothing of the machine's own settings.
+fn clean(command: &mut Command, folder: &Path) {
+    command.env_clear().env("HOME", folder);
+    for name in ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+}
+
+impl Gateway {
+    /// Serves `profiles` (TOML), with the scripted server as `mlx-openai-server`.
+    pub fn start(profiles: &str) -> Gateway {
+        Gateway::start_in(Arc::new(tempfile::tempdir().unwrap()), profiles, &[])
+    }
+
+    /// The same with variables.
+    pub fn with_env(profiles: &str, env: &[(&str, &str)]) -> Gateway {
+        Gateway::start_in(Arc::new(tempfile::tempdir().unwrap()), profiles, env)
+    }
+
+    /// The same in a folder that is there, as after a crash.
+    pub fn start_in(folder: Arc<tempfile::TempDir>, profiles: &str, env: &[(&str, &str)]) -> Gateway {
+        write_config(folder.path(), profiles);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
+        clean(&mut command, folder.path());
+        command.args(["serve", "--config"]).arg(folder.path().join("config.toml"));
+        command.arg("--data-dir").arg(folder.path().join("data")).envs(env.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let found = line.split_once("listening on http://").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
+            kept.lock().unwrap().push(line);
+            found
+        });
+        let Some(address) = address else { panic!("the gateway did not start: {:#?}", log.lock().unwrap()) };
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        Gateway { child, address, folder, log }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        wait_for("the gateway's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Ends it as a crash would.
+    pub fn crash(mut self) -> Arc<tempfile::TempDir> {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().unwrap();
+        Arc::clone(&self.folder)
+    }
+
+    /// A command of the CLI against it.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
+        clean(&mut command, self.folder.path());
+        command.arg("--config").arg(self.folder.path().join("config.toml"));
+        command.arg("--data-dir").arg(self.data_dir()).args(arguments).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// What such a command printed as JSON.
+    pub fn cli_json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(&[arguments, &["--json"]].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The newest record, once it has the status.
+    pub fn record(&self, status: &str) -> Value {
+        wait_for(&format!("a {status} record"), || {
+            let requests = self.get("/api/v1/requests?limit=1").json();
+            let newest = requests["requests"].get(0).cloned()?;
+            (newest["status"] == status).then_some(newest)
+        })
+    }
+
+    /// The backend of a profile, once it is in the state.
+    pub fn backend(&self, profile: &str, state: &str) -> Value {
+        wait_for(&format!("{profile} to be {state}"), || {
+            let servers = self.get("/api/v1/servers").json();
+            let all = servers["servers"].as_array().unwrap().clone();
+            all.into_iter().find(|server| server["id"] == profile && server["state"] == state)
+        })
+    }
+
+    /// Where the backend of a profile listens.
+    pub fn backend_address(&self, profile: &str) -> String {
+        format!("127.0.0.1:{}", self.backend(profile, "ready")["port"])
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // TERM, so that its backends end with it; a test that hangs is the runner's to end.
+            self.signal(Signal::SIGTERM);
+            let until = Instant::now() + Duration::from_secs(20);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            if matches!(self.child.try_wait(), Ok(None)) {
+                drop(self.child.kill());
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log\n{}", self.log());
+        }
+        drop(self.child.wait());
+    }
+}
+
+fn write_config(folder: &Path, profiles: &str) {
+    let model = folder.join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    std::fs::write(model.join("config.json"), r#"{"model_type":"qwen3","architectures":["Qwen3ForCausalLM"]}"#).unwrap();
+    let fake = crate::fake::program();
+    let sections = if profiles.contains("[server]") { "" } else { "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n" };
+    let engine = format!("[engine.mlx-openai-server]\nmanaged = false\ncommand = [{:?}]\n", fake.display().to_string());
+    std::fs::write(folder.join("config.toml"), format!("{sections}{engine}{profiles}")).unwrap();
+}
+
+/// Looks until `found` gives something; the condition is always one that another process brings about.
+pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process is there.
+pub fn lives(pid: i64) -> bool {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), None).is_ok()
+}
+
+/// Two profiles on the scripted server, and one that shares the first one's backend.
+pub const PROFILES: &str = r#"
+[[profile]]
+name = "qwen"
+aliases = ["gpt-4o-mini", "claude-*"]
+model = "./model"
+
+[[profile]]
+name = "qwen-terse"
+model = "./model"
+system_prompt = "Be terse."
+defaults = { temperature = 0.5 }
+
+[[profile]]
+name = "other"
+model = "./model"
+context_length = 1000
+"#;
