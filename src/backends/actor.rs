@@ -77,8 +77,7 @@ impl Actor {
     pub fn new(slot: Arc<Slot>, tools: Tools) -> (Actor, watch::Receiver<View>) {
         let now = Instant::now();
         let since_ms = tools.clock.unix_ms();
-        let (view, seen) =
-            watch::channel(View { state: State::Stopped, since_ms, process: None });
+        let (view, seen) = watch::channel(View { state: State::Stopped, since_ms, process: None });
         let actor = Actor {
             slot,
             tools,
@@ -240,8 +239,7 @@ impl Actor {
             }
         });
         let guard = stop.clone().drop_guard();
-        self.run =
-            Some(Run { reports, stop, _stops_with_actor: guard, process: None, target: None });
+        self.run = Some(Run { reports, stop, _stops_with_actor: guard, process: None, target: None });
     }
 
     fn open_gate(&mut self) {
@@ -432,9 +430,11 @@ fn ms(duration: Duration) -> f64 {
 
 async fn next_report(run: &mut Option<Run>) -> Report {
     match run {
-        Some(run) => run.reports.recv().await.unwrap_or_else(|| {
-            Report::Ended(Failure::because("its supervision broke off; this is a bug"))
-        }),
+        Some(run) => {
+            run.reports.recv().await.unwrap_or_else(|| {
+                Report::Ended(Failure::because("its supervision broke off; this is a bug"))
+            })
+        }
         None => std::future::pending().await,
     }
 }

@@ -34,8 +34,8 @@ pub struct Command {
 pub struct Readiness {
     /// Paths of which one has to be answered with 200.
     pub paths: Vec<String>,
-    /// A chat completion that has to succeed besides: some engines say that they are well before they
-    /// have loaded, and when they could not load.
+    /// A chat request (JSON) that has to succeed besides, for engines that say that they are well
+    /// before they have loaded, or though they could not load.
     pub first_token: Option<String>,
 }
 

@@ -26,8 +26,11 @@ mod run;
 mod snapshot;
 mod state;
 mod target;
+#[cfg(test)]
+mod testing;
 mod waiters;
 
+pub use crate::profiles::LaunchSpec;
 pub use error::AcquireError;
 pub use launcher::{Command as LaunchCommand, LaunchError, Launcher, Readiness};
 pub use lease::Lease;
@@ -35,7 +38,6 @@ pub use logs::{LogBatch, LogLine, LogReader};
 pub use orphans::{Reaped, reap_orphans};
 pub use progress::{Progress, Waiting};
 pub use snapshot::BackendSnapshot;
-pub use crate::profiles::LaunchSpec;
 pub use target::{Target, TargetError};
 
 use crate::system::clock::Clock;
@@ -93,11 +95,7 @@ impl Backends {
         Backends::with_runner(runner, clock, stop_grace)
     }
 
-    fn with_runner(
-        runner: Arc<dyn Runner>,
-        clock: Arc<dyn Clock>,
-        stop_grace: Duration,
-    ) -> Backends {
+    fn with_runner(runner: Arc<dyn Runner>, clock: Arc<dyn Clock>, stop_grace: Duration) -> Backends {
         Backends(Arc::new(Inner {
             slots: ArcSwap::default(),
             adding: Mutex::new(()),

@@ -82,9 +82,13 @@ impl Process {
     }
 
     /// Ends the whole group: asks, waits a bounded time, kills; then reads the last output.
-    pub async fn end(mut self) {
+    pub async fn end(self) {
+        self.end_within(TERM_WAIT).await;
+    }
+
+    async fn end_within(mut self, wait: Duration) {
         self.group.signal(Signal::SIGTERM);
-        if timeout(TERM_WAIT, self.child.wait()).await.is_err() {
+        if timeout(wait, self.child.wait()).await.is_err() {
             tracing::debug!(backend.pid = self.pid(), "A process did not end when asked and is killed");
         }
         // The leader's end does not mean that of its children.
@@ -148,5 +152,73 @@ pub fn describe(status: &io::Result<ExitStatus>) -> String {
             (None, None) => "it ended".to_owned(),
         },
         Err(error) => format!("its end cannot be waited for: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TestLauncher;
+    use super::*;
+    use crate::system::process::start_mark;
+
+    /// Spawns a script and waits for the first line it prints.
+    async fn spawn(script: &str) -> (Process, Arc<LogBuffer>) {
+        let logs = Arc::new(LogBuffer::default());
+        let (file, _no_file) = mpsc::channel(1);
+        let dir = std::env::temp_dir();
+        let command = TestLauncher::shell(script).command(1, &dir);
+        let process = Process::spawn(&command, [], &logs, file).unwrap();
+        let mut reader = super::super::LogReader::new(Arc::clone(&logs));
+        timeout(Duration::from_secs(10), reader.follow()).await.expect("it printed nothing");
+        (process, logs)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_when_asked_is_not_killed() {
+        let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done";
+        let (process, logs) = spawn(script).await;
+        process.end().await;
+        assert_eq!(logs.tail(9), ["up", "bye"]);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_listen_is_killed_with_all_its_descendants() {
+        let script = "trap '' TERM; sleep 600 & sh -c 'sleep 600' & echo up; wait";
+        let (process, _) = spawn(script).await;
+        let pid = process.pid();
+        assert!(group_members(pid).len() >= 3);
+        process.end_within(Duration::from_millis(50)).await;
+        assert_eq!(group_members(pid), [] as [u32; 0]);
+    }
+
+    #[tokio::test]
+    async fn children_of_a_leader_that_died_are_ended_too() {
+        let (mut process, _) = spawn("sleep 600 & echo up; exit 3").await;
+        let pid = process.pid();
+        let status = process.exited().await;
+        assert_eq!(describe(&status), "it exited with code 3");
+        assert_eq!(group_members(pid).len(), 1);
+        process.end().await;
+        assert_eq!(group_members(pid), [] as [u32; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_dropped_is_killed() {
+        let (process, _) = spawn("sleep 600 & echo up; wait").await;
+        let pid = process.pid();
+        drop(process);
+        let gone = async {
+            while start_mark(pid).is_some() || !group_members(pid).is_empty() {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        timeout(Duration::from_secs(10), gone).await.expect("it lives on");
+    }
+
+    #[tokio::test]
+    async fn an_end_by_a_signal_is_named() {
+        let (mut process, _) = spawn("echo up; kill -KILL $$").await;
+        assert_eq!(describe(&process.exited().await), "it was ended by SIGKILL");
+        process.end().await;
     }
 }

@@ -191,12 +191,7 @@ async fn run_elsewhere(job: &Job) -> Failure {
 }
 
 /// Watches a process from its start to its end; whatever the end, nothing of it is left then.
-async fn watch(
-    mut process: Process,
-    port: &ReservedPort,
-    readiness: &Readiness,
-    job: &Job,
-) -> Ended {
+async fn watch(mut process: Process, port: &ReservedPort, readiness: &Readiness, job: &Job) -> Ended {
     let limit = job.spec.timeouts.start;
     let ended = tokio::select! {
         biased;

@@ -56,8 +56,7 @@ impl<T> FairQueue<T> {
 
     /// Takes out what `test` says, in order.
     pub fn take_if(&mut self, test: impl Fn(&T) -> bool) -> Vec<T> {
-        let (out, keep) =
-            self.entries.drain(..).partition::<VecDeque<_>, _>(|entry| test(&entry.value));
+        let (out, keep) = self.entries.drain(..).partition::<VecDeque<_>, _>(|entry| test(&entry.value));
         self.entries = keep;
         out.into_iter().map(|entry| entry.value).collect()
     }

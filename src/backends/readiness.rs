@@ -3,8 +3,8 @@
 
 use super::launcher::Readiness;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::Ipv4Addr;
@@ -16,59 +16,49 @@ use tokio::time::{sleep, timeout};
 const CONNECT_EVERY: Duration = Duration::from_millis(10);
 /// Between two questions to a server that listens and is not ready.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// Between two requests for the first token.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+const CHAT: &str = "/v1/chat/completions";
 /// How long one question may take.
 const MAX_ANSWER: Duration = Duration::from_secs(5);
 
-/// How long the first token may take; the start's own deadline ends it sooner.
-const MAX_FIRST_TOKEN: Duration = Duration::from_secs(600);
-
-/// Returns once one of the paths is answered with 200, and the first token has come where one is
-/// asked for.
+/// Returns once one of the paths is answered with 200, and the first token has come if one is asked
+/// for.
 pub async fn answered(port: u16, readiness: &Readiness) {
-    listening(port, readiness).await;
-    let Some(request) = &readiness.first_token else { return };
+    until_any_ok(port, &readiness.paths).await;
+    let Some(question) = &readiness.first_token else { return };
+    // No limit of its own: loading may be all that it waits for, and `timeouts.start` bounds that.
+    while ask_for_token(port, question).await != Some(StatusCode::OK) {
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn until_any_ok(port: u16, paths: &[String]) {
     loop {
-        let post = |body: Bytes| {
-            Request::post("/v1/chat/completions")
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Full::new(body))
+        let Some(first) = connect(port).await else {
+            sleep(CONNECT_EVERY).await;
+            continue;
         };
-        if let (Ok(stream), Ok(request)) =
-            (TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, post(request.clone().into()))
-        {
-            let status = timeout(MAX_FIRST_TOKEN, status(port, stream, request)).await;
-            if matches!(status, Ok(Some(StatusCode::OK))) {
-                return;
-            }
+        if any_ok(port, first, paths).await {
+            return;
         }
         sleep(ASK_EVERY).await;
     }
 }
 
-async fn listening(port: u16, readiness: &Readiness) {
-    loop {
-        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-            Err(_) => sleep(CONNECT_EVERY).await,
-            Ok(stream) => {
-                if any_ok(port, stream, readiness).await {
-                    return;
-                }
-                sleep(ASK_EVERY).await;
-            }
-        }
-    }
-}
-
-async fn any_ok(port: u16, first: TcpStream, readiness: &Readiness) -> bool {
+async fn any_ok(port: u16, first: TcpStream, paths: &[String]) -> bool {
     let mut first = Some(first);
-    for path in &readiness.paths {
+    for path in paths {
         let stream = match first.take() {
-            Some(stream) => Ok(stream),
-            None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
+            Some(stream) => stream,
+            None => match connect(port).await {
+                Some(stream) => stream,
+                None => return false,
+            },
         };
-        let Ok(stream) = stream else { return false };
-        let Ok(request) = Request::get(path).body(Full::default()) else { return false };
-        let status = timeout(MAX_ANSWER, status(port, stream, request)).await;
+        let question = request(port, path).method(Method::GET).body(Full::default());
+        let Ok(question) = question else { continue };
+        let status = timeout(MAX_ANSWER, status(stream, question)).await;
         if matches!(status, Ok(Some(StatusCode::OK))) {
             return true;
         }
@@ -76,18 +66,45 @@ async fn any_ok(port: u16, first: TcpStream, readiness: &Readiness) -> bool {
     false
 }
 
-async fn status(port: u16, stream: TcpStream, mut request: Request<Full<Bytes>>) -> Option<StatusCode> {
+async fn ask_for_token(port: u16, question: &str) -> Option<StatusCode> {
+    let stream = connect(port).await?;
+    let question = request(port, CHAT)
+        .method(Method::POST)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(question.to_owned()))
+        .ok()?;
+    status(stream, question).await
+}
+
+async fn connect(port: u16) -> Option<TcpStream> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()
+}
+
+fn request(port: u16, path: &str) -> http::request::Builder {
+    Request::builder()
+        .uri(path)
+        .header(header::HOST, format!("127.0.0.1:{port}"))
+        .header(header::CONNECTION, "close")
+}
+
+/// The status of the whole answer; one that breaks off is none.
+async fn status(stream: TcpStream, question: Request<Full<Bytes>>) -> Option<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let host = HeaderValue::try_from(format!("127.0.0.1:{port}")).ok()?;
-    request.headers_mut().insert(header::HOST, host);
-    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let response = sender.send_request(request);
-    tokio::pin!(response, connection);
+    let answer = async {
+        let response = sender.send_request(question).await.ok()?;
+        let status = response.status();
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            frame.ok()?;
+        }
+        Some(status)
+    };
+    tokio::pin!(answer, connection);
     tokio::select! {
         biased;
-        response = &mut response => response.ok().map(|response| response.status()),
-        // The connection may be over in the very step that brought the response.
-        _ = &mut connection => response.await.ok().map(|response| response.status()),
+        status = &mut answer => status,
+        // The connection may be over in the very step that brought the end of the answer.
+        _ = &mut connection => answer.await,
     }
 }
 
@@ -99,8 +116,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    fn readiness() -> Readiness {
-        Readiness { paths: vec!["/health".into(), "/v1/models".into()], first_token: None }
+    fn readiness(first_token: Option<&str>) -> Readiness {
+        let paths = vec!["/health".into(), "/v1/models".into()];
+        Readiness { paths, first_token: first_token.map(ToOwned::to_owned) }
     }
 
     /// Answers the n-th request with what `answer` makes of n and the request line.
@@ -117,10 +135,10 @@ mod tests {
         }
     }
 
-    async fn wait_for(answer: impl Fn(u32, &str) -> &'static str) {
+    async fn wait_for(first_token: Option<&str>, answer: impl Fn(u32, &str) -> &'static str) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let readiness = readiness();
+        let readiness = readiness(first_token);
         let ready = timeout(Duration::from_secs(10), answered(port, &readiness));
         tokio::select! {
             ready = ready => ready.expect("it never became ready"),
@@ -132,7 +150,7 @@ mod tests {
     async fn a_server_that_says_not_yet_is_asked_until_it_is_ready() {
         let asked = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&asked);
-        wait_for(move |n, _| {
+        wait_for(None, move |n, _| {
             counted.store(n, Ordering::Relaxed);
             if n < 6 { "503 Service Unavailable" } else { "200 OK" }
         })
@@ -142,26 +160,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_without_a_health_page_is_ready_when_it_lists_its_models() {
-        wait_for(|_, line| if line.starts_with("GET /v1/models") { "200 OK" } else { "404 Not Found" })
+        wait_for(None, |_, line| if line.starts_with("GET /v1/models") { "200 OK" } else { "404 Not Found" })
             .await;
     }
 
     #[tokio::test]
-    async fn a_server_that_is_well_before_it_has_loaded_has_to_give_a_token() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let readiness = Readiness { first_token: Some("{}".into()), ..readiness() };
-        let posts = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&posts);
-        let answer = move |_, line: &str| {
-            let is_post = line.starts_with("POST /v1/chat/completions");
-            if is_post && counted.fetch_add(1, Ordering::Relaxed) < 2 { "503 Not Yet" } else { "200 OK" }
-        };
-        tokio::select! {
-            ready = timeout(Duration::from_secs(10), answered(port, &readiness)) => ready.expect("it never became ready"),
-            () = serve(listener, answer) => {}
-        }
-        assert_eq!(posts.load(Ordering::Relaxed), 3);
+    async fn an_engine_that_is_well_before_it_has_loaded_has_to_give_a_token() {
+        let asked = AtomicU32::new(0);
+        wait_for(Some("{\"max_tokens\":1}"), |_, question| {
+            if question.starts_with("GET /health") {
+                return "200 OK";
+            }
+            assert!(question.starts_with("POST /v1/chat/completions"), "{question}");
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => "500 Internal Server Error",
+                _ => "200 OK",
+            }
+        })
+        .await;
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
@@ -170,7 +187,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap().port()
         };
-        let readiness = readiness();
+        let readiness = readiness(None);
         let ready = answered(port, &readiness);
         tokio::pin!(ready);
         assert!(timeout(Duration::from_millis(30), &mut ready).await.is_err());

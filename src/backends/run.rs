@@ -2,9 +2,9 @@
 //! when its future resolves, no process and no file of it is left. Knows no state and no waiter.
 
 use super::logs::LogBuffer;
-use crate::profiles::LaunchSpec;
 use super::state::Failure;
 use super::target::Target;
+use crate::profiles::LaunchSpec;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::sync::mpsc;

@@ -203,9 +203,7 @@ fn wanted(state: State, now: Instant) -> (State, Vec<Effect>) {
 
 fn stop(state: State) -> (State, Vec<Effect>) {
     match state {
-        State::Preparing { .. } | State::Loading => {
-            (State::Stopping, vec![Effect::EndRun, Effect::TurnAway])
-        }
+        State::Preparing { .. } | State::Loading => (State::Stopping, vec![Effect::EndRun, Effect::TurnAway]),
         State::Ready => (State::Draining, vec![Effect::CloseGate, Effect::TurnAway]),
         State::Draining | State::Stopping => (state, vec![Effect::TurnAway]),
         State::Stopped | State::Failed { .. } => (State::Stopped, vec![Effect::TurnAway]),

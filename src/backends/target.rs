@@ -23,7 +23,9 @@ pub struct Target {
 pub enum TargetError {
     #[error("`url = \"{url}\"` is not a usable address: {why}")]
     Url { url: String, why: String },
-    #[error("the environment variable `{0}` that `api_key_env` names is not set; set it or remove `api_key_env`")]
+    #[error(
+        "the environment variable `{0}` that `api_key_env` names is not set; set it or remove `api_key_env`"
+    )]
     NoVariable(String),
     #[error("the key file {path} cannot be read: {source}")]
     NoFile { path: String, source: std::io::Error },
@@ -37,12 +39,7 @@ impl Target {
         let text = format!("127.0.0.1:{port}");
         let authority = Authority::try_from(text.as_str())
             .map_err(|error| TargetError::Url { url: text, why: error.to_string() })?;
-        Ok(Target {
-            authority,
-            base_path: LOCAL_BASE_PATH.to_owned(),
-            https: false,
-            bearer: None,
-        })
+        Ok(Target { authority, base_path: LOCAL_BASE_PATH.to_owned(), https: false, bearer: None })
     }
 
     /// Another server; reads its key.
@@ -69,13 +66,11 @@ impl Target {
 
 fn bearer(source: &KeySource) -> Result<HeaderValue, TargetError> {
     let key = match source {
-        KeySource::Env(name) => {
-            std::env::var(name).map_err(|_| TargetError::NoVariable(name.clone()))?
-        }
+        KeySource::Env(name) => std::env::var(name).map_err(|_| TargetError::NoVariable(name.clone()))?,
         KeySource::File(path) => read_key(path)?,
     };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.trim()))
-        .map_err(|_| TargetError::BadKey)?;
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| TargetError::BadKey)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -114,8 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "sk-1\n").unwrap();
-        let upstream =
-            Upstream { url: "http://h/v1".into(), api_key: Some(KeySource::File(path)) };
+        let upstream = Upstream { url: "http://h/v1".into(), api_key: Some(KeySource::File(path)) };
         let bearer = Target::upstream(&upstream).unwrap().bearer.unwrap();
         assert_eq!(bearer.as_bytes(), b"Bearer sk-1");
         assert!(bearer.is_sensitive());

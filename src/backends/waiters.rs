@@ -73,11 +73,7 @@ impl Slot {
     }
 
     /// Puts a request into the queue and wakes the actor. `lane` names the caller.
-    pub fn enqueue(
-        self: &Arc<Slot>,
-        lane: &Arc<str>,
-        progress: &Progress,
-    ) -> Result<Place, AcquireError> {
+    pub fn enqueue(self: &Arc<Slot>, lane: &Arc<str>, progress: &Progress) -> Result<Place, AcquireError> {
         let spec = self.spec.load();
         let (sender, answer) = oneshot::channel();
         let waiter = Waiter { since: Instant::now(), progress: progress.clone(), answer: sender };

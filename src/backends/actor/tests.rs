@@ -3,13 +3,13 @@
 use super::super::run::{Job, Report, Runner};
 use super::super::state::Failure;
 use super::super::target::Target;
+use super::super::testing::{spec, spec_with};
 use super::super::{AcquireError, Backends, LaunchSpec, Lease, Progress, Waiting};
 use super::UNUSED_STAY;
-use crate::config::{EngineKind, KeepAlive, LaunchSettings, Queue, Timeouts};
+use crate::config::KeepAlive;
 use crate::system::clock::SystemClock;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -71,11 +71,8 @@ impl ScriptedRun {
     }
 
     fn fail(self, reason: &str) {
-        let failure = Failure {
-            reason: reason.into(),
-            log_tail: vec!["last words".into()],
-            timed_out_after: None,
-        };
+        let failure =
+            Failure { reason: reason.into(), log_tail: vec!["last words".into()], timed_out_after: None };
         self.end.send(failure).expect("the run is over");
     }
 }
@@ -83,11 +80,8 @@ impl ScriptedRun {
 impl World {
     fn new() -> World {
         let (sender, runs) = mpsc::unbounded_channel();
-        let script = Arc::new(Script {
-            runs: sender,
-            begun: AtomicUsize::new(0),
-            slow_stop: AtomicBool::new(false),
-        });
+        let script =
+            Arc::new(Script { runs: sender, begun: AtomicUsize::new(0), slow_stop: AtomicBool::new(false) });
         let runner = Arc::clone(&script) as Arc<dyn Runner>;
         let backends = Backends::with_runner(runner, Arc::new(SystemClock), GRACE);
         World { backends, script, runs: Mutex::new(runs), lane: Arc::from("someone") }
@@ -146,45 +140,6 @@ impl World {
         }
         panic!("never seen: {:?}", self.backends.snapshot());
     }
-}
-
-fn spec_with(change: impl FnOnce(&mut LaunchSpec)) -> Arc<LaunchSpec> {
-    let settings = LaunchSettings {
-        engine: EngineKind::Command,
-        model: None,
-        command: vec![],
-        upstream: None,
-        model_type: None,
-        context_length: None,
-        structured: false,
-        extra_args: vec![],
-        env: BTreeMap::new(),
-        trust_remote_code: false,
-        memory: None,
-    };
-    let mut spec = LaunchSpec {
-        id: "qwen".into(),
-        settings,
-        served_name: "qwen".into(),
-        keep_alive: KeepAlive::Forever,
-        pinned: false,
-        preload: false,
-        max_concurrent: 2,
-        queue: Queue { size: 3, timeout: Duration::from_secs(60) },
-        timeouts: Timeouts {
-            start: Duration::from_secs(60),
-            first_token: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(60),
-        },
-        profiles: vec!["qwen".into()],
-    };
-    change(&mut spec);
-    Arc::new(spec)
-}
-
-fn spec() -> Arc<LaunchSpec> {
-    spec_with(|_| {})
 }
 
 fn outcome(answer: Result<Result<Lease, AcquireError>, tokio::task::JoinError>) -> AcquireError {

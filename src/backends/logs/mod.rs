@@ -151,7 +151,11 @@ impl LogReader {
 impl Ring {
     fn push(&mut self, line: &RawLine) {
         if self.last_is_transient || self.lines.len() == MAX_LINES {
-            if self.last_is_transient { self.lines.pop_back() } else { self.lines.pop_front() };
+            if self.last_is_transient {
+                self.lines.pop_back()
+            } else {
+                self.lines.pop_front()
+            };
         }
         self.last += 1;
         self.last_is_transient = line.transient;

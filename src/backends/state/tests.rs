@@ -35,9 +35,7 @@ fn a_wanted_backend_is_launched_once() {
         (State::Stopped, Event::Wanted, preparing(), vec![Effect::Launch]),
         (failed(now), Event::Wanted, preparing(), vec![Effect::Launch]),
     ];
-    for same in
-        [preparing(), State::Loading, State::Ready, State::Draining, State::Stopping]
-    {
+    for same in [preparing(), State::Loading, State::Ready, State::Draining, State::Stopping] {
         rows.push((same.clone(), Event::Wanted, same.clone(), vec![]));
         rows.push((same.clone(), Event::Start, same, vec![]));
     }
@@ -48,13 +46,16 @@ fn a_wanted_backend_is_launched_once() {
 fn a_start_goes_through_its_stages() {
     let now = Instant::now();
     let installing = State::Preparing { what: "installing".into() };
-    check(now, vec![
-        (preparing(), Event::Step("installing".into()), installing.clone(), vec![]),
-        (installing, Event::Spawned, State::Loading, vec![]),
-        (State::Loading, Event::Answered, State::Ready, vec![Effect::OpenGate]),
-        // A server elsewhere has no process of ours.
-        (preparing(), Event::Answered, State::Ready, vec![Effect::OpenGate]),
-    ]);
+    check(
+        now,
+        vec![
+            (preparing(), Event::Step("installing".into()), installing.clone(), vec![]),
+            (installing, Event::Spawned, State::Loading, vec![]),
+            (State::Loading, Event::Answered, State::Ready, vec![Effect::OpenGate]),
+            // A server elsewhere has no process of ours.
+            (preparing(), Event::Answered, State::Ready, vec![Effect::OpenGate]),
+        ],
+    );
 }
 
 #[test]
@@ -63,17 +64,20 @@ fn a_stop_ends_what_runs_and_lets_those_inside_finish() {
     let away = || vec![Effect::TurnAway];
     let end = || vec![Effect::EndRun, Effect::TurnAway];
     let drain = vec![Effect::CloseGate, Effect::TurnAway];
-    check(now, vec![
-        (State::Stopped, Event::Stop, State::Stopped, away()),
-        (failed(now), Event::Stop, State::Stopped, away()),
-        (preparing(), Event::Stop, State::Stopping, end()),
-        (State::Loading, Event::Stop, State::Stopping, end()),
-        (State::Ready, Event::Stop, State::Draining, drain),
-        (State::Draining, Event::Drained, State::Stopping, vec![Effect::EndRun]),
-        (State::Stopping, Event::Ended(failure()), State::Stopped, vec![]),
-        (State::Stopping, Event::Answered, State::Stopping, vec![]),
-        (State::Ready, Event::Idle, State::Stopping, vec![Effect::EndRun]),
-    ]);
+    check(
+        now,
+        vec![
+            (State::Stopped, Event::Stop, State::Stopped, away()),
+            (failed(now), Event::Stop, State::Stopped, away()),
+            (preparing(), Event::Stop, State::Stopping, end()),
+            (State::Loading, Event::Stop, State::Stopping, end()),
+            (State::Ready, Event::Stop, State::Draining, drain),
+            (State::Draining, Event::Drained, State::Stopping, vec![Effect::EndRun]),
+            (State::Stopping, Event::Ended(failure()), State::Stopped, vec![]),
+            (State::Stopping, Event::Answered, State::Stopping, vec![]),
+            (State::Ready, Event::Idle, State::Stopping, vec![Effect::EndRun]),
+        ],
+    );
 }
 
 #[test]
@@ -81,14 +85,17 @@ fn a_run_that_ends_by_itself_is_a_failure() {
     let now = Instant::now();
     let held = failed(now + FIRST_BACKOFF);
     let tell = || vec![Effect::Fail(failure())];
-    check(now, vec![
-        (preparing(), Event::Ended(failure()), held.clone(), tell()),
-        (State::Loading, Event::Ended(failure()), held.clone(), tell()),
-        (State::Ready, Event::Ended(failure()), failed(now), vec![Effect::CloseGate]),
-        (State::Draining, Event::Ended(failure()), State::Stopped, vec![]),
-        (held.clone(), Event::Wanted, held.clone(), tell()),
-        (held, Event::Start, preparing(), vec![Effect::Launch]),
-    ]);
+    check(
+        now,
+        vec![
+            (preparing(), Event::Ended(failure()), held.clone(), tell()),
+            (State::Loading, Event::Ended(failure()), held.clone(), tell()),
+            (State::Ready, Event::Ended(failure()), failed(now), vec![Effect::CloseGate]),
+            (State::Draining, Event::Ended(failure()), State::Stopped, vec![]),
+            (held.clone(), Event::Wanted, held.clone(), tell()),
+            (held, Event::Start, preparing(), vec![Effect::Launch]),
+        ],
+    );
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use super::Running;
 use nix::unistd::{Pid, getpgid};
 use std::ffi::OsStr;
-use sysinfo::{
-    Pid as SysPid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind,
-};
+use sysinfo::{Pid as SysPid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
 pub fn start_mark(pid: u32) -> Option<String> {
     let pid = SysPid::from_u32(pid);
