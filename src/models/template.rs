@@ -22,15 +22,8 @@ pub fn thinking(template: &str) -> Option<Thinking> {
 /// written, for an opening marker that is not closed at once (as `<think>\n\n</think>` is, which
 /// stands for "no thinking").
 fn opened_by_prompt(template: &str) -> bool {
-    let Some(start) = template.rfind("add_generation_prompt") else { return false };
-    let mut rest = &template[start..];
-    while let Some(at) = rest.find("<think>") {
-        rest = &rest[at + "<think>".len()..];
-        if !skip_blank(rest).starts_with("</think>") {
-            return true;
-        }
-    }
-    false
+    let Some((_, ending)) = template.rsplit_once("add_generation_prompt") else { return false };
+    ending.split("<think>").skip(1).any(|rest| !skip_blank(rest).starts_with("</think>"))
 }
 
 /// Skips white space, written out or as the escape `\n`.

@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::Step;
+use super::digest::{hex_sha256, short};
 use super::env::Vars;
 use super::error::{EngineError, io};
 use super::tool::{Input, Tool};
@@ -21,7 +20,9 @@ pub async fn ensure(
     env: &Vars,
     report: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<PathBuf, EngineError> {
-    let folder = models_dir.join(format!("demo-{}", &digest()[..8]));
+    // Another script makes another model.
+    let digest = hex_sha256(&[SCRIPT.as_bytes()]);
+    let folder = models_dir.join(format!("demo-{}", short(&digest)));
     if folder.join("config.json").is_file() {
         return Ok(folder);
     }
@@ -45,9 +46,4 @@ pub async fn ensure(
         Err(error) => Err(io("create", folder)(error)),
         Ok(()) => Ok(folder),
     }
-}
-
-/// Another script makes another model.
-fn digest() -> String {
-    Sha256::digest(SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::InvalidUri;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,8 +16,8 @@ const MAX_REDIRECTS: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("{url} is not an http or https address")]
-    Address { url: String },
+    #[error("{url} is not an http or https address: {reason}")]
+    Address { url: String, reason: String },
     #[error("no certificates of this machine could be read: {0}")]
     Certificates(std::io::Error),
     #[error("{url} could not be reached: {reason}")]
@@ -96,10 +97,10 @@ impl Fetch {
         body: Bytes,
         max_bytes: usize,
     ) -> Result<(StatusCode, Option<String>, Bytes), FetchError> {
-        let address = || FetchError::Address { url: url.to_owned() };
-        let uri: Uri = url.parse().map_err(|_| address())?;
+        let address = |reason: String| FetchError::Address { url: url.to_owned(), reason };
+        let uri: Uri = url.parse().map_err(|error: InvalidUri| address(error.to_string()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(address());
+            return Err(address("no such scheme is known".to_owned()));
         }
         let request = Request::builder()
             .method(method)
@@ -108,7 +109,7 @@ impl Fetch {
             .header(header::ACCEPT, "text/html, */*;q=0.5")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|_| address())?;
+            .map_err(|error| address(error.to_string()))?;
         let unreachable = |reason: String| FetchError::Unreachable { url: url.to_owned(), reason };
         let answer = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
         let status = answer.status();

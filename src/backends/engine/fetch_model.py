@@ -43,7 +43,10 @@ def main(model, cache):
 
     def watch():
         while not ended.wait(1.0):
-            say(done_bytes=min(bytes_under(blobs), total), total_bytes=total)
+            try:
+                say(done_bytes=min(bytes_under(blobs), total), total_bytes=total)
+            except OSError:
+                os._exit(1)  # nobody listens any more; what was fetched is kept
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -59,5 +62,6 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1], sys.argv[2])
     except Exception as error:  # noqa: BLE001: whatever it is, it is for the person who asked
-        say(error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        say(error=f"{type(error).__name__}: {first_line}")
         sys.exit(1)

@@ -1,8 +1,7 @@
 //! Owns the sets of packages an engine is installed from: locks with a hash for every file, part
 //! of the program. `scripts/lock-engine.sh` makes them.
 
-use sha2::{Digest, Sha256};
-
+use super::digest::{hex_sha256, short};
 use super::error::EngineError;
 use super::platform::Platform;
 use crate::config::ModelType;
@@ -79,17 +78,13 @@ impl Lock {
 
     /// SHA-256 of all that decides what is installed, in hex.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.text);
-        if self.torch_shim {
-            hash.update(super::venv::TORCH_SHIM);
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let shim = if self.torch_shim { super::venv::TORCH_SHIM } else { "" };
+        hex_sha256(&[self.text.as_bytes(), shim.as_bytes()])
     }
 
     /// The folder name of an installation: version and the digest's beginning.
     pub fn id(&self) -> String {
-        format!("{}-{}", self.version(), &self.digest()[..8])
+        format!("{}-{}", self.version(), short(&self.digest()))
     }
 }
 

@@ -4,6 +4,7 @@
 mod argv;
 mod capabilities;
 mod demo;
+mod digest;
 mod download;
 mod env;
 mod error;

@@ -6,8 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
+use super::digest::hex_sha256;
 use super::fetch::{Fetch, FetchError, join};
 use super::platform::Platform;
 
@@ -79,7 +78,7 @@ pub async fn ensure(wheel: Wheel, index_url: Option<&str>, dir: &Path) -> Result
     let link = find_link(&String::from_utf8_lossy(&html), wheel.file)
         .ok_or_else(|| UvError::NotListed { page: page.clone(), file: wheel.file })?;
     let (url, bytes) = fetch.get(&join(&page, &link), MAX_WHEEL_BYTES, FETCH_LIMIT).await?;
-    let found = hex_sha256(&bytes);
+    let found = hex_sha256(&[&bytes]);
     if found != wheel.sha256 {
         return Err(UvError::Hash { url, found, expected: wheel.sha256 });
     }
@@ -91,7 +90,7 @@ pub async fn ensure(wheel: Wheel, index_url: Option<&str>, dir: &Path) -> Result
 fn find_link(html: &str, file: &str) -> Option<String> {
     html.split("href=").skip(1).find_map(|rest| {
         let quote = rest.chars().next().filter(|first| matches!(first, '"' | '\''))?;
-        let address = rest[1..].split(quote).next()?;
+        let address = rest.split(quote).nth(1)?;
         let address = address.split('#').next()?.replace("&amp;", "&");
         let name = address.split('?').next()?.rsplit('/').next()?.replace("%2B", "+");
         (name == file).then_some(address)
@@ -124,10 +123,6 @@ fn write_program(program: &[u8], path: &Path) -> Result<(), UvError> {
     std::io::Write::write_all(&mut file, program).map_err(failed)?;
     drop(file);
     std::fs::rename(&partial, path).map_err(failed)
-}
-
-fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

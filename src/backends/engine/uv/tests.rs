@@ -63,7 +63,7 @@ fn page() -> Vec<u8> {
 }
 
 fn leaked_hash(bytes: &[u8]) -> &'static str {
-    Box::leak(hex_sha256(bytes).into_boxed_str())
+    Box::leak(hex_sha256(&[bytes]).into_boxed_str())
 }
 
 #[tokio::test]
