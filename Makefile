@@ -12,6 +12,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help run test test-rust test-sdk lint check-macos bench setup-test fmt
 
 help: ## What there is

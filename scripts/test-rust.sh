@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Unit, integration and documentation tests; arguments are filters.
+# Unit, integration and documentation tests; arguments are filters. Without target flags cargo builds
+# the examples too, among them the fake model server that the tests start.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -7,10 +8,10 @@ cd "$ROOT"
 
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --locked --all-targets --no-tests pass "$@"
+    cargo nextest run --locked --no-tests pass "$@"
+    step "documentation tests"
+    cargo test --quiet --locked --doc
 else
     say "without cargo-nextest (faster, a process per test): cargo install --locked cargo-nextest"
-    cargo test --locked --lib --bins --tests --examples -- "$@"
+    cargo test --locked -- "$@"
 fi
-step "documentation tests"
-cargo test --quiet --locked --doc

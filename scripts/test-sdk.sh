@@ -11,8 +11,9 @@ ensure_venv "$TOOLS/sdk-venv" tests/sdk/python/requirements.lock.txt
 npm ci --prefix tests/sdk/js --ignore-scripts --no-audit --no-fund --loglevel error >&2
 
 cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server
+# The engine that tests/real_engine*.rs have installed serves here too.
 exec "$TOOLS/sdk-venv/bin/python" tests/sdk/run.py \
     --gateway "$TARGET_DIR/debug/mlx-gateway" \
     --fake "$TARGET_DIR/debug/examples/fake_mlx_server" \
-    --real-data "${MLX_GATEWAY_TEST_DATA:-$TARGET_DIR/engine-data}" \
+    --real-data "$TARGET_DIR/tmp/real-engine" \
     "$@"

@@ -11,16 +11,13 @@ use source::{SourceFile, all_files, product_files};
 /// that is not in this table fails the test, so that adding one is a decision.
 const EDGES: &[(&str, &str)] = &[
     ("main", "app shutdown cli http config system"),
-    ("app", "shutdown cli http UPPER LOWER BASE"),
-    ("shutdown", "http UPPER LOWER BASE"),
+    ("app", "cli http UPPER LOWER BASE"),
+    ("shutdown", "app http UPPER LOWER BASE"),
     ("cli", "UPPER LOWER BASE"),
     ("http", "UPPER LOWER BASE"),
     ("tools", "LOWER BASE"),
     ("chats", "LOWER BASE"),
-    (
-        "proxy",
-        "dialect backends usage profiles auth::Caller auth::Scope BASE",
-    ),
+    ("proxy", "dialect backends usage profiles auth::Caller auth::Scope BASE"),
     ("dialect", "BASE"),
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
     ("usage", "auth::Caller auth::Scope BASE"),
@@ -43,47 +40,19 @@ const LAYERS: &[(&str, &str)] = &[
 /// Crates and paths that only some modules may name, and why.
 const FENCES: &[(&str, &str, &str)] = &[
     ("axum", "http", "below the edge nothing knows the framework"),
-    (
-        "hyper::server",
-        "http app",
-        "connections are served in one place",
-    ),
-    (
-        "hyper_util::server",
-        "http app",
-        "connections are served in one place",
-    ),
+    ("hyper::server", "http app", "connections are served in one place"),
+    ("hyper_util::server", "http app", "connections are served in one place"),
     ("rusqlite", "store", "the store speaks operations, not SQL"),
     ("wasmtime", "tools", "plugins are run in one place"),
     ("hf_hub", "hub", "one client of the model hub"),
-    (
-        "nix",
-        "backends system",
-        "signals, groups and ids stay with processes",
-    ),
-    (
-        "libc",
-        "backends system",
-        "signals, groups and ids stay with processes",
-    ),
+    ("nix", "backends system", "signals, groups and ids stay with processes"),
+    ("libc", "backends system", "signals, groups and ids stay with processes"),
     ("sysinfo", "system", "the machine is read in one place"),
-    (
-        "std::process::Command",
-        "backends system",
-        "one layer starts processes",
-    ),
-    (
-        "tokio::process",
-        "backends system",
-        "one layer starts processes",
-    ),
+    ("std::process::Command", "backends system", "one layer starts processes"),
+    ("tokio::process", "backends system", "one layer starts processes"),
     ("clap", "main cli", "flags are read at the edge"),
     ("mimalloc", "main", "the binary chooses its allocator"),
-    (
-        "SystemTime::now",
-        "system",
-        "time comes from the clock that was handed in",
-    ),
+    ("SystemTime::now", "system", "time comes from the clock that was handed in"),
 ];
 
 /// Files that may print: the one that owns the terminal, and the start of the program.
@@ -92,7 +61,7 @@ const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
 
 const LINES_MAX: usize = 500;
 const LINES_MEDIAN_MAX: usize = 150;
-const LINES_MAIN_MAX: usize = 150;
+const LINES_MAIN_MAX: usize = 200;
 
 #[test]
 fn modules_use_only_what_lies_below_them() {
@@ -133,10 +102,7 @@ fn no_source_file_is_longer_than_a_reader_can_hold() {
 fn most_source_files_are_short() {
     let mut lines: Vec<usize> = product_files().iter().map(SourceFile::lines).collect();
     let median = median(&mut lines);
-    assert!(
-        median < LINES_MEDIAN_MAX,
-        "the median file in src has {median} lines"
-    );
+    assert!(median < LINES_MEDIAN_MAX, "the median file in src has {median} lines");
 }
 
 #[test]
@@ -147,11 +113,7 @@ fn every_rust_file_opens_by_saying_what_it_owns() {
 /// Fails with every finding at once.
 fn report(what: &str, findings: impl IntoIterator<Item = String>) {
     let findings: Vec<String> = findings.into_iter().collect();
-    assert!(
-        findings.is_empty(),
-        "{what}:\n  {}\n",
-        findings.join("\n  ")
-    );
+    assert!(findings.is_empty(), "{what}:\n  {}\n", findings.join("\n  "));
 }
 
 fn bad_edges(file: &SourceFile) -> Vec<String> {
@@ -160,8 +122,7 @@ fn bad_edges(file: &SourceFile) -> Vec<String> {
     };
     let allowed = allowed(from);
     let foreign = |path: &Vec<String>| {
-        path.first()
-            .is_some_and(|to| to != from && EDGES.iter().any(|(module, _)| module == to))
+        path.first().is_some_and(|to| to != from && EDGES.iter().any(|(module, _)| module == to))
     };
     file.own_paths()
         .into_iter()
@@ -176,12 +137,10 @@ fn allowed(module: &str) -> Vec<&'static str> {
     let row = EDGES.iter().find(|(name, _)| *name == module);
     row.map_or("", |(_, uses)| uses)
         .split_whitespace()
-        .flat_map(
-            |name| match LAYERS.iter().find(|(layer, _)| *layer == name) {
-                Some((_, members)) => members.split_whitespace().collect(),
-                None => vec![name],
-            },
-        )
+        .flat_map(|name| match LAYERS.iter().find(|(layer, _)| *layer == name) {
+            Some((_, members)) => members.split_whitespace().collect(),
+            None => vec![name],
+        })
         .collect()
 }
 
@@ -194,26 +153,19 @@ fn broken_fences(file: &SourceFile) -> Vec<String> {
         .iter()
         .filter(|(fenced, modules, _)| !inside(modules) && names(file, fenced))
         .map(|(fenced, modules, reason)| {
-            format!(
-                "{}: {fenced} may be named in {modules} only: {reason}",
-                file.path
-            )
+            format!("{}: {fenced} may be named in {modules} only: {reason}", file.path)
         })
         .collect()
 }
 
 fn names(file: &SourceFile, fenced: &str) -> bool {
     let root = fenced.split("::").next().unwrap_or(fenced);
-    file.paths_from(root)
-        .iter()
-        .any(|path| starts_with(path, fenced))
+    file.paths_from(root).iter().any(|path| starts_with(path, fenced))
 }
 
 fn starts_with(path: &[String], prefix: &str) -> bool {
     let mut segments = path.iter();
-    prefix
-        .split("::")
-        .all(|wanted| segments.next().is_some_and(|segment| segment == wanted))
+    prefix.split("::").all(|wanted| segments.next().is_some_and(|segment| segment == wanted))
 }
 
 fn printing(file: &SourceFile) -> Vec<String> {
@@ -237,11 +189,7 @@ fn code_in_the_map(file: &SourceFile) -> Vec<String> {
 }
 
 fn too_long(file: &SourceFile) -> Option<String> {
-    let limit = if file.path == "src/main.rs" {
-        LINES_MAIN_MAX
-    } else {
-        LINES_MAX
-    };
+    let limit = if file.path == "src/main.rs" { LINES_MAIN_MAX } else { LINES_MAX };
     let lines = file.lines();
     (lines > limit).then(|| format!("{}: {lines} lines, {limit} at most", file.path))
 }
@@ -253,12 +201,8 @@ fn median(lines: &mut [usize]) -> usize {
 
 fn without_opening(file: &SourceFile) -> Option<String> {
     let rust = file.path.ends_with(".rs");
-    (rust && !file.text.starts_with("//!")).then(|| {
-        format!(
-            "{}: opens without `//!` that says what it owns and must not know",
-            file.path
-        )
-    })
+    (rust && !file.text.starts_with("//!"))
+        .then(|| format!("{}: opens without `//!` that says what it owns and must not know", file.path))
 }
 
 /// Each check can fail: samples that break one rule each.
@@ -280,10 +224,7 @@ mod samples {
     #[test]
     fn a_use_inside_nested_braces_is_found() {
         assert_eq!(
-            edges(
-                "src/backends/actor.rs",
-                "use crate::{config::Config, proxy::{self, tap::Tap}};"
-            ),
+            edges("src/backends/actor.rs", "use crate::{config::Config, proxy::{self, tap::Tap}};"),
             [
                 "src/backends/actor.rs: backends may not use proxy",
                 "src/backends/actor.rs: backends may not use proxy::tap::Tap"
@@ -293,14 +234,7 @@ mod samples {
 
     #[test]
     fn a_path_in_an_expression_is_found() {
-        assert_eq!(
-            edges(
-                "src/models/mod.rs",
-                "fn f() { crate::config::parse_bytes(\"1\") }"
-            )
-            .len(),
-            1
-        );
+        assert_eq!(edges("src/models/mod.rs", "fn f() { crate::config::parse_bytes(\"1\") }").len(), 1);
     }
 
     #[test]
@@ -320,10 +254,7 @@ mod samples {
 
     #[test]
     fn the_binary_is_checked_by_the_name_of_the_library() {
-        assert_eq!(
-            edges("src/main.rs", "use mlx_gateway::store::Store;").len(),
-            1
-        );
+        assert_eq!(edges("src/main.rs", "use mlx_gateway::store::Store;").len(), 1);
     }
 
     #[test]
@@ -334,10 +265,7 @@ mod samples {
             fn lifetime<'a>(c: char) -> bool { c == '\"' || c == '\\'' }\n\
             #[cfg(test)]\nmod tests { use crate::http::Api; }\n";
         assert!(edges("src/store/mod.rs", text).is_empty());
-        assert_eq!(
-            edges("src/store/mod.rs", &format!("{text} use crate::http::Api;")).len(),
-            1
-        );
+        assert_eq!(edges("src/store/mod.rs", &format!("{text} use crate::http::Api;")).len(), 1);
     }
 
     #[test]
@@ -345,29 +273,11 @@ mod samples {
         let broken = |path: &str, text: &str| broken_fences(&SourceFile::new(path, text)).len();
         assert_eq!(broken("src/proxy/mod.rs", "use axum::Router;"), 1);
         assert_eq!(broken("src/http/mod.rs", "use axum::Router;"), 0);
-        assert_eq!(
-            broken("src/usage/mod.rs", "fn f(c: &rusqlite::Connection) {}"),
-            1
-        );
-        assert_eq!(
-            broken(
-                "src/proxy/mod.rs",
-                "use hyper::{body::Bytes, server::conn::http1};"
-            ),
-            1
-        );
+        assert_eq!(broken("src/usage/mod.rs", "fn f(c: &rusqlite::Connection) {}"), 1);
+        assert_eq!(broken("src/proxy/mod.rs", "use hyper::{body::Bytes, server::conn::http1};"), 1);
         assert_eq!(broken("src/proxy/mod.rs", "use hyper::client;"), 0);
-        assert_eq!(
-            broken(
-                "src/cli/mod.rs",
-                "fn f() { std::process::Command::new(\"sh\"); }"
-            ),
-            1
-        );
-        assert_eq!(
-            broken("src/usage/mod.rs", "let now = SystemTime::now();"),
-            1
-        );
+        assert_eq!(broken("src/cli/mod.rs", "fn f() { std::process::Command::new(\"sh\"); }"), 1);
+        assert_eq!(broken("src/usage/mod.rs", "let now = SystemTime::now();"), 1);
     }
 
     #[test]
@@ -383,10 +293,7 @@ mod samples {
         let map = "//! Map.\n\npub mod app;\n";
         assert!(code_in_the_map(&SourceFile::new("src/lib.rs", map)).is_empty());
         let code = format!("{map}pub use app::App;\n");
-        assert_eq!(
-            code_in_the_map(&SourceFile::new("src/lib.rs", &code)).len(),
-            1
-        );
+        assert_eq!(code_in_the_map(&SourceFile::new("src/lib.rs", &code)).len(), 1);
     }
 
     #[test]

@@ -26,11 +26,7 @@ fn engines(data_dir: &Path) -> Engines {
     Engines::new(EnginesDeps {
         data_dir: data_dir.to_owned(),
         config: config::Engines::default(),
-        hub: config::Hub {
-            endpoint: "http://127.0.0.1:9".to_owned(),
-            token: None,
-            token_file: None,
-        },
+        hub: config::Hub { endpoint: "http://127.0.0.1:9".to_owned(), token: None, token_file: None },
         budget_bytes: 4 * 1024 * 1024 * 1024,
         environment: std::env::vars_os().collect(),
     })
@@ -120,8 +116,7 @@ async fn answers(engine: EngineKind) {
     let report = |step: Step| steps.lock().unwrap().push(step.to_string());
     let instance = tempfile::tempdir().unwrap();
     let port = free_port().await;
-    let command =
-        engines.prepare(&demo(engine), "demo", port, instance.path(), &report).await.unwrap();
+    let command = engines.prepare(&demo(engine), "demo", port, instance.path(), &report).await.unwrap();
     let status = engines.list().await.remove(0);
     assert_eq!(status.current, status.available, "{:?}", steps.lock().unwrap());
 
@@ -134,9 +129,8 @@ async fn answers(engine: EngineKind) {
     let mut server = Server::spawn(&command);
     until_ready(&mut server, &command, port).await;
     let model = command.request_model.as_deref().unwrap();
-    let body = format!(
-        r#"{{"model":"{model}","max_tokens":80,"messages":[{{"role":"user","content":"hi"}}]}}"#
-    );
+    let body =
+        format!(r#"{{"model":"{model}","max_tokens":80,"messages":[{{"role":"user","content":"hi"}}]}}"#);
     let answer = http(port, "POST", "/v1/chat/completions", &body).await.unwrap();
     assert!(answer.contains("always says exactly these words."), "{answer}\n{}", log(&command));
     assert!(!answer.contains("<think>"), "the reasoning parser was not the right one: {answer}");

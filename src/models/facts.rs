@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn of_named_templates_the_one_for_tools_is_read() {
-        let settings = r#"{"chat_template":[{"name":"default","template":"a"},{"name":"tool_use","template":"b"}]}"#;
+        let settings =
+            r#"{"chat_template":[{"name":"default","template":"a"},{"name":"tool_use","template":"b"}]}"#;
         let dir = folder(&[("config.json", "{}"), ("tokenizer_config.json", settings)]);
         assert_eq!(read(dir.path()).unwrap().chat_template.as_deref(), Some("b"));
     }

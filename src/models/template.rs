@@ -54,10 +54,7 @@ mod tests {
 
     #[test]
     fn a_template_that_closes_thinking_at_once_does_not_open_it() {
-        assert_eq!(
-            thinking(SWITCHED),
-            Some(Thinking { opened_by_prompt: false, switchable: true })
-        );
+        assert_eq!(thinking(SWITCHED), Some(Thinking { opened_by_prompt: false, switchable: true }));
     }
 
     #[test]
@@ -65,10 +62,7 @@ mod tests {
         let always = r"{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}";
         assert_eq!(thinking(always), Some(Thinking { opened_by_prompt: true, switchable: false }));
         let by_default = r"{% if add_generation_prompt %}{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% else %}{{ '<think>\n' }}{% endif %}{% endif %}";
-        assert_eq!(
-            thinking(by_default),
-            Some(Thinking { opened_by_prompt: true, switchable: true })
-        );
+        assert_eq!(thinking(by_default), Some(Thinking { opened_by_prompt: true, switchable: true }));
     }
 
     #[test]

@@ -94,8 +94,7 @@ impl SourceFile {
     }
 
     fn parted(&self) -> &(String, Vec<String>) {
-        self.parted
-            .get_or_init(|| without_tests(&without_literals(&self.text)))
+        self.parted.get_or_init(|| without_tests(&without_literals(&self.text)))
     }
 
     /// The modules it declares for tests alone, as full module paths.
@@ -108,9 +107,7 @@ impl SourceFile {
                 _ => None,
             }
         });
-        declared
-            .map(|name| [self.module.as_slice(), &[name]].concat())
-            .collect()
+        declared.map(|name| [self.module.as_slice(), &[name]].concat()).collect()
     }
 }
 
@@ -125,10 +122,7 @@ pub fn all_files() -> Vec<SourceFile> {
         let path = path.strip_prefix(&root).unwrap_or(path);
         path.to_string_lossy().replace('\\', "/")
     };
-    paths
-        .iter()
-        .map(|path| SourceFile::read(&relative(path)))
-        .collect()
+    paths.iter().map(|path| SourceFile::read(&relative(path))).collect()
 }
 
 /// The files in `src` that go into the product.
@@ -162,10 +156,7 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
 fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_prefix("src/").unwrap_or(path);
     let path = path.strip_suffix(".rs").unwrap_or(path);
-    path.split('/')
-        .filter(|segment| !matches!(*segment, "mod" | "lib"))
-        .map(str::to_owned)
-        .collect()
+    path.split('/').filter(|segment| !matches!(*segment, "mod" | "lib")).map(str::to_owned).collect()
 }
 
 /// Walks a path on from `at` (a `::`, or its end), through braces, and notes every leaf.
@@ -191,12 +182,7 @@ fn follow(tokens: &[Token], at: usize, path: Vec<String>, found: &mut Vec<Vec<St
     }
 }
 
-fn follow_braces(
-    tokens: &[Token],
-    mut at: usize,
-    path: &[String],
-    found: &mut Vec<Vec<String>>,
-) -> usize {
+fn follow_braces(tokens: &[Token], mut at: usize, path: &[String], found: &mut Vec<Vec<String>>) -> usize {
     while let Some(token) = tokens.get(at) {
         at = match token {
             Token::Sign('}') => return at + 1,
@@ -220,9 +206,7 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = code;
     while let Some(first) = rest.chars().next() {
-        let word = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len());
+        let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let length = if word > 0 {
             tokens.push(Token::Word(&rest[..word]));
             word
@@ -292,21 +276,14 @@ fn block_comment(text: &str) -> usize {
 /// The length of `r"…"`, `br#"…"#` and their like at the start.
 fn raw_string(text: &str) -> Option<usize> {
     let prefix = ["br", "cr", "r"].iter().find(|p| text.starts_with(**p))?;
-    let hashes = text[prefix.len()..]
-        .chars()
-        .take_while(|c| *c == '#')
-        .count();
+    let hashes = text[prefix.len()..].chars().take_while(|c| *c == '#').count();
     let start = prefix.len() + hashes;
     if !text[start..].starts_with('"') {
         return None;
     }
     let end = format!("\"{}", "#".repeat(hashes));
     let body = start + 1;
-    Some(
-        text[body..]
-            .find(&end)
-            .map_or(text.len(), |at| body + at + end.len()),
-    )
+    Some(text[body..].find(&end).map_or(text.len(), |at| body + at + end.len()))
 }
 
 fn quoted(text: &str, quote: char) -> usize {

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,10 @@ def over(options, backend, model, work, data):
             "SDK_API_KEY": API_KEY,
             "SDK_BACKEND": backend,
             "SDK_MODEL": model,
+            "SDK_GATEWAY": str(Path(options.gateway).resolve()),
+            "SDK_DATA_DIR": str(data),
+            "SDK_CONFIG": str(work / "config.toml"),
+            "SDK_NODE": options.node,
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_PROXY": "127.0.0.1",
         }
@@ -146,7 +151,7 @@ def gateway(program, work, data):
             stderr=log,
         )
     try:
-        base_url = serving(process, address)
+        base_url = serving(process, address, log_path)
         yield base_url
         backends = backend_pids(base_url)
         stop(process)
@@ -168,18 +173,19 @@ def environment_of_the_gateway():
     return kept | {"MLX_GATEWAY_API_KEY": API_KEY}
 
 
-def serving(process, address):
-    """Waits for the file that says where it listens."""
+def serving(process, address, log):
+    """Waits until it serves where the file in its data directory, or else its log, says it listens."""
     deadline = time.monotonic() + SERVING_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"the gateway ended with code {process.returncode} instead of serving")
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            base_url = address.read_text().split()[0].rstrip("/")
-            with urllib.request.urlopen(f"{base_url}/livez", timeout=5):
-                return base_url
+        with contextlib.suppress(OSError):
+            said = (address if address.exists() else log).read_text(errors="replace")
+            if found := re.search(r"http://127\.0\.0\.1:\d+", said):
+                with urllib.request.urlopen(f"{found[0]}/livez", timeout=5):
+                    return found[0]
         time.sleep(0.02)
-    raise SystemExit(f"the gateway did not write {address} within {SERVING_WITHIN_S} s")
+    raise SystemExit(f"the gateway does not serve after {SERVING_WITHIN_S} s")
 
 
 def first_answer(base_url, model):

@@ -52,10 +52,7 @@ pub fn prompt_cache_bytes(budget_bytes: u64) -> u64 {
 }
 
 /// The arguments of `mlx-openai-server`.
-pub fn mlx_openai_server(
-    known: &Capabilities,
-    launch: &Launch<'_>,
-) -> Result<Vec<OsString>, ArgvError> {
+pub fn mlx_openai_server(known: &Capabilities, launch: &Launch<'_>) -> Result<Vec<OsString>, ArgvError> {
     let program = "mlx-openai-server";
     for option in ["--model-path", "--model-type", "--host", "--port"] {
         if !known.knows(option) {

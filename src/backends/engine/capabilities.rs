@@ -55,17 +55,13 @@ fn choices(word: &str) -> Vec<String> {
     if let Some(inner) = bracketed('[', ']') {
         return inner.split('|').map(str::to_owned).collect();
     }
-    bracketed('{', '}')
-        .map(|inner| inner.split(',').map(str::to_owned).collect())
-        .unwrap_or_default()
+    bracketed('{', '}').map(|inner| inner.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn find_version(text: &str) -> Option<String> {
     text.split_whitespace()
         .map(|word| word.trim_start_matches('v'))
-        .find(|word| {
-            word.split('.').count() >= 2 && word.starts_with(|first: char| first.is_ascii_digit())
-        })
+        .find(|word| word.split('.').count() >= 2 && word.starts_with(|first: char| first.is_ascii_digit()))
         .map(str::to_owned)
 }
 

@@ -11,27 +11,74 @@ pub type Vars = BTreeMap<OsString, OsString>;
 /// What every child gets of the gateway's own environment: where things are and how text is
 /// encoded, nothing that could be a secret.
 const PASSED: &[&str] = &[
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "XDG_CACHE_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
 ];
 
 /// What only installers get too: the way to the package index.
 const PASSED_TO_INSTALLERS: &[&str] = &[
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy",
-    "no_proxy", "CURL_CA_BUNDLE", "NETRC", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
-    "PIP_CACHE_DIR", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE", "PIP_DEFAULT_TIMEOUT",
-    "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_PROXY",
-    "PIP_RETRIES", "PIP_TRUSTED_HOST",
-    "UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
-    "UV_HTTP_TIMEOUT", "UV_INDEX", "UV_INDEX_URL", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER",
-    "UV_NATIVE_TLS", "UV_NO_INDEX", "UV_OFFLINE", "UV_PYTHON_INSTALL_DIR",
-    "UV_PYTHON_INSTALL_MIRROR", "UV_SYSTEM_CERTS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "CURL_CA_BUNDLE",
+    "NETRC",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "PIP_CACHE_DIR",
+    "PIP_CERT",
+    "PIP_CLIENT_CERT",
+    "PIP_CONFIG_FILE",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_INDEX_URL",
+    "PIP_NO_INDEX",
+    "PIP_PROXY",
+    "PIP_RETRIES",
+    "PIP_TRUSTED_HOST",
+    "UV_CACHE_DIR",
+    "UV_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_HTTP_TIMEOUT",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_INSECURE_HOST",
+    "UV_KEYRING_PROVIDER",
+    "UV_NATIVE_TLS",
+    "UV_NO_INDEX",
+    "UV_OFFLINE",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_SYSTEM_CERTS",
 ];
 
 /// What only a download from the model hub gets too.
 const PASSED_TO_DOWNLOADS: &[&str] = &[
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy",
-    "no_proxy", "HF_TOKEN_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HF_TOKEN_PATH",
 ];
 
 /// Where programs are when the gateway was started without a PATH worth the name (by launchd).
@@ -209,8 +256,16 @@ mod tests {
     fn a_server_gets_exactly_what_it_needs() {
         let vars = server(&host(), &wanted(&BTreeMap::new()));
         let expected = [
-            "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "HOME", "LANG", "MLX_DISABLE_COMPILE",
-            "NO_COLOR", "PATH", "PYTHONUNBUFFERED", "TMPDIR", "TOKENIZERS_PARALLELISM",
+            "HF_HUB_DISABLE_TELEMETRY",
+            "HF_HUB_OFFLINE",
+            "HOME",
+            "LANG",
+            "MLX_DISABLE_COMPILE",
+            "NO_COLOR",
+            "PATH",
+            "PYTHONUNBUFFERED",
+            "TMPDIR",
+            "TOKENIZERS_PARALLELISM",
         ];
         assert_eq!(names(&vars), expected);
         assert!(vars[OsStr::new("PATH")].to_string_lossy().starts_with("/venv/bin:/usr/bin:"));

@@ -47,7 +47,10 @@ pub enum EngineError {
     NothingToLaunch,
     #[error("making the demo model failed: {0}. `mlx-gateway engine install` repairs the installation")]
     Demo(ToolError),
-    #[error("downloading {model} failed: {reason}")]
+    #[error(
+        "downloading {model} failed: {reason}. Check the name of the `model`, the way to the hub (`[hub]` `endpoint`), \
+         and for a gated model the token (HF_TOKEN or `[hub]` `token_file`)"
+    )]
     Download { model: String, reason: String },
     #[error("the new version {version} did not prove itself, so nothing was changed: {reason}")]
     Unproven { version: String, reason: String },

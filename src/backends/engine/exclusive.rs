@@ -13,18 +13,10 @@ use super::error::{EngineError, io};
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Waits for its turn; whoever waits says so once.
-pub async fn acquire(
-    path: &Path,
-    report: &(dyn Fn(Step) + Send + Sync),
-) -> Result<File, EngineError> {
+pub async fn acquire(path: &Path, report: &(dyn Fn(Step) + Send + Sync)) -> Result<File, EngineError> {
     let dir = path.parent().unwrap_or(path);
     std::fs::create_dir_all(dir).map_err(io("create", dir))?;
-    let file = File::options()
-        .create(true)
-        .read(true)
-        .append(true)
-        .open(path)
-        .map_err(io("open", path))?;
+    let file = File::options().create(true).read(true).append(true).open(path).map_err(io("open", path))?;
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -56,9 +48,8 @@ mod tests {
         let report = move |step: Step| tell.send(step).unwrap();
         let second = acquire(&path, &report);
         tokio::pin!(second);
-        let is_pending = std::future::poll_fn(|cx| {
-            std::task::Poll::Ready(second.as_mut().poll(cx).is_pending())
-        });
+        let is_pending =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx).is_pending()));
         assert!(is_pending.await);
         assert!(matches!(told.recv().unwrap(), Step::WaitingForInstaller));
         drop(first);

@@ -112,11 +112,8 @@ impl Fetch {
         let unreachable = |reason: String| FetchError::Unreachable { url: url.to_owned(), reason };
         let answer = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
         let status = answer.status();
-        let location = answer
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let location =
+            answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Limited::new(answer.into_body(), max_bytes).collect().await;
         let body = body.map_err(|error| FetchError::Body {
             url: url.to_owned(),

@@ -18,10 +18,8 @@ pub struct Lock {
     pub torch_shim: bool,
 }
 
-const LINUX_LM: Lock =
-    Lock { set: "lm", text: include_str!("locks/linux-lm.txt"), torch_shim: true };
-const MACOS_FULL: Lock =
-    Lock { set: "full", text: include_str!("locks/macos-full.txt"), torch_shim: false };
+const LINUX_LM: Lock = Lock { set: "lm", text: include_str!("locks/linux-lm.txt"), torch_shim: true };
+const MACOS_FULL: Lock = Lock { set: "full", text: include_str!("locks/macos-full.txt"), torch_shim: false };
 const MACOS_MULTIMODAL: Lock =
     Lock { set: "multimodal", text: include_str!("locks/macos-multimodal.txt"), torch_shim: false };
 
@@ -46,13 +44,8 @@ impl Locks {
             (Platform::MacosArm64, ModelType::Multimodal) => Ok(multimodal),
             (Platform::MacosArm64, _) => Ok(full),
             (Platform::LinuxX86_64 | Platform::LinuxArm64, ModelType::Lm) => Ok(&self.linux),
-            (Platform::LinuxX86_64 | Platform::LinuxArm64, other) => {
-                Err(EngineError::TypeNeedsMacos(other))
-            }
-            (other, _) => Err(EngineError::Platform {
-                engine: "mlx-openai-server",
-                platform: other.name(),
-            }),
+            (Platform::LinuxX86_64 | Platform::LinuxArm64, other) => Err(EngineError::TypeNeedsMacos(other)),
+            (other, _) => Err(EngineError::Platform { engine: "mlx-openai-server", platform: other.name() }),
         }
     }
 

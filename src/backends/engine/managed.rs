@@ -46,6 +46,9 @@ pub struct Installed {
     pub venv: Venv,
 }
 
+/// The right to change what is installed; given up when dropped.
+pub struct Turn(std::fs::File);
+
 /// Written last: an installation without it was interrupted.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
@@ -57,76 +60,31 @@ struct Mark {
 
 impl Managed {
     /// The current installation for a model type; installed first when there is none.
-    pub async fn ensure(
-        &self,
-        model_type: ModelType,
-        report: Report<'_>,
-    ) -> Result<Installed, EngineError> {
+    pub async fn ensure(&self, model_type: ModelType, report: Report<'_>) -> Result<Installed, EngineError> {
         let lock = self.locks.for_type(model_type)?;
         if let Some(installed) = self.current(lock.set) {
             return Ok(installed);
         }
-        let held = exclusive::acquire(&self.lock_path(), report).await?;
+        let turn = self.turn(report).await?;
         // Another process may have done it while this one waited.
         if let Some(installed) = self.current(lock.set) {
             return Ok(installed);
         }
-        let installed = self.install_locked(lock, &held, report).await?;
-        self.switch(lock.set, &installed.id)?;
+        let installed = self.install(lock, &turn, report).await?;
+        self.switch(lock.set, &installed.id, &turn)?;
         Ok(installed)
     }
 
+    /// Waits for its turn. Whoever installs or switches holds the turn until it is done.
+    pub async fn turn(&self, report: Report<'_>) -> Result<Turn, EngineError> {
+        exclusive::acquire(&self.lock_path(), report).await.map(Turn)
+    }
+
     /// Installs a lock beside the others, unless it is there; does not make it current.
-    pub async fn install(&self, lock: &Lock, report: Report<'_>) -> Result<Installed, EngineError> {
-        let held = exclusive::acquire(&self.lock_path(), report).await?;
-        self.install_locked(lock, &held, report).await
-    }
-
-    /// The installation that new servers of a set are launched from.
-    pub fn current(&self, set: &str) -> Option<Installed> {
-        let state = self.state();
-        self.installed(&state.of(set)?.current)
-    }
-
-    /// An installation by its folder name, if it is complete and its interpreter still there.
-    pub fn installed(&self, id: &str) -> Option<Installed> {
-        let dir = self.dir(id);
-        let bytes = std::fs::read(dir.join("installed.json")).ok()?;
-        let mark: Mark = serde_json::from_slice(&bytes).ok()?;
-        let venv = Venv { root: dir.join("venv") };
-        venv.has_interpreter().then(|| Installed {
-            id: id.to_owned(),
-            version: mark.version,
-            venv,
-            dir,
-        })
-    }
-
-    pub fn state(&self) -> State {
-        State::load(&self.state_path())
-    }
-
-    /// Makes an installation current and removes those that no set refers to any more.
-    pub fn switch(&self, set: &str, id: &str) -> Result<(), EngineError> {
-        let path = self.state_path();
-        let mut state = self.state();
-        state.switch(set, id);
-        state.save(&path).map_err(io("write", path))?;
-        self.remove_forgotten(&state);
-        Ok(())
-    }
-
-    /// What the installed server can do; asked when it was installed.
-    pub fn capabilities(&self, installed: &Installed) -> Result<Capabilities, EngineError> {
-        let path = installed.dir.join("launch-help.txt");
-        let help = std::fs::read_to_string(&path).map_err(io("read", path))?;
-        Ok(Capabilities::parse(&installed.version, &help))
-    }
-
-    async fn install_locked(
+    pub async fn install(
         &self,
         lock: &Lock,
-        held: &std::fs::File,
+        turn: &Turn,
         report: Report<'_>,
     ) -> Result<Installed, EngineError> {
         if let Some(installed) = self.installed(&lock.id()) {
@@ -143,8 +101,7 @@ impl Managed {
             "Installing an engine."
         );
         let env = env::installer(&self.host, self.index_url.as_deref());
-        let venv =
-            venv::build(&installer, lock, &dir.join("venv"), &env, held, report).await?;
+        let venv = venv::build(&installer, lock, &dir.join("venv"), &env, &turn.0, report).await?;
         let help = self.prove_it_runs(&venv, &env).await?;
         write_whole(&dir.join("launch-help.txt"), help.as_bytes()).map_err(io("write into", &dir))?;
         let mark = Mark {
@@ -156,6 +113,57 @@ impl Managed {
         write_whole(&dir.join("installed.json"), &mark).map_err(io("write into", &dir))?;
         tracing::info!(engine.version = lock.version(), "The engine is installed.");
         Ok(Installed { id: lock.id(), version: lock.version().to_owned(), dir, venv })
+    }
+
+    /// The installation that new servers of a set are launched from.
+    pub fn current(&self, set: &str) -> Option<Installed> {
+        let state = self.state();
+        self.installed(&state.of(set)?.current)
+    }
+
+    /// An installation by its folder name, if it is complete and its interpreter still there.
+    pub fn installed(&self, id: &str) -> Option<Installed> {
+        let dir = self.dir(id);
+        let bytes = std::fs::read(dir.join("installed.json")).ok()?;
+        let mark: Mark = serde_json::from_slice(&bytes).ok()?;
+        let venv = Venv { root: dir.join("venv") };
+        venv.has_interpreter().then(|| Installed { id: id.to_owned(), version: mark.version, venv, dir })
+    }
+
+    pub fn state(&self) -> State {
+        State::load(&self.state_path())
+    }
+
+    /// Makes an installation current.
+    pub fn switch(&self, set: &str, id: &str, _turn: &Turn) -> Result<(), EngineError> {
+        let path = self.state_path();
+        let mut state = self.state();
+        state.switch(set, id);
+        state.save(&path).map_err(io("write", path))
+    }
+
+    /// Removes installations that no set refers to any more. No server runs from them: a second
+    /// upgrade needs a second lock, which comes with another gateway.
+    pub fn remove_forgotten(&self, _turn: &Turn) {
+        let state = self.state();
+        let Ok(entries) = std::fs::read_dir(self.engine_dir()) else { return };
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let is_installation = path.join("venv").exists();
+            if !is_installation || state.refers_to(&name.to_string_lossy()) {
+                continue;
+            }
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), error = %error, "Could not remove an old engine.");
+            }
+        }
+    }
+
+    /// What the installed server can do; asked when it was installed.
+    pub fn capabilities(&self, installed: &Installed) -> Result<Capabilities, EngineError> {
+        let path = installed.dir.join("launch-help.txt");
+        let help = std::fs::read_to_string(&path).map_err(io("read", path))?;
+        Ok(Capabilities::parse(&installed.version, &help))
     }
 
     /// uv where it is, else a fitting Python, else the pinned uv, which can bring a Python.
@@ -187,20 +195,6 @@ impl Managed {
     async fn prove_it_runs(&self, venv: &Venv, env: &Vars) -> Result<String, EngineError> {
         let program = venv.program("mlx-openai-server");
         launch_help(&program, env).await.map_err(|source| EngineError::Broken { program, source })
-    }
-
-    /// What a server still runs from is kept: it is current or was so until this switch.
-    fn remove_forgotten(&self, state: &State) {
-        let Ok(entries) = std::fs::read_dir(self.engine_dir()) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_installation = entry.path().join("installed.json").exists();
-            if is_installation && !state.refers_to(&name) {
-                if let Err(error) = std::fs::remove_dir_all(entry.path()) {
-                    tracing::warn!(path = %entry.path().display(), error = %error, "Could not remove an old engine.");
-                }
-            }
-        }
     }
 
     fn engine_dir(&self) -> PathBuf {

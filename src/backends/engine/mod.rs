@@ -25,6 +25,11 @@ mod upgrade;
 mod uv;
 mod venv;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use error::EngineError;
 pub use step::Step;
 
@@ -188,18 +193,20 @@ impl Engines {
     pub async fn upgrade(&self, report: Report<'_>) -> Result<Vec<EngineStatus>, EngineError> {
         self.check_managed()?;
         let managed = &self.inner.managed;
+        let turn = managed.turn(report).await?;
         let mut changed = Vec::new();
         for lock in managed.locks.all() {
             match managed.current(lock.set) {
                 Some(current) if current.id != lock.id() => {
-                    let new = managed.install(lock, report).await?;
+                    let new = managed.install(lock, &turn, report).await?;
                     self.inner.prove(&new, report).await?;
-                    managed.switch(lock.set, &new.id)?;
+                    managed.switch(lock.set, &new.id, &turn)?;
                     changed.push(self.status(lock));
                 }
                 _ => {}
             }
         }
+        managed.remove_forgotten(&turn);
         Ok(changed)
     }
 
@@ -207,12 +214,13 @@ impl Engines {
     pub async fn rollback(&self) -> Result<Vec<EngineStatus>, EngineError> {
         self.check_managed()?;
         let managed = &self.inner.managed;
+        let turn = managed.turn(&|_| {}).await?;
         let state = managed.state();
         let mut changed = Vec::new();
         for lock in managed.locks.all() {
             let previous = state.of(lock.set).and_then(|chosen| chosen.previous.as_deref());
             if let Some(installed) = previous.and_then(|id| managed.installed(id)) {
-                managed.switch(lock.set, &installed.id)?;
+                managed.switch(lock.set, &installed.id, &turn)?;
                 changed.push(self.status(lock));
             }
         }

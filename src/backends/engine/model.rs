@@ -121,12 +121,8 @@ mod tests {
 
     #[test]
     fn the_configured_type_wins_over_the_files() {
-        let facts = |kind| Facts {
-            kind,
-            model_type: String::new(),
-            architectures: Vec::new(),
-            chat_template: None,
-        };
+        let facts =
+            |kind| Facts { kind, model_type: String::new(), architectures: Vec::new(), chat_template: None };
         let vision = facts(Kind::Multimodal);
         assert_eq!(model_type(Some(ModelType::Lm), Some(&vision), false), ModelType::Lm);
         assert_eq!(model_type(None, Some(&vision), false), ModelType::Multimodal);

@@ -41,10 +41,7 @@ pub fn choose(facts: &Facts) -> Parsers {
         return *parsers;
     }
     let Some(template) = facts.chat_template.as_deref() else { return Parsers::default() };
-    let tool = TOOL_MARKERS
-        .iter()
-        .find(|(marker, _)| template.contains(marker))
-        .map(|(_, parser)| *parser);
+    let tool = TOOL_MARKERS.iter().find(|(marker, _)| template.contains(marker)).map(|(_, parser)| *parser);
     Parsers { tool: tool.map(|name| refined(name, &facts.model_type)), reasoning: reasoning(template, tool) }
 }
 

@@ -67,7 +67,8 @@ impl Preparer {
 
     /// Launches an installation once with the demo model.
     pub async fn prove(&self, new: &Installed, report: Report<'_>) -> Result<(), EngineError> {
-        let dir = tempfile::tempdir().map_err(io("create a folder in", std::env::temp_dir()))?;
+        let root = &self.managed.root;
+        let dir = tempfile::tempdir_in(root).map_err(io("create a folder in", root))?;
         let unproven = |reason| EngineError::Unproven { version: new.version.clone(), reason };
         let port = upgrade::free_port().await.map_err(|error| unproven(error.to_string()))?;
         let program = Program {
@@ -83,8 +84,7 @@ impl Preparer {
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
             std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
         }
-        let command =
-            self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
+        let command = self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
         upgrade::prove(&command, port, report).await.map_err(unproven)
     }
 
@@ -152,29 +152,22 @@ impl Preparer {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         let (name, template) = settings.command.split_first().ok_or(EngineError::NoCommand)?;
-        let (argument, offline) = match &settings.model {
-            None => (None, false),
+        let argument = match &settings.model {
+            None => None,
             // What it does with a Hub id is its own business.
-            Some(ModelRef::Hub(id)) => (Some(OsString::from(id)), false),
-            Some(_) => {
-                let model = self.model(settings, report).await?;
-                (Some(model.argument), true)
-            }
+            Some(ModelRef::Hub(id)) => Some(OsString::from(id)),
+            Some(_) => Some(self.model(settings, report).await?.argument),
         };
         let mut args = argv::command(template, argument.as_deref(), instance.port);
         args.extend(settings.extra_args.iter().map(OsString::from));
         let program = Program { path: self.find(name)?, first_args: Vec::new(), installed: None };
-        let mut command = self.assemble(settings, instance, program, args, offline);
+        let mut command = self.assemble(settings, instance, program, args, false);
         command.readiness.paths.push("/v1/models");
         Ok(command)
     }
 
     /// The model as a folder wherever that can be had.
-    async fn model(
-        &self,
-        settings: &LaunchSettings,
-        report: Report<'_>,
-    ) -> Result<Resolved, EngineError> {
+    async fn model(&self, settings: &LaunchSettings, report: Report<'_>) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();
         match wanted.ok_or(EngineError::NoModel(settings.engine.name()))? {
             ModelRef::Folder(folder) => Ok(Resolved::folder(folder)?),
@@ -257,14 +250,17 @@ impl Preparer {
     ) -> Command {
         let temporary_dir = self.temporary_dir(instance);
         let bin_dir = program.installed.as_ref().map(|installed| installed.venv.bin());
-        let vars = env::server(&self.host, &ServerEnv {
-            bin_dir: bin_dir.as_deref(),
-            temporary_dir: &temporary_dir,
-            offline,
-            hub_endpoint: Some(&self.hub.endpoint),
-            is_linux: self.platform.is_linux(),
-            profile: &settings.env,
-        });
+        let vars = env::server(
+            &self.host,
+            &ServerEnv {
+                bin_dir: bin_dir.as_deref(),
+                temporary_dir: &temporary_dir,
+                offline,
+                hub_endpoint: Some(&self.hub.endpoint),
+                is_linux: self.platform.is_linux(),
+                profile: &settings.env,
+            },
+        );
         let first = program.first_args.into_iter().map(OsString::from);
         Command {
             program: program.path,

@@ -131,7 +131,9 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
     let first = lines.next()?.strip_prefix("#!")?.trim();
     // Where the path is too long for a first line, installers write `'''exec' "PATH" …` below sh.
     let path = match first {
-        "/bin/sh" => lines.next()?.strip_prefix("'''exec' ")?.split('"').find(|part| part.starts_with('/'))?,
+        "/bin/sh" => {
+            lines.next()?.strip_prefix("'''exec' ")?.split('"').find(|part| part.starts_with('/'))?
+        }
         path => path,
     };
     Some(PathBuf::from(path)).filter(|path| path.is_file() && path.to_string_lossy().contains("python"))

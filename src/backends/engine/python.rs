@@ -91,8 +91,7 @@ impl<'a> Search<'a> {
 
     fn dirs(&self) -> Vec<PathBuf> {
         let path = self.host.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let mut dirs: Vec<PathBuf> =
-            std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+        let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
         dirs.extend(self.usual_dirs.iter().cloned());
         dirs
     }
@@ -119,7 +118,7 @@ impl<'a> Search<'a> {
                 found.push(((minor, patch), entry.path().join("bin/python3")));
             }
         }
-        found.sort_by(|one, other| other.0.cmp(&one.0));
+        found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         found.into_iter().map(|(_, path)| path).collect()
     }
 

@@ -23,7 +23,11 @@ pub enum Step {
     },
     MakingDemoModel,
     /// `total_bytes` is 0 until it is known.
-    Downloading { model: String, done_bytes: u64, total_bytes: u64 },
+    Downloading {
+        model: String,
+        done_bytes: u64,
+        total_bytes: u64,
+    },
     /// A new installation answers its first token.
     Proving,
 }

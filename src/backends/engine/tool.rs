@@ -73,10 +73,7 @@ impl<'a> Tool<'a> {
         }
     }
 
-    async fn run_unlimited(
-        self,
-        on_line: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<String, ToolError> {
+    async fn run_unlimited(self, on_line: &(dyn Fn(&str) + Send + Sync)) -> Result<String, ToolError> {
         let start = |source| ToolError::Start { program: self.program.to_owned(), source };
         let mut child = self.spawn().map_err(start)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());

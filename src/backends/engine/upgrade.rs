@@ -83,12 +83,7 @@ impl Server {
         Err(format!("it answered {status}: {}", String::from_utf8_lossy(&bytes)))
     }
 
-    async fn wait_until_ready(
-        &mut self,
-        fetch: &Fetch,
-        command: &Command,
-        base: &str,
-    ) -> Result<(), String> {
+    async fn wait_until_ready(&mut self, fetch: &Fetch, command: &Command, base: &str) -> Result<(), String> {
         let deadline = Instant::now() + READY_LIMIT;
         let mut last: Option<FetchError> = None;
         while Instant::now() < deadline {

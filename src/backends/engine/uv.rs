@@ -100,15 +100,11 @@ fn find_link(html: &str, file: &str) -> Option<String> {
 
 fn unpack(wheel: Wheel, bytes: &[u8]) -> Result<Vec<u8>, UvError> {
     let broken = |reason: String| UvError::Wheel { file: wheel.file, reason };
-    let mut archive =
-        zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(error.to_string()))?;
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(error.to_string()))?;
     let name = format!("uv-{}.data/scripts/uv", wheel.version);
     let entry = archive.by_name(&name).map_err(|error| broken(error.to_string()))?;
     let mut program = Vec::new();
-    entry
-        .take(MAX_PROGRAM_BYTES)
-        .read_to_end(&mut program)
-        .map_err(|error| broken(error.to_string()))?;
+    entry.take(MAX_PROGRAM_BYTES).read_to_end(&mut program).map_err(|error| broken(error.to_string()))?;
     Ok(program)
 }
 

@@ -19,13 +19,25 @@ pub const TORCH_SHIM: &str = include_str!("torch_shim.py");
 const INSTALL_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 const VENV_LIMIT: Duration = Duration::from_secs(600);
 
+#[cfg(target_os = "linux")]
+const INSTALL_HINT: &str =
+    ". The package index has to be reachable, and MLX needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04)";
+#[cfg(not(target_os = "linux"))]
+const INSTALL_HINT: &str = ". The package index has to be reachable, and MLX needs macOS 14 or newer";
+
 /// What makes the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Installer {
     /// With an interpreter that was found, else one that uv brings: uv is kept from searching,
     /// for it would run what must not be run on macOS.
-    Uv { program: PathBuf, python: Option<Python>, pythons_dir: Option<PathBuf> },
-    Pip { python: Python },
+    Uv {
+        program: PathBuf,
+        python: Option<Python>,
+        pythons_dir: Option<PathBuf>,
+    },
+    Pip {
+        python: Python,
+    },
 }
 
 /// A virtual environment's programs.
@@ -95,19 +107,23 @@ pub async fn build(
             env.insert("UV_PYTHON_INSTALL_DIR".into(), dir.into());
         }
     }
-    for (program, args, limit) in [
-        create_command(installer, &venv),
-        install_command(installer, &venv, &requirements),
-    ]
-    .map(|(program, args, limit)| (program, args, limit))
-    {
-        let on_line = |line: &str| report(progress.step(line));
+    let stages = [
+        (create_command(installer, &venv), create_hint(installer)),
+        (install_command(installer, &venv, &requirements), INSTALL_HINT),
+    ];
+    for ((program, args, limit), hint) in stages {
+        let on_line = |line: &str| {
+            // uv ends with a list of everything.
+            if !line.starts_with("+ ") {
+                report(progress.step(line));
+            }
+        };
         let tool = Tool::new(&program, &env, limit).args(args).stdin(Input::Held(held));
         tool.run(&on_line).await.map_err(|source| EngineError::Install {
             what: progress.what.clone(),
             installer: installer.name().to_owned(),
             source,
-            hint: hint(),
+            hint,
         })?;
     }
     if lock.torch_shim {
@@ -150,9 +166,7 @@ fn install_command(installer: &Installer, venv: &Venv, requirements: &Path) -> C
             args.push(venv.python().into());
             args
         }
-        Installer::Pip { .. } => {
-            ["-m", "pip", "install", "--progress-bar", "off"].map(Into::into).into()
-        }
+        Installer::Pip { .. } => ["-m", "pip", "install", "--progress-bar", "off"].map(Into::into).into(),
     };
     args.extend(["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"].map(OsString::from));
     args.push(requirements.into());
@@ -197,11 +211,12 @@ impl Progress {
     }
 }
 
-fn hint() -> &'static str {
-    if cfg!(target_os = "linux") {
-        ". MLX needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04); the package index has to be reachable"
-    } else {
-        ". MLX needs macOS 14 or newer; the package index has to be reachable"
+fn create_hint(installer: &Installer) -> &'static str {
+    match installer {
+        Installer::Uv { python: None, .. } => {
+            ". There is no Python 3.11 or 3.12 on this machine, and uv could not fetch one: install one"
+        }
+        _ => "",
     }
 }
 

@@ -132,10 +132,7 @@ fn golden_arguments_for_mlx_lm() {
 
 #[test]
 fn a_parser_the_version_lacks_is_left_out_with_its_switch() {
-    let launch = Launch {
-        parsers: Parsers { tool: Some("gemma4"), reasoning: Some("gemma4") },
-        ..launch()
-    };
+    let launch = Launch { parsers: Parsers { tool: Some("gemma4"), reasoning: Some("gemma4") }, ..launch() };
     let old = shown(&mlx_openai_server(&known("1.6.3"), &launch).unwrap());
     assert!(!old.contains("parser") && !old.contains("auto-tool"), "{old}");
     let new = shown(&mlx_openai_server(&known("1.8.1"), &launch).unwrap());

@@ -41,9 +41,7 @@ async fn serve(files: BTreeMap<&'static str, Vec<u8>>) -> Index {
             };
             log.lock().unwrap().push(path);
             let length = body.len();
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            );
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(&body).await.unwrap();
         }
@@ -115,12 +113,8 @@ async fn an_index_that_is_not_there_is_an_error() {
 
 #[test]
 fn every_machine_that_matters_has_a_wheel_of_the_pinned_version() {
-    for platform in [
-        Platform::MacosArm64,
-        Platform::MacosX86_64,
-        Platform::LinuxX86_64,
-        Platform::LinuxArm64,
-    ] {
+    for platform in [Platform::MacosArm64, Platform::MacosX86_64, Platform::LinuxX86_64, Platform::LinuxArm64]
+    {
         let wheel = wheel(platform).unwrap();
         assert!(wheel.file.starts_with(&format!("uv-{VERSION}-")), "{wheel:?}");
         assert_eq!(wheel.sha256.len(), 64);
