@@ -88,8 +88,12 @@ impl ScriptedRun {
 impl World {
     fn new() -> World {
         let (sender, runs) = mpsc::unbounded_channel();
-        let script =
-            Arc::new(Script { runs: sender, begun: AtomicUsize::new(0), alive: AtomicUsize::new(0), slow_stop: AtomicBool::new(false) });
+        let script = Arc::new(Script {
+            runs: sender,
+            begun: AtomicUsize::new(0),
+            alive: AtomicUsize::new(0),
+            slow_stop: AtomicBool::new(false),
+        });
         let runner = Arc::clone(&script) as Arc<dyn Runner>;
         let backends = Backends::with_runner(runner, Arc::new(SystemClock), GRACE);
         World { backends, script, runs: Mutex::new(runs), lane: Arc::from("someone") }
