@@ -75,7 +75,7 @@ impl Play {
         while let Ok(run) = self.world.runs.lock().await.try_recv() {
             self.run = Some(run);
         }
-        let (done, open) = std::mem::take(&mut self.asked).into_iter().partition(|asked| asked.is_finished());
+        let (done, open) = std::mem::take(&mut self.asked).into_iter().partition(JoinHandle::is_finished);
         self.asked = open;
         for answer in join_all::<Vec<_>>(done).await {
             self.leases.extend(answer.unwrap());
