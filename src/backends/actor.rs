@@ -1,15 +1,16 @@
 //! One task per backend: the only writer of its state. It carries out what `state` decides, hands
 //! leases to those who wait, and sees to idleness. Knows nothing of processes; a `Runner` does.
 
+mod duties;
+
 use super::error::AcquireError;
 use super::gate::Gate;
 use super::lease::Generation;
-use super::progress::Waiting;
 use super::run::{Job, MAX_REPORTS, ProcessFacts, Report, Runner};
 use super::snapshot::View;
 use super::state::{Effect, Event, Failure, Machine, State};
 use super::target::Target;
-use super::waiters::{Slot, Waiter};
+use super::waiters::Slot;
 use crate::system::clock::Clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use tokio_util::task::TaskTracker;
 pub const MAX_COMMANDS: usize = 32;
 /// How long a backend that nobody has used yet stays, however short its `keep_alive`.
 pub const UNUSED_STAY: Duration = Duration::from_secs(30);
+
+/// A wait that nobody sees the end of.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What is asked of an actor beside leases.
 #[derive(Debug)]
@@ -129,13 +133,13 @@ impl Actor {
             }
             Command::Restart(answer) => {
                 self.remember_starter(answer);
-                self.begin_drain(Instant::now() + self.tools.stop_grace);
+                self.begin_drain(later(Instant::now(), self.tools.stop_grace));
                 self.apply(Event::Restart);
             }
             Command::Stop(answer) => {
                 self.stoppers.retain(|waiting| !waiting.is_closed());
                 self.stoppers.push(answer);
-                self.begin_drain(Instant::now() + self.tools.stop_grace);
+                self.begin_drain(later(Instant::now(), self.tools.stop_grace));
                 self.apply(Event::Stop);
             }
         }
@@ -297,87 +301,6 @@ impl Actor {
         deadline
     }
 
-    /// Gives places to those who wait, in order; says when the next of them has waited too long.
-    fn serve_queue(&mut self, now: Instant) -> Option<Instant> {
-        let current = self.slot.current.load_full()?;
-        let spec = self.slot.spec.load();
-        let (timeout, ready) = (spec.queue.timeout, self.ready_since);
-        let turn_by = |waiter: &Waiter| waiter.since.max(ready) + timeout;
-        let late = self.slot.with_queue(|queue| queue.take_if(|waiter| turn_by(waiter) <= now));
-        for waiter in late {
-            let profile = spec.id.clone();
-            tell(waiter.answer, Err(AcquireError::QueueTimeout { profile, after: timeout }));
-        }
-        loop {
-            let served = self.slot.with_queue(|queue| {
-                current.gate.set_queued(!queue.is_empty());
-                if queue.is_empty() {
-                    return None;
-                }
-                let pass = current.gate.enter_from_queue()?;
-                queue.pop().map(|waiter| (waiter, pass))
-            });
-            let Some((waiter, pass)) = served else { break };
-            let queue_ms = ms(now.saturating_duration_since(waiter.since.max(ready)));
-            let start_ms = ms(ready.saturating_duration_since(waiter.since));
-            // A client that has just left drops the lease, and with it the place, right here.
-            tell(waiter.answer, Ok(current.lease(pass, queue_ms, start_ms)));
-        }
-        self.slot.with_queue(|queue| queue.iter().map(turn_by).min())
-    }
-
-    /// Stops the backend when nobody has used it for long enough; says when to look again. While it
-    /// is in use nothing is timed: the last to leave wakes the actor.
-    fn see_to_idleness(&mut self, now: Instant) -> Option<Instant> {
-        let limit = self.slot.spec.load().idle_limit()?;
-        let current = self.slot.current.load_full()?;
-        current.gate.set_watched(true);
-        if current.gate.count() > 0 {
-            return None;
-        }
-        let due = match current.gate.last_left() {
-            Some(left) => left + limit,
-            None => self.ready_since + limit.max(UNUSED_STAY),
-        };
-        if due > now {
-            current.gate.set_watched(false);
-            return Some(due);
-        }
-        if current.gate.close_if_idle() {
-            self.apply(Event::Idle);
-        }
-        None
-    }
-
-    fn see_to_draining(&mut self, now: Instant) -> Option<Instant> {
-        let inside = self.slot.current.load().as_ref().map_or(0, |run| run.gate.count());
-        if inside > 0 && now < self.drain_until {
-            return Some(self.drain_until);
-        }
-        if inside > 0 {
-            tracing::warn!(backend.id = %self.slot.id, backend.in_flight = inside, "A backend is stopped in mid-request: the grace is over");
-        }
-        self.apply(Event::Drained);
-        None
-    }
-
-    fn tell_progress(&self) {
-        let same = match &self.machine.state {
-            State::Preparing { what } => Some(Waiting::Preparing { what: what.clone() }),
-            State::Loading => Some(Waiting::Loading { since: self.loading_since.into_std() }),
-            State::Draining | State::Stopping => {
-                Some(Waiting::Preparing { what: "waiting for the previous run to stop".into() })
-            }
-            _ => None,
-        };
-        self.slot.with_queue(|queue| {
-            for (ahead, waiter) in queue.iter().enumerate() {
-                let queued = || Waiting::Queued { position: ahead + 1 };
-                waiter.progress.set(same.clone().unwrap_or_else(queued));
-            }
-        });
-    }
-
     fn publish(&self) {
         let state = &self.machine.state;
         let process = self.run.as_ref().and_then(|run| run.process.as_ref());
@@ -419,13 +342,14 @@ fn failed(profile: &str, failure: &Failure) -> AcquireError {
     }
 }
 
+/// That much later; as far as it matters, if somebody configured more than an instant can say.
+pub fn later(instant: Instant, wait: Duration) -> Instant {
+    instant.checked_add(wait).unwrap_or_else(|| instant + FAR)
+}
+
 /// Answers somebody who may have stopped listening; what they do not take is dropped.
 fn tell<T>(answer: oneshot::Sender<T>, value: T) {
     drop(answer.send(value));
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
 }
 
 async fn next_report(run: &mut Option<Run>) -> Report {

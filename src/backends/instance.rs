@@ -24,9 +24,9 @@ pub struct Instance {
 
 impl Instance {
     pub fn create(data_dir: &Path, backend: &str) -> io::Result<Instance> {
-        let id = Uuid::now_v7().simple().to_string();
-        // The end of a v7 id is its random part.
-        let name = format!("{}-{}", file_name(backend), &id[id.len() - 12..]);
+        // The last 48 bits of a v7 id are random.
+        let random = Uuid::now_v7().as_u128() & 0xffff_ffff_ffff;
+        let name = format!("{}-{random:012x}", file_name(backend));
         let dir = runs_dir(data_dir).join(name);
         for folder in [&dir, &dir.join("tmp"), &dir.join("prompt-cache")] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

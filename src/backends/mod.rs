@@ -183,7 +183,7 @@ impl Backends {
     /// Gives no more leases, waits up to `grace` for those given, stops all backends at once, and
     /// returns when no process is left. Called again, it can only shorten the grace.
     pub async fn shutdown(&self, grace: Duration) {
-        let until = Instant::now() + grace;
+        let until = actor::later(Instant::now(), grace);
         {
             // Whoever adds a backend now sees the flag or is seen here.
             let _adding = self.0.adding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +207,7 @@ impl Backends {
         handle.slot.remember(spec);
         let (answer, outcome) = oneshot::channel();
         let sent = handle.commands.send(command(answer)).await;
-        sent.map_err(|_| AcquireError::ShuttingDown)?;
+        sent.map_err(|_gone| AcquireError::ShuttingDown)?;
         outcome.await.unwrap_or(Err(AcquireError::ShuttingDown))
     }
 }

@@ -178,7 +178,8 @@ mod tests {
         let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done";
         let (process, logs) = spawn(script).await;
         process.end().await;
-        assert_eq!(logs.tail(9), ["up", "bye"]);
+        // The shell may say besides that its `sleep` was ended.
+        assert_eq!(logs.tail(1), ["bye"]);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::config::EngineKind;
 use crate::system::process::start_mark;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +116,7 @@ impl ProcessRunner {
             }
         };
         let argv = std::iter::once(command.program.as_os_str())
-            .chain(command.args.iter().map(|arg| arg.as_os_str()))
+            .chain(command.args.iter().map(OsString::as_os_str))
             .map(|arg| arg.to_string_lossy().into_owned());
         let facts = ProcessFacts { pid: process.pid(), port: port.number(), argv: argv.collect() };
         let record = Recorded::write(instance, job, process.pid());

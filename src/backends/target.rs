@@ -66,11 +66,13 @@ impl Target {
 
 fn bearer(source: &KeySource) -> Result<HeaderValue, TargetError> {
     let key = match source {
-        KeySource::Env(name) => std::env::var(name).map_err(|_| TargetError::NoVariable(name.clone()))?,
+        KeySource::Env(name) => {
+            std::env::var(name).map_err(|_unset| TargetError::NoVariable(name.clone()))?
+        }
         KeySource::File(path) => read_key(path)?,
     };
     let mut value =
-        HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| TargetError::BadKey)?;
+        HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_invalid| TargetError::BadKey)?;
     value.set_sensitive(true);
     Ok(value)
 }
