@@ -35,28 +35,28 @@ command = [{fake}]
 [[profile]]
 name = "fake"
 aliases = ["gpt-4o-mini", "claude-*"]
-model = "model"
+model = "./model"
 
 [[profile]]
 name = "org/tiny-model"
-model = "model"
+model = "./model"
 
 [[profile]]
 name = "hasty"
-model = "model"
+model = "./model"
 context_length = 1024
 timeouts = {{ first_token = "1s", idle = "1s" }}
 
 [[profile]]
 name = "narrow"
-model = "model"
+model = "./model"
 context_length = 2048
 max_concurrent = 1
 queue = {{ size = 0 }}
 
 [[profile]]
 name = "broken"
-model = "model"
+model = "./model"
 env = {{ FAKE_FAIL_LOAD = "1" }}
 """
 
