@@ -54,16 +54,8 @@ fn an_error_in_a_stream_is_followed_by_an_ordinary_end() {
 fn text_beyond_ascii_is_escaped_in_streams_as_python_does() {
     let fake = FakeServer::start(&[]);
     let events = stream(&fake, "#text=café_✨_😀");
-    assert!(
-        events[1].contains(r#""content": "caf\u00e9 ""#),
-        "{}",
-        events[1]
-    );
-    assert!(
-        events[3].contains(r#""content": "\ud83d\ude00""#),
-        "{}",
-        events[3]
-    );
+    assert!(events[1].contains(r#""content": "caf\u00e9 ""#), "{}", events[1]);
+    assert!(events[3].contains(r#""content": "\ud83d\ude00""#), "{}", events[3]);
 }
 
 #[test]
@@ -89,9 +81,7 @@ fn bad_requests_are_refused_in_the_shapes_of_the_real_server() {
         r#"{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required","input":{"model":"fake"}}]}"#
     );
     assert!(answer(r#"{"messages":[],"stop":"x"}"#).contains("list_type"));
-    assert!(
-        answer(r#"{"messages":[{"role":"developer","content":"x"}]}"#).contains("literal_error")
-    );
+    assert!(answer(r#"{"messages":[{"role":"developer","content":"x"}]}"#).contains("literal_error"));
 }
 
 #[test]
@@ -101,11 +91,7 @@ fn a_client_that_leaves_is_counted() {
     let body = request("#chunks=3 #gate-after=1");
     std::io::Write::write_all(
         &mut client,
-        format!(
-            "{CHAT} HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .as_bytes(),
+        format!("{CHAT} HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes(),
     )
     .expect("the request is sent");
     fake.seen("requests=1&wait-ms=5000");
@@ -118,13 +104,40 @@ fn a_client_that_leaves_is_counted() {
 fn a_gate_holds_a_stream_until_it_is_opened() {
     let fake = FakeServer::start(&[]);
     let authority = fake.authority.clone();
-    let waiting = std::thread::spawn(move || {
-        fake::exchange(&authority, CHAT, &request("#chunks=3 #gate-after=1"))
-    });
+    let waiting =
+        std::thread::spawn(move || fake::exchange(&authority, CHAT, &request("#chunks=3 #gate-after=1")));
     fake.seen("requests=1&wait-ms=5000");
     fake.open_gate();
     let answer = waiting.join().expect("the client ends");
     assert!(answer.contains("[DONE]"), "{answer}");
+}
+
+#[test]
+fn told_to_stop_it_waits_for_open_requests() {
+    let fake = FakeServer::start(&[]);
+    let authority = fake.authority.clone();
+    let waiting =
+        std::thread::spawn(move || fake::exchange(&authority, CHAT, &request("#chunks=3 #gate-after=1")));
+    fake.seen("requests=1&wait-ms=5000");
+    fake::signal(fake.pid(), nix::sys::signal::Signal::SIGTERM);
+    while std::net::TcpStream::connect(&fake.authority).is_ok() {}
+    fake::open_gate_of_stopping(fake.pid());
+    let answer = waiting.join().expect("the client ends");
+    assert!(answer.contains("[DONE]"), "{answer}");
+    assert_eq!(fake.exit_code(), Some(143));
+}
+
+#[test]
+fn it_ends_with_its_parent() {
+    // A shell that starts it, sees its first line and is gone.
+    let script = r#""$0" launch --port 0 | { read line; kill -KILL $$; }"#;
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(fake::program())
+        .output()
+        .expect("a shell runs");
+    // `output` returned, so nobody holds the pipes any more.
+    assert!(!output.status.success());
 }
 
 #[test]
@@ -135,18 +148,13 @@ fn a_failed_load_ends_with_code_zero_and_says_why() {
         .expect("it runs");
     assert_eq!(output.status.code(), Some(0));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        errors.contains("RuntimeError: Handler process for 'nope' failed"),
-        "{errors}"
-    );
+    assert!(errors.contains("RuntimeError: Handler process for 'nope' failed"), "{errors}");
 }
 
 #[test]
 fn it_says_its_version_and_flags_as_the_real_one() {
     let said = |args: &[&str]| {
-        let output = std::process::Command::new(fake::program())
-            .args(args)
-            .output();
+        let output = std::process::Command::new(fake::program()).args(args).output();
         String::from_utf8(output.expect("it runs").stdout).expect("it writes text")
     };
     assert!(said(&["--version"]).contains("Version: 1.8.1"));
@@ -165,9 +173,7 @@ fn request(prompt: &str) -> String {
 /// The payloads of a stream's events, with what changes from run to run replaced.
 fn stream(fake: &FakeServer, prompt: &str) -> Vec<String> {
     let answer = fake::exchange(&fake.authority, CHAT, &request(prompt));
-    let data = answer
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "));
+    let data = answer.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(normalised).collect()
 }
 

@@ -83,10 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(options: &Options) -> Outcome<()> {
-    let folder = tempfile::Builder::new()
-        .prefix("mlx-gateway-bench-")
-        .tempdir()?
-        .keep();
+    let folder = tempfile::Builder::new().prefix("mlx-gateway-bench-").tempdir()?.keep();
     let reaper = processes::start_reaper(&folder)?;
     let outcome = compare_in(options, &folder);
     processes::stop_reaper(reaper)?;
@@ -96,13 +93,8 @@ fn compare(options: &Options) -> Outcome<()> {
 fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
     open_for_nginx(folder)?;
     let scenarios = chosen(options)?;
-    let rounds = options
-        .rounds
-        .unwrap_or(if options.quick { 1 } else { ROUNDS });
-    let program = options
-        .gateway
-        .clone()
-        .unwrap_or_else(|| env!("CARGO_BIN_EXE_mlx-gateway").into());
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { ROUNDS });
+    let program = options.gateway.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_mlx-gateway").into());
     let upstream = Upstream::start(URL_PROFILE)?;
     let mut results = Results::default();
     let wants_start = options.only.is_empty() || options.only.iter().any(|id| id == START);
@@ -117,40 +109,22 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
     let load = std::time::Duration::ZERO;
     let gateway = match options.without_gateway || scenarios.is_empty() {
         true => None,
-        false => Some(Gateway::start(
-            &program,
-            &folder.join("gateway"),
-            upstream.port,
-            load,
-        )?),
+        false => Some(Gateway::start(&program, &folder.join("gateway"), upstream.port, load)?),
     };
     let bench = Bench {
         nginx: Nginx::start(folder, upstream.port)?,
-        naive: if options.naive {
-            Some(Naive::start(upstream.port)?)
-        } else {
-            None
-        },
+        naive: if options.naive { Some(Naive::start(upstream.port)?) } else { None },
         gateway,
         upstream,
     };
     for scenario in &scenarios {
         for round in 1..=rounds {
-            for target in scenario
-                .targets
-                .iter()
-                .filter(|target| bench.takes_part(**target))
-            {
+            for target in scenario.targets.iter().filter(|target| bench.takes_part(**target)) {
                 let name = target.name();
-                progress(&format!(
-                    "{}, {name}, round {round} of {rounds}",
-                    scenario.id
-                ));
+                progress(&format!("{}, {name}, round {round} of {rounds}", scenario.id));
                 bench
                     .run(scenario, *target, &mut results)
-                    .map_err(|error| {
-                        format!("{}, {name}: {error}{}", scenario.id, bench.log_tail())
-                    })?;
+                    .map_err(|error| format!("{}, {name}: {error}{}", scenario.id, bench.log_tail()))?;
             }
         }
     }
@@ -168,18 +142,11 @@ fn chosen(options: &Options) -> Outcome<Vec<Scenario>> {
     if let Some(unknown) = options.only.iter().find(|id| !known.contains(&id.as_str())) {
         return Err(format!("no scenario {unknown}; there are {}", known.join(", ")).into());
     }
-    all.retain(|scenario| {
-        options.only.is_empty() || options.only.iter().any(|id| id == scenario.id)
-    });
+    all.retain(|scenario| options.only.is_empty() || options.only.iter().any(|id| id == scenario.id));
     Ok(all)
 }
 
-fn print(
-    options: &Options,
-    scenarios: &[Scenario],
-    rounds: usize,
-    results: &Results,
-) -> Outcome<()> {
+fn print(options: &Options, scenarios: &[Scenario], rounds: usize, results: &Results) -> Outcome<()> {
     let about = about(rounds);
     let mut out = std::io::stdout().lock();
     if options.json {
@@ -187,9 +154,7 @@ fn print(
         return Ok(());
     }
     for (key, value) in about.as_object().into_iter().flatten() {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         writeln!(out, "{key:<9} {value}")?;
     }
     writeln!(out, "figures   median (least-most)")?;
@@ -200,17 +165,13 @@ fn print(
 /// What a figure needs beside it to mean anything.
 fn about(rounds: usize) -> Value {
     let cpu_info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu_info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let model = model.map_or("unknown CPU", |(_, name)| name);
     let arguments = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let arguments = arguments.collect::<Vec<_>>().join(" ");
-    let commit = Command::new("git")
-        .args(["rev-parse", "--short", "HEAD"])
-        .output();
+    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     let commit = commit.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     json!({
         "command": format!("cargo bench --bench load -- {arguments}").trim_end_matches(" -- "),
@@ -225,10 +186,7 @@ fn about(rounds: usize) -> Value {
 /// nginx's workers run as another user when it is started as root.
 fn open_for_nginx(folder: &Path) -> Outcome<()> {
     use std::os::unix::fs::PermissionsExt;
-    Ok(std::fs::set_permissions(
-        folder,
-        std::fs::Permissions::from_mode(0o711),
-    )?)
+    Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?)
 }
 
 fn progress(line: &str) {

@@ -56,7 +56,8 @@ impl Bench {
         let units = (units as f64).max(1.0);
         let mut add = |metric, value| results.add(scenario.id, target, metric, value);
         add("per_s", units / tally.seconds);
-        if target != Target::Direct {
+        // Between pauses there is too little work for the grain of the CPU clock.
+        if target != Target::Direct && scenario.work.pause_ms == 0 {
             add("cpu_us", cpu.as_secs_f64() * 1e6 / units);
         }
         if scenario.work.requests != 1 {
@@ -90,11 +91,7 @@ impl Bench {
             Target::Nginx => {
                 let streams = work.plan.is_some();
                 let nginx = &self.nginx;
-                let port = if streams {
-                    nginx.streams_port
-                } else {
-                    nginx.plain_port
-                };
+                let port = if streams { nginx.streams_port } else { nginx.plain_port };
                 (port, tree(nginx.running.pid()))
             }
             Target::Naive => {
@@ -112,10 +109,7 @@ impl Bench {
 
 /// Starts a gateway of its own: how soon it serves, what it needs idle, and how soon a request that
 /// waits for its backend gets its first byte. No other gateway may run, for memory is shared.
-pub fn start(
-    gateway: impl FnOnce(Duration) -> Outcome<Gateway>,
-    results: &mut Results,
-) -> Outcome<()> {
+pub fn start(gateway: impl FnOnce(Duration) -> Outcome<Gateway>, results: &mut Results) -> Outcome<()> {
     let gateway = gateway(LOAD)?;
     let mut add = |metric, value| results.add(START, Target::Gateway, metric, value);
     add("start_ms", gateway.start.as_secs_f64() * 1e3);
@@ -123,11 +117,7 @@ pub fn start(
     add("idle_mib", pss_mib(&[gateway.running.pid()]));
     let work = Work {
         body: BodyKind::Small,
-        plan: Some(StreamPlan {
-            chunks: 2,
-            interval_us: 0,
-            batch: 1,
-        }),
+        plan: Some(StreamPlan { chunks: 2, interval_us: 0, batch: 1 }),
         connections: 1,
         requests: 1,
         seconds: 0.0,
@@ -170,9 +160,7 @@ fn generate(
     measure_memory: bool,
 ) -> Outcome<(Tally, Duration, Option<f64>)> {
     let mut command = role("generate")?;
-    command
-        .arg(serde_json::to_string(workload)?)
-        .stdin(Stdio::piped());
+    command.arg(serde_json::to_string(workload)?).stdin(Stdio::piped());
     let mut generator = Running::start("the load generator", &mut command)?;
     let ready = generator.line()?;
     if ready != "ready" {

@@ -51,24 +51,14 @@ pub fn run_mlx(args: &[String]) -> Outcome<()> {
     };
     let port = value("--port").unwrap_or_default().parse()?;
     let model = value("--served-model-name").unwrap_or_else(|| "bench".into());
-    let load = value("--ready-after-ms")
-        .unwrap_or_default()
-        .parse()
-        .unwrap_or(0);
+    let load = value("--ready-after-ms").unwrap_or_default().parse().unwrap_or(0);
     let load = Duration::from_millis(load);
-    serve(
-        Mock::new(Style::Mlx, &model),
-        port,
-        load,
-        value("--ready-at"),
-    )
+    serve(Mock::new(Style::Mlx, &model), port, load, value("--ready-at"))
 }
 
 fn serve(mock: Mock, port: u16, load: Duration, ready_at: Option<String>) -> Outcome<()> {
     end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         tokio::time::sleep(load).await;
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
@@ -127,9 +117,7 @@ impl Mock {
     }
 
     async fn stream(&self, connection: &mut Connection, plan: StreamPlan) -> io::Result<()> {
-        connection
-            .write(&[STREAM_HEAD, &self.role].concat())
-            .await?;
+        connection.write(&[STREAM_HEAD, &self.role].concat()).await?;
         let interval = Duration::from_micros(plan.interval_us);
         let started = Instant::now();
         let blank = frame(&self.events.blank());
@@ -148,12 +136,8 @@ impl Mock {
             connection.write(&batch[..count * blank.len()]).await?;
             sent += count;
         }
-        let mut ending: Vec<u8> = self
-            .events
-            .ending(plan.chunks)
-            .iter()
-            .flat_map(|event| frame(event))
-            .collect();
+        let mut ending: Vec<u8> =
+            self.events.ending(plan.chunks).iter().flat_map(|event| frame(event)).collect();
         ending.extend_from_slice(b"0\r\n\r\n");
         connection.write(&ending).await
     }

@@ -29,14 +29,9 @@ pub struct Running {
 
 impl Running {
     pub fn start(name: &str, command: &mut Command) -> Outcome<Running> {
-        let child = command
-            .spawn()
-            .map_err(|error| format!("{name} does not start: {error}"))?;
+        let child = command.spawn().map_err(|error| format!("{name} does not start: {error}"))?;
         tell_reaper(&format!("+{}", child.id()));
-        Ok(Running {
-            child,
-            name: name.to_owned(),
-        })
+        Ok(Running { child, name: name.to_owned() })
     }
 
     pub fn pid(&self) -> u32 {
@@ -88,20 +83,14 @@ impl Drop for Running {
 /// This program again, in another role.
 pub fn role(name: &str) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg(name)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.arg(name).stdin(Stdio::null()).stdout(Stdio::piped());
     Ok(command)
 }
 
 /// CPU time of the processes, user and system, all their threads, ended ones included.
 pub fn cpu(pids: &[u32]) -> Duration {
     let ticks: u64 = pids.iter().filter_map(|pid| cpu_ticks(*pid)).sum();
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .map_or(100, |ticks| ticks as u64);
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().map_or(100, |ticks| ticks as u64);
     Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64)
 }
 
@@ -110,11 +99,7 @@ pub fn pss_mib(pids: &[u32]) -> f64 {
     let kib = |pid: &u32| {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        line.trim()
-            .trim_end_matches(" kB")
-            .trim()
-            .parse::<f64>()
-            .ok()
+        line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok()
     };
     pids.iter().filter_map(kib).sum::<f64>() / 1024.0
 }
@@ -122,10 +107,7 @@ pub fn pss_mib(pids: &[u32]) -> f64 {
 /// The process and everything below it.
 pub fn tree(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let entries = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
         let parent = stat_fields(pid).and_then(|fields| fields.get(1)?.parse::<u32>().ok());
         children.entry(parent.unwrap_or(0)).or_default().push(pid);
@@ -153,10 +135,7 @@ pub fn end_with_parent() {
 /// Starts the process that cleans up after a killed benchmark: what was told to it and `folder`.
 pub fn start_reaper(folder: &Path) -> Outcome<Child> {
     let mut command = role("reaper")?;
-    command
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
+    command.arg(folder).stdin(Stdio::piped()).stdout(Stdio::null());
     // Ctrl-C reaches the whole foreground group: this one stays to clean up.
     let mut child = command.process_group(0).spawn()?;
     *REAPER.lock().unwrap_or_else(PoisonError::into_inner) = child.stdin.take();

@@ -30,28 +30,19 @@ pub struct Verdict {
 
 impl Results {
     pub fn add(&mut self, id: &'static str, target: Target, metric: &'static str, value: f64) {
-        self.figures
-            .entry((id, target, metric))
-            .or_default()
-            .push(value);
+        self.figures.entry((id, target, metric)).or_default().push(value);
     }
 
     pub fn add_errors(&mut self, id: &'static str, target: Target, tally: &Tally) {
         if tally.errors > 0 {
             let examples = tally.first_errors.join("; ");
             let name = target.name();
-            self.errors.push(format!(
-                "{id}, {name}: {} invalid: {examples}",
-                tally.errors
-            ));
+            self.errors.push(format!("{id}, {name}: {} invalid: {examples}", tally.errors));
         }
     }
 
     pub fn median(&self, id: &str, target: Target, metric: &str) -> Option<f64> {
-        let found = self
-            .figures
-            .iter()
-            .find(|((i, t, m), _)| (*i, *t, *m) == (id, target, metric));
+        let found = self.figures.iter().find(|((i, t, m), _)| (*i, *t, *m) == (id, target, metric));
         found.map(|(_, values)| median(values))
     }
 
@@ -111,20 +102,8 @@ impl Results {
         text.push_str("\nlimits\n");
         for verdict in self.verdicts() {
             let word = if verdict.passes() { "PASS" } else { "FAIL" };
-            let bound = if verdict.at_most {
-                "at most"
-            } else {
-                "at least"
-            };
-            let Verdict {
-                scenario,
-                what,
-                value,
-                limit,
-                unit,
-                from,
-                ..
-            } = &verdict;
+            let bound = if verdict.at_most { "at most" } else { "at least" };
+            let Verdict { scenario, what, value, limit, unit, from, .. } = &verdict;
             let line = format!(
                 "  {word}  {scenario:<12} {what:<36} {value:>8.2} {unit:<3} {bound} {limit} {unit:<3} ({from})"
             );
@@ -148,10 +127,7 @@ impl Results {
         ];
         let median_of = |target, metric| self.median(scenario.id, target, metric);
         let targets: Vec<Target> = scenario.targets.to_vec();
-        let present: Vec<Target> = targets
-            .into_iter()
-            .filter(|t| median_of(*t, "per_s").is_some())
-            .collect();
+        let present: Vec<Target> = targets.into_iter().filter(|t| median_of(*t, "per_s").is_some()).collect();
         if present.is_empty() {
             return String::new();
         }
@@ -160,10 +136,7 @@ impl Results {
             .filter(|(metric, _)| present.iter().any(|t| median_of(*t, metric).is_some()))
             .collect();
         let unit = scenario.unit.name();
-        let mut text = format!(
-            "\n{}: {} (per {unit})\n{:26}",
-            scenario.id, scenario.title, ""
-        );
+        let mut text = format!("\n{}: {} (per {unit})\n{:26}", scenario.id, scenario.title, "");
         for (_, heading) in &columns {
             text.push_str(&format!("{heading:>22}"));
         }
@@ -171,10 +144,7 @@ impl Results {
             text.push_str(&format!("\n  {:<24}", target.name()));
             for (metric, _) in &columns {
                 let key = (scenario.id, target, *metric);
-                let found = self
-                    .figures
-                    .iter()
-                    .find(|((i, t, m), _)| (*i, *t, *m) == key);
+                let found = self.figures.iter().find(|((i, t, m), _)| (*i, *t, *m) == key);
                 let cell = found.map_or_else(|| "-".to_owned(), |(_, values)| spread(values));
                 text.push_str(&format!("{cell:>22}"));
             }
@@ -184,26 +154,12 @@ impl Results {
     }
 
     /// The gateway's figure over nginx's.
-    fn ratio(
-        &self,
-        scenario: &'static str,
-        what: &'static str,
-        metric: &str,
-        limit: f64,
-    ) -> Option<Verdict> {
+    fn ratio(&self, scenario: &'static str, what: &'static str, metric: &str, limit: f64) -> Option<Verdict> {
         let ours = self.median(scenario, Target::Gateway, metric)?;
         let theirs = self.median(scenario, Target::Nginx, metric)?;
         let from = format!("{ours:.2} µs ÷ {theirs:.2} µs");
         let value = ours / theirs;
-        Some(Verdict {
-            scenario,
-            what,
-            value,
-            limit,
-            at_most: true,
-            unit: "",
-            from,
-        })
+        Some(Verdict { scenario, what, value, limit, at_most: true, unit: "", from })
     }
 
     fn throughput(
@@ -217,15 +173,7 @@ impl Results {
         let theirs = self.median(scenario, base, "per_s")?;
         let from = format!("{ours:.0}/s ÷ {theirs:.0}/s");
         let value = ours / theirs;
-        Some(Verdict {
-            scenario,
-            what,
-            value,
-            limit,
-            at_most: false,
-            unit: "",
-            from,
-        })
+        Some(Verdict { scenario, what, value, limit, at_most: false, unit: "", from })
     }
 
     fn more(
@@ -235,20 +183,9 @@ impl Results {
         [less, more]: [Target; 2],
         (metric, limit, unit): (&str, f64, &'static str),
     ) -> Option<Verdict> {
-        let (a, b) = (
-            self.median(scenario, less, metric)?,
-            self.median(scenario, more, metric)?,
-        );
+        let (a, b) = (self.median(scenario, less, metric)?, self.median(scenario, more, metric)?);
         let from = format!("{b:.2} {unit} - {a:.2} {unit}");
-        Some(Verdict {
-            scenario,
-            what,
-            value: b - a,
-            limit,
-            at_most: true,
-            unit,
-            from,
-        })
+        Some(Verdict { scenario, what, value: b - a, limit, at_most: true, unit, from })
     }
 
     fn plain(
@@ -259,20 +196,10 @@ impl Results {
         limit: f64,
         unit: &'static str,
     ) -> Option<Verdict> {
-        let values = self
-            .figures
-            .iter()
-            .find(|((i, t, m), _)| (*i, *t, *m) == (scenario, Target::Gateway, metric))?;
+        let values =
+            self.figures.iter().find(|((i, t, m), _)| (*i, *t, *m) == (scenario, Target::Gateway, metric))?;
         let value = median(values.1);
-        Some(Verdict {
-            scenario,
-            what,
-            value,
-            limit,
-            at_most: true,
-            unit,
-            from: spread(values.1),
-        })
+        Some(Verdict { scenario, what, value, limit, at_most: true, unit, from: spread(values.1) })
     }
 
     /// Against the cheaper of the two relays: unchanged and repaired.
@@ -281,12 +208,7 @@ impl Results {
         let relay = self.median("aggregate", Target::Gateway, "cpu_us")?;
         let repaired = self.median("aggregate", Target::Repaired, "cpu_us")?;
         let mut from = format!("{whole:.1} µs ÷ {relay:.1} µs");
-        write!(
-            from,
-            "; {:.2} of the repaired relay, {repaired:.1} µs",
-            whole / repaired
-        )
-        .ok();
+        write!(from, "; {:.2} of the repaired relay, {repaired:.1} µs", whole / repaired).ok();
         Some(Verdict {
             scenario: "aggregate",
             what: "CPU per answer ÷ relay of the stream",
@@ -301,11 +223,7 @@ impl Results {
 
 impl Verdict {
     pub fn passes(&self) -> bool {
-        if self.at_most {
-            self.value <= self.limit
-        } else {
-            self.value >= self.limit
-        }
+        if self.at_most { self.value <= self.limit } else { self.value >= self.limit }
     }
 }
 
@@ -325,16 +243,8 @@ fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let show = |value: f64| {
-        if value >= 1000.0 {
-            format!("{value:.0}")
-        } else {
-            format!("{value:.2}")
-        }
+        if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
     };
     let middle = show(median(values));
-    if values.len() == 1 {
-        middle
-    } else {
-        format!("{middle} ({}-{})", show(least), show(most))
-    }
+    if values.len() == 1 { middle } else { format!("{middle} ({}-{})", show(least), show(most)) }
 }

@@ -88,19 +88,9 @@ impl Target {
     }
 }
 
-const EVERYBODY: &[Target] = &[
-    Target::Direct,
-    Target::Nginx,
-    Target::Naive,
-    Target::Gateway,
-];
-const WITH_REPAIR: &[Target] = &[
-    Target::Direct,
-    Target::Nginx,
-    Target::Naive,
-    Target::Gateway,
-    Target::Repaired,
-];
+const EVERYBODY: &[Target] = &[Target::Direct, Target::Nginx, Target::Naive, Target::Gateway];
+const WITH_REPAIR: &[Target] =
+    &[Target::Direct, Target::Nginx, Target::Naive, Target::Gateway, Target::Repaired];
 
 /// All scenarios but the start, which is no traffic; shorter ones when `quick`.
 pub fn all(quick: bool) -> Vec<Scenario> {
@@ -121,11 +111,7 @@ pub fn all(quick: bool) -> Vec<Scenario> {
 }
 
 fn whole_answers(base: Work) -> Vec<Scenario> {
-    let large = Work {
-        connections: 8,
-        warm_up: 3,
-        ..base
-    };
+    let large = Work { connections: 8, warm_up: 3, ..base };
     vec![
         Scenario {
             id: "small",
@@ -139,32 +125,20 @@ fn whole_answers(base: Work) -> Vec<Scenario> {
             title: "1 MB body with an image, `model` first, 8 connections",
             unit: Unit::Request,
             targets: EVERYBODY,
-            work: Work {
-                body: BodyKind::LargeModelFirst,
-                ..large
-            },
+            work: Work { body: BodyKind::LargeModelFirst, ..large },
         },
         Scenario {
             id: "large-last",
             title: "1 MB body with an image, `model` last, 8 connections",
             unit: Unit::Request,
             targets: EVERYBODY,
-            work: Work {
-                body: BodyKind::LargeModelLast,
-                ..large
-            },
+            work: Work { body: BodyKind::LargeModelLast, ..large },
         },
     ]
 }
 
 fn streams(base: Work, quick: bool) -> Vec<Scenario> {
-    let plan = |chunks, interval_us, batch| {
-        Some(StreamPlan {
-            chunks,
-            interval_us,
-            batch,
-        })
-    };
+    let plan = |chunks, interval_us, batch| Some(StreamPlan { chunks, interval_us, batch });
     vec![
         Scenario {
             id: "streams",
@@ -198,23 +172,14 @@ fn streams(base: Work, quick: bool) -> Vec<Scenario> {
             title: "one stream of 20,000 chunks back to back, written 64 at a time",
             unit: Unit::Chunk,
             targets: WITH_REPAIR,
-            work: Work {
-                plan: plan(20_000, 0, 64),
-                connections: 1,
-                warm_up: 3,
-                ..base
-            },
+            work: Work { plan: plan(20_000, 0, 64), connections: 1, warm_up: 3, ..base },
         },
         Scenario {
             id: "aggregate",
             title: "an answer of 32 chunks of 250 B, 8 connections",
             unit: Unit::Request,
             targets: &[Target::Gateway, Target::Repaired, Target::Aggregated],
-            work: Work {
-                plan: plan(32, 0, 8),
-                connections: 8,
-                ..base
-            },
+            work: Work { plan: plan(32, 0, 8), connections: 8, ..base },
         },
     ]
 }

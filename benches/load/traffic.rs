@@ -73,17 +73,9 @@ impl Events {
         let sequence_at = template.len();
         template.extend_from_slice(&[b'0'; SEQUENCE_DIGITS]);
         template.push(b' ');
-        template.resize(
-            EVENT_BYTES.saturating_sub(after.len()).max(template.len()),
-            b'x',
-        );
+        template.resize(EVENT_BYTES.saturating_sub(after.len()).max(template.len()), b'x');
         template.extend_from_slice(after.as_bytes());
-        Events {
-            style,
-            model: model.to_owned(),
-            template,
-            sequence_at,
-        }
+        Events { style, model: model.to_owned(), template, sequence_at }
     }
 
     pub fn role(&self) -> Vec<u8> {
@@ -123,10 +115,7 @@ impl Events {
         let mut event = self.blank();
         self.stamp(&mut event, sequence);
         let text = &event[self.sequence_at..];
-        let end = text
-            .iter()
-            .position(|byte| *byte == b'"')
-            .unwrap_or(text.len());
+        let end = text.iter().position(|byte| *byte == b'"').unwrap_or(text.len());
         String::from_utf8_lossy(&text[..end]).into_owned()
     }
 
@@ -175,27 +164,11 @@ pub fn completion(model: &str) -> String {
 }
 
 /// A request that needs no edit on its way to an OpenAI-compatible upstream.
-pub fn request_body(
-    kind: BodyKind,
-    model: &str,
-    plan: Option<StreamPlan>,
-    ask_stream: bool,
-) -> String {
-    let StreamPlan {
-        chunks,
-        interval_us,
-        batch,
-    } = plan.unwrap_or(StreamPlan {
-        chunks: 0,
-        interval_us: 0,
-        batch: 1,
-    });
+pub fn request_body(kind: BodyKind, model: &str, plan: Option<StreamPlan>, ask_stream: bool) -> String {
+    let StreamPlan { chunks, interval_us, batch } =
+        plan.unwrap_or(StreamPlan { chunks: 0, interval_us: 0, batch: 1 });
     let order = format!("{ORDER}{chunks}:{interval_us}:{batch}: say hello");
-    let stream = if ask_stream {
-        r#""stream":true,"stream_options":{"include_usage":true},"#
-    } else {
-        ""
-    };
+    let stream = if ask_stream { r#""stream":true,"stream_options":{"include_usage":true},"# } else { "" };
     let head = format!(r#"{stream}"max_tokens":{MAX_TOKENS},"temperature":0.7"#);
     let image = || {
         let pixels = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(LARGE_BODY_BYTES / 44);
@@ -221,25 +194,14 @@ pub fn order_of(body: &[u8]) -> Option<StreamPlan> {
     let head = &body[..body.len().min(SCANNED_BYTES)];
     let tail = &body[body.len().saturating_sub(SCANNED_BYTES)..];
     let has = |needle: &str| {
-        [head, tail]
-            .iter()
-            .any(|part| memchr::memmem::find(part, needle.as_bytes()).is_some())
+        [head, tail].iter().any(|part| memchr::memmem::find(part, needle.as_bytes()).is_some())
     };
     if !has(r#""stream":true"#) && !has(r#""stream": true"#) {
         return None;
     }
     let at = memchr::memmem::find(head, ORDER.as_bytes())? + ORDER.len();
     let mut numbers = head[at..].split(|byte| *byte == b':');
-    let mut number = || {
-        std::str::from_utf8(numbers.next()?)
-            .ok()?
-            .parse::<u64>()
-            .ok()
-    };
+    let mut number = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u64>().ok();
     let (chunks, interval_us, batch) = (number()?, number()?, number()?);
-    Some(StreamPlan {
-        chunks: chunks as usize,
-        interval_us,
-        batch: batch.max(1) as usize,
-    })
+    Some(StreamPlan { chunks: chunks as usize, interval_us, batch: batch.max(1) as usize })
 }

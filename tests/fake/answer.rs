@@ -12,9 +12,7 @@ use crate::http1::{Connection, Request};
 use crate::process::{die, log};
 use crate::script::Script;
 use crate::seen::{End, Seen};
-use crate::wire::{
-    Identity, Piece, error_event, frame, json_response, plain_response, stream_head,
-};
+use crate::wire::{Identity, Piece, error_event, frame, json_response, plain_response, stream_head};
 
 /// What ends a connection after an answer.
 enum Next {
@@ -46,10 +44,9 @@ async fn answer(
         ("POST", "/v1/chat/completions") => {
             return tracked_chat(connection, request, args, seen).await;
         }
-        ("GET", "/health") if args.unhealthy => json_response(
-            503,
-            r#"{"status":"unhealthy","model_id":null,"model_status":"no_models"}"#,
-        ),
+        ("GET", "/health") if args.unhealthy => {
+            json_response(503, r#"{"status":"unhealthy","model_id":null,"model_status":"no_models"}"#)
+        }
         ("GET", "/health") => json_response(
             200,
             &json!({"status": "ok", "model_id": name, "model_status": "initialized (1 model(s))"})
@@ -86,41 +83,23 @@ async fn tracked_chat(
     let outcome = chat(connection, request, args, seen).await;
     let left = |error: &io::Error| {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-        matches!(
-            error.kind(),
-            BrokenPipe | ConnectionAborted | ConnectionReset
-        )
+        matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
     };
-    seen.end(if outcome.as_ref().is_err_and(left) {
-        End::Cancelled
-    } else {
-        End::Finished
-    });
+    seen.end(if outcome.as_ref().is_err_and(left) { End::Cancelled } else { End::Finished });
     outcome
 }
 
-async fn chat(
-    connection: &mut Connection,
-    request: &Request,
-    args: &Args,
-    seen: &Seen,
-) -> io::Result<Next> {
+async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen: &Seen) -> io::Result<Next> {
     let body = match checked(&request.body, args.model_name()) {
         Ok(body) => body,
         Err((status, message)) => {
-            connection
-                .write(&json_response(status, &message.to_string()))
-                .await?;
+            connection.write(&json_response(status, &message.to_string())).await?;
             return Ok(Next::KeepAlive);
         }
     };
     let script = args.script.for_request(&body);
     for line in 0..script.log_lines {
-        log(
-            "INFO",
-            "app.handler.mlx_lm:generate:1",
-            &format!("log line {line}"),
-        );
+        log("INFO", "app.handler.mlx_lm:generate:1", &format!("log line {line}"));
     }
     if script.hang {
         connection.client_left().await;
@@ -130,9 +109,7 @@ async fn chat(
         return Ok(Next::Close);
     }
     if script.http_garbage {
-        connection
-            .write(b"\x00\xffthis is not HTTP\r\n\r\n\r\n")
-            .await?;
+        connection.write(b"\x00\xffthis is not HTTP\r\n\r\n\r\n").await?;
         return Ok(Next::Close);
     }
     if let Some(error) = &script.error {
@@ -211,11 +188,7 @@ impl Talk {
             let empty = self.identity.event_of(&Piece::Content(String::new()));
             bytes.extend(self.framed(empty.as_bytes()));
         }
-        let reason = if script.stream_error.is_some() {
-            "stop"
-        } else {
-            script.finish_reason()
-        };
+        let reason = if script.stream_error.is_some() { "stop" } else { script.finish_reason() };
         if !script.without_finish {
             bytes.extend(self.framed(self.identity.last_event(reason, usage).as_bytes()));
         }
@@ -246,12 +219,7 @@ impl Talk {
 
     fn pauses_before(&self, n: usize) -> bool {
         let script = &self.script;
-        let here = [
-            script.die_after,
-            script.close_after,
-            script.hang_after,
-            script.gate_after,
-        ];
+        let here = [script.die_after, script.close_after, script.hang_after, script.gate_after];
         script.interval_us > 0 || here.contains(&Some(n)) || (n == 0 && script.first_delay_ms > 0)
     }
 
@@ -304,18 +272,10 @@ fn checked(bytes: &[u8], served: &str) -> Result<Value, (u16, Value)> {
         return refused("json_invalid", place, "JSON decode error", json!({}));
     };
     let Some(messages) = body.get("messages").and_then(Value::as_array) else {
-        return refused(
-            "missing",
-            json!(["body", "messages"]),
-            "Field required",
-            body,
-        );
+        return refused("missing", json!(["body", "messages"]), "Field required", body);
     };
     for (n, message) in messages.iter().enumerate() {
-        let role = message
-            .get("role")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
         if !["system", "user", "assistant", "tool"].contains(&role) {
             let expected = "Input should be 'system', 'user', 'assistant' or 'tool'";
             let place = json!(["body", "messages", n, "role"]);
@@ -324,21 +284,11 @@ fn checked(bytes: &[u8], served: &str) -> Result<Value, (u16, Value)> {
     }
     if let Some(stop) = body.get("stop").filter(|stop| stop.is_string()) {
         let place = json!(["body", "stop"]);
-        return refused(
-            "list_type",
-            place,
-            "Input should be a valid list",
-            stop.clone(),
-        );
+        return refused("list_type", place, "Input should be a valid list", stop.clone());
     }
     if let Some(hot) = body.get("temperature").filter(|t| t.is_string()) {
         let expected = "Input should be a valid number, unable to parse string as a number";
-        return refused(
-            "float_parsing",
-            json!(["body", "temperature"]),
-            expected,
-            hot.clone(),
-        );
+        return refused("float_parsing", json!(["body", "temperature"]), expected, hot.clone());
     }
     let model = body.get("model").and_then(Value::as_str).unwrap_or(served);
     if model != served {
@@ -359,16 +309,12 @@ fn error_response(name: &str) -> Vec<u8> {
     match name {
         "429" => {
             let message = "Too many requests. Service is at capacity.";
-            json_response(
-                429,
-                &detail_error(message, "rate_limit_exceeded", "429").to_string(),
-            )
+            json_response(429, &detail_error(message, "rate_limit_exceeded", "429").to_string())
         }
         "500-empty" => plain_response(500, "text/plain; charset=utf-8", ""),
         "500-bare" => plain_response(500, "text/plain; charset=utf-8", "Internal Server Error"),
         "500-no-message" => {
-            let error =
-                r#"{"error":{"message":"","type":"internal_error","param":null,"code":"500"}}"#;
+            let error = r#"{"error":{"message":"","type":"internal_error","param":null,"code":"500"}}"#;
             json_response(500, error)
         }
         "404" => json_response(404, r#"{"detail":"Not Found"}"#),
@@ -398,8 +344,6 @@ fn now_seconds() -> u64 {
 }
 
 fn nanos() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos() as u64
 }

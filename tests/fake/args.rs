@@ -69,10 +69,7 @@ impl Args {
         }
         let args: Vec<String> = args.collect();
         for (at, arg) in args.iter().enumerate() {
-            match arg
-                .strip_prefix("--")
-                .map(|flag| flag.split_once('=').unwrap_or((flag, "")))
-            {
+            match arg.strip_prefix("--").map(|flag| flag.split_once('=').unwrap_or((flag, ""))) {
                 Some((key, "")) => {
                     let next = args.get(at + 1).filter(|next| !next.starts_with("--"));
                     parsed.set(key, next.map_or("", String::as_str));

@@ -32,10 +32,7 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     pub fn path(&self) -> &str {
@@ -45,10 +42,7 @@ impl Request {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Connection {
-        Connection {
-            stream,
-            buffer: Vec::with_capacity(READ_BYTES),
-        }
+        Connection { stream, buffer: Vec::with_capacity(READ_BYTES) }
     }
 
     /// The next request; `None` when the client has closed or stayed idle for longer than `idle`.
@@ -71,10 +65,7 @@ impl Connection {
         if request.header("expect").is_some() {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        if request
-            .header("transfer-encoding")
-            .is_some_and(|v| v.contains("chunked"))
-        {
+        if request.header("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
             request.body = self.read_chunked().await?;
         } else if let Some(length) = request.header("content-length") {
             let length = length.parse().map_err(io::Error::other)?;
@@ -112,8 +103,7 @@ impl Connection {
         if length > BODY_BYTES_MAX {
             return Err(io::Error::other("the request's body is too long"));
         }
-        self.buffer
-            .reserve(length.saturating_sub(self.buffer.len()));
+        self.buffer.reserve(length.saturating_sub(self.buffer.len()));
         while self.buffer.len() < length {
             self.fill_some().await?;
         }
@@ -151,18 +141,14 @@ fn parse_head(head: &[u8]) -> io::Result<Request> {
     let text = std::str::from_utf8(head).map_err(io::Error::other)?;
     let mut lines = text.split("\r\n");
     let mut start = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version)) = (start.next(), start.next(), start.next())
-    else {
+    let (Some(method), Some(target), Some(version)) = (start.next(), start.next(), start.next()) else {
         return Err(io::Error::other("the request line has not three parts"));
     };
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let connection = headers
-        .iter()
-        .find(|(n, _)| n == "connection")
-        .map(|(_, v)| v.as_str());
+    let connection = headers.iter().find(|(n, _)| n == "connection").map(|(_, v)| v.as_str());
     let keep_alive = match connection {
         Some(value) if value.eq_ignore_ascii_case("close") => false,
         Some(value) if value.eq_ignore_ascii_case("keep-alive") => true,

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal as Signals;
 use tokio::task::JoinSet;
 
 use args::{Args, Command};
-use process::{asked_to_stop, complain, fork_child, log, say, watch_parent};
+use process::{asked_to_stop, complain, fork_child, gate_signal, log, say, watch_parent};
 use seen::Seen;
 
 /// What a process ended by TERM leaves as its code in a shell.
@@ -27,15 +28,11 @@ const READY_FILE_POLL: Duration = Duration::from_millis(2);
 fn main() -> ExitCode {
     let args = Args::parse(std::env::args().skip(1), std::env::vars());
     match args.command {
-        Command::Version => say(
-            "\n✨ mlx-openai-server - OpenAI Compatible API Server for MLX models ✨\n\
-             ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━\n🚀 Version: 1.8.1\n",
-        ),
+        Command::Version => say("\n✨ mlx-openai-server - OpenAI Compatible API Server for MLX models ✨\n\
+             ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━\n🚀 Version: 1.8.1\n"),
         Command::Help => say(include_str!("launch-help-1.8.1.txt").trim_end()),
         Command::Serve | Command::Child => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let outcome = runtime.and_then(|runtime| runtime.block_on(run(args)));
             return outcome.unwrap_or_else(|error| {
                 complain(&format!("ERROR:    {error}"));
@@ -75,20 +72,13 @@ async fn run(args: Args) -> std::io::Result<ExitCode> {
         }
     };
     say("INFO:     Application startup complete.");
-    say(&format!(
-        "INFO:     Uvicorn running on http://{} (Press CTRL+C to quit)",
-        listener.local_addr()?
-    ));
+    say(&format!("INFO:     Uvicorn running on http://{} (Press CTRL+C to quit)", listener.local_addr()?));
     serve_until_stopped(listener, args).await?;
     Ok(ExitCode::from(CODE_TERMINATED))
 }
 
 fn start_up(args: &Args) -> std::io::Result<Option<std::process::Child>> {
-    log(
-        "INFO",
-        "app.main:print_multi_startup_banner:216",
-        "✨ MLX Server v1.8.1 Starting ✨",
-    );
+    log("INFO", "app.main:print_multi_startup_banner:216", "✨ MLX Server v1.8.1 Starting ✨");
     for line in 0..args.flood_log {
         log("INFO", "app.main:flood:1", &format!("flood line {line}"));
     }
@@ -96,11 +86,7 @@ fn start_up(args: &Args) -> std::io::Result<Option<std::process::Child>> {
         return Ok(None);
     }
     let child = fork_child(args.ignore_sigterm)?;
-    let message = format!(
-        "Spawned handler process for '{}' (pid={})",
-        args.model_name(),
-        child.id()
-    );
+    let message = format!("Spawned handler process for '{}' (pid={})", args.model_name(), child.id());
     log("INFO", "app.core.handler_process:start:582", &message);
     Ok(Some(child))
 }
@@ -137,6 +123,7 @@ async fn load(args: &Args) -> Option<ExitCode> {
 async fn serve_until_stopped(listener: TcpListener, args: Args) -> std::io::Result<()> {
     let args = Arc::new(args);
     let seen = Arc::new(Seen::new());
+    let gate_signal = gate_signal()?;
     let mut connections = JoinSet::new();
     let stop = asked_to_stop(args.ignore_sigterm);
     tokio::pin!(stop);
@@ -155,13 +142,18 @@ async fn serve_until_stopped(listener: TcpListener, args: Args) -> std::io::Resu
     }
     drop(listener);
     tokio::select! {
+        () = open_gate_on(gate_signal, &seen) => {}
         () = seen.all_ended() => {}
         () = async { while connections.join_next().await.is_some() {} } => {}
     }
-    log(
-        "INFO",
-        "app.server:lifespan:483",
-        "Shutting down multi-handler application",
-    );
+    log("INFO", "app.server:lifespan:483", "Shutting down multi-handler application");
     Ok(())
+}
+
+/// Never ends.
+async fn open_gate_on(mut signals: Signals, seen: &Seen) {
+    while signals.recv().await.is_some() {
+        seen.set_gate(true);
+    }
+    std::future::pending::<()>().await;
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 /// How soon the end of the parent is noticed.
 const PARENT_POLL: Duration = Duration::from_millis(100);
 /// What outlives its parent on purpose ends by itself after this long.
 const LIFE_MAX: Duration = Duration::from_secs(60);
+const INIT: Pid = Pid::from_raw(1);
 
 /// A log line as loguru writes it: coloured, to stdout.
 pub fn log(level: &str, place: &str, message: &str) {
@@ -32,11 +33,12 @@ pub fn complain(line: &str) {
     writeln!(std::io::stderr().lock(), "{line}").ok();
 }
 
-/// Ends the process when the parent is gone, or after a bounded life when it may outlive it.
+/// Ends the process when the parent is gone, or after a bounded life when it may outlive it. A parent
+/// that is init already is nobody's end to wait for: the life is bounded then too.
 pub fn watch_parent(outlive: bool) {
     let parent = getppid();
     std::thread::spawn(move || {
-        if outlive {
+        if outlive || parent == INIT {
             std::thread::sleep(LIFE_MAX);
         } else {
             while getppid() == parent {
@@ -77,4 +79,10 @@ pub async fn asked_to_stop(ignore_sigterm: bool) -> std::io::Result<()> {
         }
         log("INFO", "fake:asked_to_stop:1", "ignoring the signal");
     }
+}
+
+/// The signal that opens the gate when nobody can connect any more. To be made early: until then USR1
+/// ends the process.
+pub fn gate_signal() -> std::io::Result<Signals> {
+    signal(SignalKind::user_defined1())
 }

@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use crate::wire::{Piece, Usage};
 
-const GREETING: &str =
-    "Hello! This tiny model runs on the real backend and always says exactly these words.";
+const GREETING: &str = "Hello! This tiny model runs on the real backend and always says exactly these words.";
 
 #[derive(Debug, Clone, Default)]
 pub struct Script {
@@ -118,9 +117,7 @@ impl Script {
 
     /// What the model says, one piece a token, `max_tokens` respected.
     pub fn pieces(&self, body: &Value) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = (0..self.think)
-            .map(|n| Piece::Reasoning(numbered("t", n, 0)))
-            .collect();
+        let mut pieces: Vec<Piece> = (0..self.think).map(|n| Piece::Reasoning(numbered("t", n, 0))).collect();
         if self.tool {
             pieces.push(Piece::ToolCall {
                 name: first_tool(body),
@@ -129,8 +126,9 @@ impl Script {
             return pieces;
         }
         match (&self.text, self.chunks) {
-            (None, Some(count)) => pieces
-                .extend((0..count).map(|n| Piece::Content(numbered("w", n, self.token_bytes)))),
+            (None, Some(count)) => {
+                pieces.extend((0..count).map(|n| Piece::Content(numbered("w", n, self.token_bytes))));
+            }
             (text, _) => pieces.extend(
                 text.as_deref()
                     .unwrap_or(GREETING)
@@ -168,11 +166,7 @@ impl Script {
 
 /// `w0`, ` w1`, …, padded with `x`.
 fn numbered(letter: &str, n: usize, bytes: usize) -> String {
-    let mut token = if n == 0 {
-        format!("{letter}0")
-    } else {
-        format!(" {letter}{n}")
-    };
+    let mut token = if n == 0 { format!("{letter}0") } else { format!(" {letter}{n}") };
     while token.len() < bytes {
         token.push('x');
     }
@@ -180,16 +174,12 @@ fn numbered(letter: &str, n: usize, bytes: usize) -> String {
 }
 
 fn max_tokens(body: &Value) -> Option<usize> {
-    let limit = body
-        .get("max_completion_tokens")
-        .or_else(|| body.get("max_tokens"))?;
+    let limit = body.get("max_completion_tokens").or_else(|| body.get("max_tokens"))?;
     limit.as_u64().map(|n| n as usize)
 }
 
 fn first_tool(body: &Value) -> String {
-    let name = body
-        .pointer("/tools/0/function/name")
-        .and_then(Value::as_str);
+    let name = body.pointer("/tools/0/function/name").and_then(Value::as_str);
     name.unwrap_or("get_weather").to_owned()
 }
 
@@ -202,19 +192,14 @@ fn prompt_words(body: &Value) -> u64 {
 fn last_user_text(body: &Value) -> String {
     let messages = body.get("messages").and_then(Value::as_array);
     let is_user = |message: &&Value| message.get("role").and_then(Value::as_str) == Some("user");
-    messages
-        .and_then(|m| m.iter().rev().find(is_user))
-        .map(text_of)
-        .unwrap_or_default()
+    messages.and_then(|m| m.iter().rev().find(is_user)).map(text_of).unwrap_or_default()
 }
 
 fn text_of(message: &Value) -> String {
     match message.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
-            let texts = parts
-                .iter()
-                .filter_map(|part| part.get("text").and_then(Value::as_str));
+            let texts = parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str));
             texts.collect::<Vec<_>>().join(" ")
         }
         _ => String::new(),

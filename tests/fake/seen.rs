@@ -45,11 +45,7 @@ impl Seen {
     }
 
     pub fn begin(&self, request: &Request) {
-        let headers: Vec<Value> = request
-            .headers
-            .iter()
-            .map(|(name, value)| json!([name, value]))
-            .collect();
+        let headers: Vec<Value> = request.headers.iter().map(|(name, value)| json!([name, value])).collect();
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.push_back(json!({
             "method": request.method,
@@ -84,13 +80,7 @@ impl Seen {
     /// Waits until the gate is open.
     pub async fn gate(&self) {
         // The sender lives as long as `self`, so that this ends only when the gate opens.
-        if self
-            .gate_open
-            .subscribe()
-            .wait_for(|open| *open)
-            .await
-            .is_err()
-        {
+        if self.gate_open.subscribe().wait_for(|open| *open).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -100,26 +90,14 @@ impl Seen {
     }
 
     pub fn forget(&self) {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.counts.send_modify(|counts| {
-            *counts = Counts {
-                active: counts.active,
-                ..Counts::default()
-            };
+            *counts = Counts { active: counts.active, ..Counts::default() };
         });
     }
 
     pub async fn all_ended(&self) {
-        if self
-            .counts
-            .subscribe()
-            .wait_for(|counts| counts.active == 0)
-            .await
-            .is_err()
-        {
+        if self.counts.subscribe().wait_for(|counts| counts.active == 0).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -129,9 +107,7 @@ impl Seen {
     pub async fn report(&self, target: &str) -> String {
         let asked = |key: &str| {
             let query = target.split_once('?').map_or("", |(_, query)| query);
-            let value = query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+            let value = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
             value.and_then(|value| value.parse::<u64>().ok())
         };
         let least = |key: &str, count: u64| asked(key).is_none_or(|wanted| count >= wanted);
@@ -149,11 +125,7 @@ impl Seen {
         .await
         .is_ok();
         let counts = *self.counts.borrow();
-        let requests = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         json!({
             "reached": reached,
             "count": counts.requests,

@@ -22,10 +22,7 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let this = std::env::current_exe().expect("a test knows its own path");
         // target/<profile>/deps/it-0123 -> target/<profile>
-        let profile_dir = this
-            .parent()
-            .and_then(Path::parent)
-            .expect("tests lie in deps");
+        let profile_dir = this.parent().and_then(Path::parent).expect("tests lie in deps");
         let program = profile_dir.join("examples/fake_mlx_server");
         if modified(&program) < newest_source() {
             build(profile_dir);
@@ -75,6 +72,11 @@ impl FakeServer {
         self.child.id()
     }
 
+    /// Its exit code; waits for its end.
+    pub fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().expect("it can be waited for").code()
+    }
+
     pub fn seen(&self, query: &str) -> Value {
         seen(&self.authority, query)
     }
@@ -96,10 +98,7 @@ impl Drop for FakeServer {
 pub fn seen(authority: &str, query: &str) -> Value {
     let answer = exchange(authority, &format!("GET /__seen?{query}"), "");
     let seen: Value = serde_json::from_str(&answer).expect("the report is JSON");
-    assert!(
-        query.is_empty() || seen["reached"] == true,
-        "not reached: {query}, seen: {seen}"
-    );
+    assert!(query.is_empty() || seen["reached"] == true, "not reached: {query}, seen: {seen}");
     seen
 }
 
@@ -108,12 +107,20 @@ pub fn open_gate(authority: &str) {
     exchange(authority, "POST /__gate", "open");
 }
 
+/// The same for one that was told to stop, and so takes no connections.
+pub fn open_gate_of_stopping(pid: u32) {
+    signal(pid, nix::sys::signal::Signal::SIGUSR1);
+}
+
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid is small"));
+    nix::sys::signal::kill(pid, signal).expect("the process is there");
+}
+
 /// One request on a connection of its own; the body of the answer.
 pub fn exchange(authority: &str, start: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(authority).expect("the fake listens");
-    stream
-        .set_read_timeout(Some(ANSWER_TIMEOUT))
-        .expect("a time-out can be set");
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a time-out can be set");
     let length = body.len();
     write!(
         stream,
@@ -125,26 +132,15 @@ pub fn exchange(authority: &str, start: &str, body: &str) -> String {
     // A cut connection is an answer too: what has come until then.
     stream.read_to_end(&mut answer).ok();
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned())
-        .unwrap_or_default()
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
 fn build(profile_dir: &Path) {
-    let profile = profile_dir
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("debug");
-    let target_dir = profile_dir
-        .parent()
-        .expect("a profile lies in a target directory");
+    let profile = profile_dir.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+    let target_dir = profile_dir.parent().expect("a profile lies in a target directory");
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--example", "fake_mlx_server"])
-        .args([
-            "--profile",
-            if profile == "debug" { "dev" } else { profile },
-        ])
+        .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -162,12 +158,6 @@ fn newest_source() -> SystemTime {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake");
     let entries = std::fs::read_dir(sources).expect("the sources of the fake are there");
     let of_program = |path: &PathBuf| !path.ends_with("spawn.rs") && !path.ends_with("README.md");
-    let paths = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(of_program);
-    paths
-        .map(|path| modified(&path))
-        .max()
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(of_program);
+    paths.map(|path| modified(&path)).max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -62,19 +62,11 @@ impl Identity {
     }
 
     pub fn last_event(&self, finish_reason: &str, usage: Option<Value>) -> String {
-        self.event(
-            json!({"delta": {}, "finish_reason": finish_reason, "index": 0}),
-            usage,
-        )
+        self.event(json!({"delta": {}, "finish_reason": finish_reason, "index": 0}), usage)
     }
 
     /// The whole answer to a request that asked for no stream: compact JSON.
-    pub fn completion(
-        &self,
-        pieces: &[Piece],
-        finish_reason: &str,
-        usage: Option<Value>,
-    ) -> String {
+    pub fn completion(&self, pieces: &[Piece], finish_reason: &str, usage: Option<Value>) -> String {
         let (mut reasoning, mut content, mut calls) = (String::new(), String::new(), Vec::new());
         for piece in pieces {
             match piece {
@@ -131,10 +123,7 @@ impl Identity {
 /// An error inside a stream; always followed by an ordinary end.
 pub fn error_event(code: &str) -> String {
     let (message, kind) = match code {
-        "429" => (
-            "Too many requests. Service is at capacity.",
-            "rate_limit_exceeded",
-        ),
+        "429" => ("Too many requests. Service is at capacity.", "rate_limit_exceeded"),
         _ => ("", "server_error"),
     };
     let error = json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
@@ -202,11 +191,7 @@ impl serde_json::ser::Formatter for Python {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object_key<W: ?Sized + std::io::Write>(
@@ -214,17 +199,10 @@ impl serde_json::ser::Formatter for Python {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
 

@@ -56,17 +56,10 @@ struct Repaired {
 
 impl<'a> Check<'a> {
     pub fn new(workload: &'a Workload, plan: Option<StreamPlan>) -> Check<'a> {
-        let style = if workload.expect == Expect::Same {
-            Style::OpenAi
-        } else {
-            Style::Mlx
-        };
+        let style = if workload.expect == Expect::Same { Style::OpenAi } else { Style::Mlx };
         let events = Events::new(style, &workload.model);
         let kind = match (workload.expect, plan) {
-            (Expect::Same, None) => Kind::Whole {
-                expected: completion(&workload.model).into_bytes(),
-                at: 0,
-            },
+            (Expect::Same, None) => Kind::Whole { expected: completion(&workload.model).into_bytes(), at: 0 },
             (Expect::Same, Some(_)) => Kind::Same(Same {
                 number: 0,
                 current: events.role(),
@@ -83,18 +76,9 @@ impl<'a> Check<'a> {
                 completion_tokens: None,
                 done: false,
             }),
-            (Expect::Aggregated, _) => Kind::Aggregated {
-                body: Vec::new(),
-                model: &workload.model,
-            },
+            (Expect::Aggregated, _) => Kind::Aggregated { body: Vec::new(), model: &workload.model },
         };
-        Check {
-            first_event: None,
-            first_content: None,
-            plan,
-            events,
-            kind,
-        }
+        Check { first_event: None, first_content: None, plan, events, kind }
     }
 
     /// Content chunks of the answer, once it has passed.
@@ -141,9 +125,7 @@ impl<'a> Check<'a> {
             Kind::Whole { expected, at } if *at == expected.len() => Ok(()),
             Kind::Whole { .. } => Err("the answer is shorter than the upstream's".into()),
             Kind::Same(same) if same.current.is_empty() => Ok(()),
-            Kind::Same(same) => {
-                Err(format!("the stream ended before event {}", same.number).into())
-            }
+            Kind::Same(same) => Err(format!("the stream ended before event {}", same.number).into()),
             Kind::Repaired(repaired) => repaired.end(chunks),
             Kind::Aggregated { body, model } => aggregated(body, model, &self.events, chunks),
         }
@@ -183,11 +165,7 @@ impl Same {
             events.stamp(&mut self.current, self.number - 1);
         } else {
             let after = self.number - chunks - 1;
-            self.current = events
-                .ending(chunks)
-                .into_iter()
-                .nth(after)
-                .unwrap_or_default();
+            self.current = events.ending(chunks).into_iter().nth(after).unwrap_or_default();
         }
     }
 
@@ -238,10 +216,7 @@ impl Repaired {
         }
         let choice = &event["choices"][0];
         self.roles += usize::from(!choice["delta"]["role"].is_null());
-        if let Some(content) = choice["delta"]["content"]
-            .as_str()
-            .filter(|text| !text.is_empty())
-        {
+        if let Some(content) = choice["delta"]["content"].as_str().filter(|text| !text.is_empty()) {
             if content != events.content(self.contents) {
                 return Err(format!("content {} is {content}", self.contents).into());
             }
@@ -259,10 +234,7 @@ impl Repaired {
             _ if self.roles != 1 => format!("role came {} times", self.roles),
             _ if self.finish.as_deref() != Some("stop") => format!("finish: {:?}", self.finish),
             _ if self.completion_tokens != Some(chunks as u64) => {
-                format!(
-                    "{:?} completion tokens instead of {chunks}",
-                    self.completion_tokens
-                )
+                format!("{:?} completion tokens instead of {chunks}", self.completion_tokens)
             }
             _ if !self.done => "no [DONE]".to_owned(),
             _ => return Ok(()),
@@ -281,11 +253,7 @@ fn aggregated(body: &[u8], model: &str, events: &Events, chunks: usize) -> Outco
         && choice["message"]["content"] == content
         && choice["finish_reason"] == "stop"
         && answer["usage"]["completion_tokens"] == chunks;
-    if right {
-        Ok(())
-    } else {
-        Err(format!("not the right answer: {answer}").into())
-    }
+    if right { Ok(()) } else { Err(format!("not the right answer: {answer}").into()) }
 }
 
 fn differs(came: &[u8], expected: &[u8]) -> Box<dyn std::error::Error + Send + Sync> {

@@ -27,11 +27,7 @@ impl Client {
     pub async fn connect(authority: &str) -> Outcome<Client> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
-        Ok(Client {
-            stream,
-            buffer: vec![0; BUFFER_BYTES],
-            unread: 0..0,
-        })
+        Ok(Client { stream, buffer: vec![0; BUFFER_BYTES], unread: 0..0 })
     }
 
     /// Sends a request and gives its answer to the check; keeps the connection.
@@ -66,9 +62,7 @@ impl Client {
             return Err(format!("{status}: {}", rest.chars().take(300).collect::<String>()).into());
         }
         let header = |name: &str| {
-            head.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
+            head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
         match (header("content-length"), header("transfer-encoding")) {
             (Some(length), _) => Ok(Framing::Length(length.parse()?)),
@@ -125,11 +119,7 @@ impl Client {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        match self
-            .stream
-            .read(&mut self.buffer[self.unread.end..])
-            .await?
-        {
+        match self.stream.read(&mut self.buffer[self.unread.end..]).await? {
             0 => Err("the connection was closed in the middle of an answer".into()),
             read => {
                 self.unread.end += read;

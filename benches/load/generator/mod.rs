@@ -84,9 +84,7 @@ struct Seen {
 pub fn run(args: &[String]) -> Outcome<()> {
     end_with_parent();
     let workload: Workload = serde_json::from_str(args.first().ok_or("a workload is missing")?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tally = LocalSet::new().block_on(&runtime, measure(Rc::new(workload)))?;
     say(&serde_json::to_string(&tally)?)
 }
@@ -130,11 +128,7 @@ impl Connection {
     async fn open(workload: Rc<Workload>) -> Outcome<Connection> {
         let client = Client::connect(&workload.authority).await?;
         let request = request(&workload, workload.plan);
-        let mut connection = Connection {
-            client,
-            workload,
-            request,
-        };
+        let mut connection = Connection { client, workload, request };
         // Streams are warmed up with a short one.
         let short = connection.workload.plan.map(|plan| StreamPlan {
             chunks: plan.chunks.min(2),
@@ -165,8 +159,7 @@ impl Connection {
             match tokio::time::timeout(EXCHANGE_MAX, exchange).await {
                 Ok(Ok(())) => {
                     seen.durations.push(sent.elapsed());
-                    seen.firsts
-                        .extend(check.first_content.map(|first| first - sent));
+                    seen.firsts.extend(check.first_content.map(|first| first - sent));
                     seen.chunks += check.chunks();
                     seen.first_event = seen.first_event.or(check.first_event);
                 }
@@ -205,10 +198,7 @@ fn sum_up(seen: &[Seen], elapsed: Duration) -> Tally {
     };
     let at = |sorted: &[f64], share: f64| {
         let index = (sorted.len() as f64 * share) as usize;
-        sorted
-            .get(index.min(sorted.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(0.0)
+        sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
     };
     let durations = sorted_us(|seen| &seen.durations);
     let firsts = sorted_us(|seen| &seen.firsts);

@@ -37,30 +37,16 @@ impl Gateway {
         std::fs::write(&config, configuration(port, upstream, load, &ready_at)?)?;
         let log = folder.join("gateway.log");
         let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .arg("--data-dir")
-            .arg(folder.join("data"));
+        command.arg("serve").arg("--config").arg(&config).arg("--data-dir").arg(folder.join("data"));
         command.env("MLX_GATEWAY_API_KEY", KEY).stdin(Stdio::null());
-        command
-            .stdout(File::create(folder.join("gateway.out"))?)
-            .stderr(File::create(&log)?);
+        command.stdout(File::create(folder.join("gateway.out"))?).stderr(File::create(&log)?);
         let before = Instant::now();
         let mut running = Running::start("the gateway", &mut command)?;
-        let served =
-            wait_until_served(&mut running, port, "/livez", START_MAX).map_err(|error| {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                format!("the gateway does not serve: {error}\n{log}")
-            })?;
-        Ok(Gateway {
-            running,
-            port,
-            start: served - before,
-            log,
-            ready_at,
-        })
+        let served = wait_until_served(&mut running, port, "/livez", START_MAX).map_err(|error| {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("the gateway does not serve: {error}\n{log}")
+        })?;
+        Ok(Gateway { running, port, start: served - before, log, ready_at })
     }
 }
 

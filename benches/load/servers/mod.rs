@@ -26,27 +26,17 @@ impl Upstream {
     pub fn start(model: &str) -> Outcome<Upstream> {
         let mut running = Running::start("the mock upstream", role("mock")?.arg(model))?;
         let port = running.line()?.parse()?;
-        Ok(Upstream {
-            port,
-            _running: running,
-        })
+        Ok(Upstream { port, _running: running })
     }
 }
 
 /// A port that nobody has; somebody else may take it before it is used, which then is an error.
 pub fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Waits until GET `path` is answered with 200.
-pub fn wait_until_served(
-    running: &mut Running,
-    port: u16,
-    path: &str,
-    limit: Duration,
-) -> Outcome<Instant> {
+pub fn wait_until_served(running: &mut Running, port: u16, path: &str, limit: Duration) -> Outcome<Instant> {
     let deadline = Instant::now() + limit;
     while !answers(port, path) {
         running.still_there()?;
@@ -62,10 +52,7 @@ fn answers(port: u16, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n")?;
         let mut start = [0; 12];
         stream.read_exact(&mut start)?;
         Ok(&start == b"HTTP/1.1 200")

@@ -32,13 +32,8 @@ impl Naive {
 
 pub fn run(args: &[String]) -> Outcome<()> {
     end_with_parent();
-    let upstream: u16 = args
-        .first()
-        .ok_or("the upstream's port is missing")?
-        .parse()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let upstream: u16 = args.first().ok_or("the upstream's port is missing")?.parse()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let mut out = std::io::stdout();
@@ -70,15 +65,9 @@ async fn forward(
     mut request: Request<Incoming>,
     upstream: u16,
 ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    let uri = Uri::builder()
-        .scheme("http")
-        .authority(format!("127.0.0.1:{upstream}"))
-        .path_and_query(path)
-        .build();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let uri =
+        Uri::builder().scheme("http").authority(format!("127.0.0.1:{upstream}")).path_and_query(path).build();
     *request.uri_mut() = uri.unwrap_or_default();
     client.request(request).await
 }

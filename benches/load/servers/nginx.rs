@@ -31,27 +31,15 @@ impl Nginx {
         let file = folder.join("nginx.conf");
         std::fs::write(&file, config)?;
         let mut command = Command::new("nginx");
-        command
-            .arg("-c")
-            .arg(&file)
-            .arg("-p")
-            .arg(folder)
-            .stdin(Stdio::null());
+        command.arg("-c").arg(&file).arg("-p").arg(folder).stdin(Stdio::null());
         let mut running = Running::start("nginx (Debian's package nginx-light)", &mut command)?;
         wait_until_served(&mut running, plain_port, "/v1/models", START_MAX)?;
-        Ok(Nginx {
-            running,
-            plain_port,
-            streams_port,
-        })
+        Ok(Nginx { running, plain_port, streams_port })
     }
 
     /// `nginx version: nginx/1.22.1`
     pub fn version() -> String {
         let output = Command::new("nginx").arg("-v").output();
-        output.map_or_else(
-            |e| e.to_string(),
-            |o| String::from_utf8_lossy(&o.stderr).trim().into(),
-        )
+        output.map_or_else(|e| e.to_string(), |o| String::from_utf8_lossy(&o.stderr).trim().into())
     }
 }
