@@ -157,7 +157,8 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
 fn take(data_dir: &Path) -> Result<File, AppError> {
     let failed = |source| AppError::DataDir { path: data_dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-    let lock = File::options().create(true).append(true).open(data_dir.join("gateway.lock")).map_err(failed)?;
+    let lock =
+        File::options().create(true).append(true).open(data_dir.join("gateway.lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(AppError::InUse(data_dir.to_owned())),

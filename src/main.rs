@@ -71,8 +71,14 @@ fn check(global: &Global) -> Exit {
         }
         Ok((config, warnings)) => {
             let told = warnings.iter().try_for_each(|warning| out.note(&format!("warning: {warning}")));
-            let file = config.file.map_or("the built-in configuration".into(), |file| file.display().to_string());
-            (told.and_then(|()| out.line(&format!("{file}: {} profiles, no problems", config.profiles.len()))), Exit::Ok)
+            let file =
+                config.file.map_or("the built-in configuration".into(), |file| file.display().to_string());
+            (
+                told.and_then(|()| {
+                    out.line(&format!("{file}: {} profiles, no problems", config.profiles.len()))
+                }),
+                Exit::Ok,
+            )
         }
         Err(LoadFailure::Config(error)) if global.json => {
             (out.raw_json(error.to_json().to_string().as_bytes()), Exit::Usage)
@@ -112,9 +118,13 @@ async fn run(config: Config) -> Result<(), AppError> {
     let app = App::open(config)?;
     let mut listeners = app.bind().await?;
     app.start().await?;
+    let addresses = listeners.addresses();
     listeners.serve(&app.routes, &app.gateway);
-    for address in listeners.addresses() {
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "mlx-gateway is listening on http://{address} (OpenAI clients: http://{address}/v1)");
+    for address in addresses {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "mlx-gateway is listening on http://{address} (OpenAI clients: http://{address}/v1)"
+        );
     }
     let signal = signals.next().await;
     tracing::info!(signal, "A signal asks for the end");

@@ -25,10 +25,7 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(message: impl Into<String>) -> ApiError {
-        ApiError {
-            message: message.into(),
-            ..ApiError::default()
-        }
+        ApiError { message: message.into(), ..ApiError::default() }
     }
 }
 
@@ -150,12 +147,7 @@ pub struct ByStatus {
 impl UsageGroup {
     /// Requests without an answer that came to its end.
     pub fn unsuccessful(&self) -> u64 {
-        let ByStatus {
-            failed,
-            refused,
-            cancelled,
-            interrupted,
-        } = &self.by_status;
+        let ByStatus { failed, refused, cancelled, interrupted } = &self.by_status;
         let flat = &self.statuses;
         [
             failed.or(flat.failed),
@@ -170,10 +162,7 @@ impl UsageGroup {
 
     /// Whether some tokens were counted by the gateway because the backend did not.
     pub fn partly_estimated(&self) -> bool {
-        [self.estimated_requests, self.estimated_share]
-            .into_iter()
-            .flatten()
-            .any(|n| n > 0.0)
+        [self.estimated_requests, self.estimated_share].into_iter().flatten().any(|n| n > 0.0)
     }
 }
 
@@ -278,10 +267,7 @@ where
 fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     Ok(match Option::<Value>::deserialize(from)? {
         Some(Value::Number(ms)) => ms.as_i64(),
-        Some(Value::String(text)) => text
-            .parse::<Timestamp>()
-            .ok()
-            .map(Timestamp::as_millisecond),
+        Some(Value::String(text)) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
         _ => None,
     })
 }
@@ -292,8 +278,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_null_or_unknown_does_no_harm() -> serde_json::Result<()> {
-        let server: Server =
-            serde_json::from_str(r#"{"id":"a","profiles":null,"pid":null,"new":[1]}"#)?;
+        let server: Server = serde_json::from_str(r#"{"id":"a","profiles":null,"pid":null,"new":[1]}"#)?;
         assert!(server.serves("a") && server.pid.is_none());
         let empty: Server = serde_json::from_str("{}")?;
         assert_eq!(empty.state, "");
@@ -311,10 +296,7 @@ mod tests {
 
     #[test]
     fn an_instant_may_be_milliseconds_or_rfc_3339() -> serde_json::Result<()> {
-        for text in [
-            r#"{"started_at":1500}"#,
-            r#"{"started_at":"1970-01-01T00:00:01.5Z"}"#,
-        ] {
+        for text in [r#"{"started_at":1500}"#, r#"{"started_at":"1970-01-01T00:00:01.5Z"}"#] {
             let request: Request = serde_json::from_str(text)?;
             assert_eq!(request.started_at, Some(1500));
         }

@@ -9,12 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Without a command it serves.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    name = "mlx-gateway",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "mlx-gateway", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -21,11 +21,7 @@ const MAX_ANSWER: usize = 64 << 20;
 /// Bytes of the longest line in a stream of lines; a longer one is cut there.
 const MAX_LINE: usize = 1 << 20;
 
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A gateway to ask.
 #[derive(Debug, Clone)]
@@ -81,17 +77,9 @@ impl Client {
     }
 
     /// Sends JSON, or nothing, and gives the body of an answer that is no refusal.
-    pub async fn open(
-        &self,
-        method: Method,
-        path: &str,
-        json: Option<&Value>,
-    ) -> Result<Body, CliError> {
+    pub async fn open(&self, method: Method, path: &str, json: Option<&Value>) -> Result<Body, CliError> {
         let mut request = Request::builder().method(method).uri(path);
-        request = request.header(
-            header::USER_AGENT,
-            concat!("mlx-gateway/", env!("CARGO_PKG_VERSION")),
-        );
+        request = request.header(header::USER_AGENT, concat!("mlx-gateway/", env!("CARGO_PKG_VERSION")));
         let body = match json {
             Some(value) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
@@ -99,25 +87,15 @@ impl Client {
             }
             None => into_body(Empty::new()),
         };
-        let request = request
-            .body(body)
-            .map_err(|error| CliError::Failed(error.to_string()))?;
+        let request = request.body(body).map_err(|error| CliError::Failed(error.to_string()))?;
         let answer = self.transport.send(request).await?;
-        if answer.status().is_success() {
-            Ok(answer.into_body())
-        } else {
-            Err(refusal(answer).await)
-        }
+        if answer.status().is_success() { Ok(answer.into_body()) } else { Err(refusal(answer).await) }
     }
 }
 
 impl Lines {
     fn new(body: Body) -> Lines {
-        Lines {
-            body,
-            buffer: BytesMut::new(),
-            ended: false,
-        }
+        Lines { body, buffer: BytesMut::new(), ended: false }
     }
 
     /// The next line without its end; what is not UTF-8 is replaced.
@@ -196,14 +174,9 @@ async fn refusal(answer: Response<Body>) -> CliError {
         _ => ApiError::new(format!("the gateway answered {status}")),
     };
     if status == http::StatusCode::UNAUTHORIZED {
-        error
-            .message
-            .push_str(" (give a key with --key or in MLX_GATEWAY_API_KEY)");
+        error.message.push_str(" (give a key with --key or in MLX_GATEWAY_API_KEY)");
     }
-    CliError::Refused {
-        status: status.as_u16(),
-        error: Box::new(error),
-    }
+    CliError::Refused { status: status.as_u16(), error: Box::new(error) }
 }
 
 #[cfg(test)]
@@ -213,10 +186,8 @@ mod tests {
     use hyper::body::Frame;
 
     async fn lines_of(chunks: &[&'static [u8]]) -> Vec<String> {
-        let frames: Vec<Result<Frame<Bytes>, BoxError>> = chunks
-            .iter()
-            .map(|chunk| Ok(Frame::data(Bytes::from_static(chunk))))
-            .collect();
+        let frames: Vec<Result<Frame<Bytes>, BoxError>> =
+            chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))).collect();
         let body = into_body(StreamBody::new(futures_util::stream::iter(frames)));
         let mut lines = Lines::new(body);
         let mut seen = Vec::new();
@@ -228,10 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_do_not_depend_on_how_they_arrive() {
-        assert_eq!(
-            lines_of(&[b"one\ntw", b"o\r", b"\n\nthree"]).await,
-            ["one", "two", "", "three"]
-        );
+        assert_eq!(lines_of(&[b"one\ntw", b"o\r", b"\n\nthree"]).await, ["one", "two", "", "three"]);
         assert!(lines_of(&[]).await.is_empty());
     }
 

@@ -72,26 +72,20 @@ fn absence(socket: &Path, global: &Global) -> String {
 fn works_offline(command: &ClientCommand) -> bool {
     match command {
         ClientCommand::Usage(_) | ClientCommand::Engine(_) => true,
-        ClientCommand::Requests(args) => {
-            !matches!(args.command, Some(RequestsCommand::Cancel { .. }))
-        }
+        ClientCommand::Requests(args) => !matches!(args.command, Some(RequestsCommand::Cancel { .. })),
         _ => false,
     }
 }
 
 pub fn key(flag: Option<String>, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let variables = KEY_VARIABLES.iter().filter_map(|name| variable(name));
-    flag.into_iter()
-        .chain(variables)
-        .find(|key| !key.is_empty())
+    flag.into_iter().chain(variables).find(|key| !key.is_empty())
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, CliError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|error| {
         // The error does not repeat the key.
-        CliError::Usage(format!(
-            "the key cannot be sent ({error}); does it hold a line break?"
-        ))
+        CliError::Usage(format!("the key cannot be sent ({error}); does it hold a line break?"))
     })?;
     value.set_sensitive(true);
     Ok(value)

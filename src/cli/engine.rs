@@ -43,10 +43,7 @@ fn table(engines: &[Engine]) -> Table {
         table.row([
             engine.name.clone(),
             or_none(engine.state.clone(), |state| state),
-            or_none(
-                engine.version.clone().or(engine.current.clone()),
-                |version| version,
-            ),
+            or_none(engine.version.clone().or(engine.current.clone()), |version| version),
             or_none(engine.previous.clone(), |version| version),
             or_none(engine.latest.clone(), |version| version),
             or_none(engine.managed, by),
@@ -68,16 +65,11 @@ async fn change(verb: &str, name: &str, context: &mut Context) -> Result<(), Cli
             context.out.raw_json(line.as_bytes())?;
         }
         let step: EngineStep = serde_json::from_str(&line).map_err(|error| {
-            CliError::Failed(format!(
-                "the gateway's answer is not understood ({error}): {line}"
-            ))
+            CliError::Failed(format!("the gateway's answer is not understood ({error}): {line}"))
         })?;
         if let Some(error) = step.error {
             let status = error.status.unwrap_or(500);
-            return Err(CliError::Refused {
-                status,
-                error: Box::new(error),
-            });
+            return Err(CliError::Refused { status, error: Box::new(error) });
         }
         if step.done == Some(true) {
             return conclude(name, step.version.as_deref(), context);
@@ -93,11 +85,7 @@ fn tell(step: &EngineStep, context: &mut Context) -> Result<(), CliError> {
     if context.out.json() {
         return Ok(());
     }
-    let words: Vec<&str> = [&step.step, &step.detail]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let words: Vec<&str> = [&step.step, &step.detail].into_iter().flatten().map(String::as_str).collect();
     context.out.note(&words.join(": "))
 }
 

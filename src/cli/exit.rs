@@ -116,10 +116,7 @@ mod tests {
             let error = Box::new(ApiError::new("no"));
             CliError::Refused { status, error }.exit().code()
         };
-        assert_eq!(
-            [400, 401, 403, 404, 409, 429, 500, 503].map(code),
-            [2, 4, 4, 5, 6, 1, 1, 1]
-        );
+        assert_eq!([400, 401, 403, 404, 409, 429, 500, 503].map(code), [2, 4, 4, 5, 6, 1, 1, 1]);
     }
 
     #[test]

@@ -40,11 +40,7 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    let figure = if unit > 0 && value < 99.95 {
-        one_decimal(value)
-    } else {
-        format!("{value:.0}")
-    };
+    let figure = if unit > 0 && value < 99.95 { one_decimal(value) } else { format!("{value:.0}") };
     format!("{figure} {}", UNITS[unit])
 }
 
@@ -73,20 +69,13 @@ pub fn rate(per_second: f64) -> String {
 /// How long ago `then` was: `just now`, `3 min ago`.
 pub fn ago(now_ms: i64, then_ms: i64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) as f64 / 1000.0;
-    if seconds < 1.0 {
-        "just now".into()
-    } else {
-        format!("{} ago", duration(seconds.floor()))
-    }
+    if seconds < 1.0 { "just now".into() } else { format!("{} ago", duration(seconds.floor())) }
 }
 
 /// `2026-11-22 01:02:03.004` in `zone`.
 pub fn local_time(unix_ms: i64, zone: &TimeZone) -> String {
     match Timestamp::from_millisecond(unix_ms) {
-        Ok(instant) => instant
-            .to_zoned(zone.clone())
-            .strftime("%Y-%m-%d %H:%M:%S%.3f %Z")
-            .to_string(),
+        Ok(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f %Z").to_string(),
         Err(_) => NONE.into(),
     }
 }
@@ -107,14 +96,12 @@ mod tests {
 
     #[test]
     fn durations_are_read_at_a_glance() {
-        let seconds = [
-            0.0, 0.34, 0.9996, 1.0, 1.23, 9.96, 12.3, 59.7, 180.0, 3599.0, 5400.0, 86400.0, 3e5,
-        ];
+        let seconds = [0.0, 0.34, 0.9996, 1.0, 1.23, 9.96, 12.3, 59.7, 180.0, 3599.0, 5400.0, 86400.0, 3e5];
         assert_eq!(
             seconds.map(duration),
             [
-                "0 ms", "340 ms", "1 s", "1 s", "1.2 s", "10 s", "12 s", "1 min", "3 min", "1 h",
-                "1.5 h", "24 h", "3 days"
+                "0 ms", "340 ms", "1 s", "1 s", "1.2 s", "10 s", "12 s", "1 min", "3 min", "1 h", "1.5 h",
+                "24 h", "3 days"
             ]
         );
         assert_eq!(millis(340.0), "340 ms");
@@ -125,44 +112,19 @@ mod tests {
     fn sizes_are_what_shops_print() {
         let gib = 1 << 30;
         assert_eq!(
-            [
-                0,
-                512,
-                2048,
-                48 * gib,
-                gib + gib / 2,
-                gib - 1,
-                300 << 20,
-                u64::MAX
-            ]
-            .map(bytes),
-            [
-                "0 B",
-                "512 B",
-                "2 KB",
-                "48 GB",
-                "1.5 GB",
-                "1 GB",
-                "300 MB",
-                "16777216 TB"
-            ]
+            [0, 512, 2048, 48 * gib, gib + gib / 2, gib - 1, 300 << 20, u64::MAX].map(bytes),
+            ["0 B", "512 B", "2 KB", "48 GB", "1.5 GB", "1 GB", "300 MB", "16777216 TB"]
         );
     }
 
     #[test]
     fn counts_are_grouped_by_thousands() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(count),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]
     fn rates_keep_one_decimal_while_it_matters() {
-        assert_eq!(
-            [0.04, 52.34, 99.96, 1204.4].map(rate),
-            ["0.0", "52.3", "100", "1,204"]
-        );
+        assert_eq!([0.04, 52.34, 99.96, 1204.4].map(rate), ["0.0", "52.3", "100", "1,204"]);
         assert_eq!(rate(f64::INFINITY), "-");
     }
 

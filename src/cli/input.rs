@@ -23,18 +23,12 @@ impl Input {
     /// This process's standard input.
     pub fn standard() -> Input {
         let source = Box::new(io::BufReader::new(io::stdin()));
-        Input {
-            source,
-            terminal: io::stdin().is_terminal(),
-        }
+        Input { source, terminal: io::stdin().is_terminal() }
     }
 
     /// Takes it away; what stays behind is empty.
     pub fn take(&mut self) -> Input {
-        Input {
-            source: std::mem::replace(&mut self.source, Box::new(io::empty())),
-            terminal: self.terminal,
-        }
+        Input { source: std::mem::replace(&mut self.source, Box::new(io::empty())), terminal: self.terminal }
     }
 
     /// All of it.
@@ -42,19 +36,13 @@ impl Input {
         let (tell, told) = oneshot::channel();
         reader(move || {
             let mut text = String::new();
-            let read = self
-                .source
-                .take(MAX_PIPED)
-                .read_to_string(&mut text)
-                .map(|_| text);
+            let read = self.source.take(MAX_PIPED).read_to_string(&mut text).map(|_| text);
             // Nobody waits any more when the command was interrupted.
             tell.send(read).ok();
         })?;
         match told.await {
             Ok(Ok(text)) => Ok(text),
-            Ok(Err(error)) => Err(CliError::Failed(format!(
-                "standard input could not be read: {error}"
-            ))),
+            Ok(Err(error)) => Err(CliError::Failed(format!("standard input could not be read: {error}"))),
             Err(_) => Err(CliError::Interrupted),
         }
     }

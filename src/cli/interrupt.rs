@@ -31,10 +31,7 @@ impl Interrupt {
     }
 
     /// Does the work, or drops it at the first interruption.
-    pub async fn or<T>(
-        &self,
-        work: impl Future<Output = Result<T, CliError>>,
-    ) -> Result<T, CliError> {
+    pub async fn or<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         tokio::select! {
             result = work => result,
             () = (self.0)() => Err(CliError::Interrupted),

@@ -23,11 +23,7 @@ pub async fn run(args: &LogsArgs, context: &mut Context) -> Result<(), CliError>
         None => everybody(&context.client).await?,
     };
     let labelled = names.len() > 1;
-    let width = names
-        .iter()
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or_default();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     let mut logs = Vec::with_capacity(names.len());
     for name in names {
         match open(&name, args, &context.client).await {
@@ -52,22 +48,12 @@ pub async fn run(args: &LogsArgs, context: &mut Context) -> Result<(), CliError>
 
 async fn everybody(client: &Client) -> Result<Vec<String>, CliError> {
     let answer = client.get::<Servers>("/api/v1/servers").await?;
-    Ok(answer
-        .value
-        .servers
-        .into_iter()
-        .map(|server| server.id)
-        .take(MAX_FOLLOWED)
-        .collect())
+    Ok(answer.value.servers.into_iter().map(|server| server.id).take(MAX_FOLLOWED).collect())
 }
 
 async fn open(name: &str, args: &LogsArgs, client: &Client) -> Result<Lines, CliError> {
     let follow = if args.follow { "&follow=true" } else { "" };
-    let path = format!(
-        "/api/v1/servers/{}/logs?lines={}{follow}",
-        encode(name),
-        args.lines
-    );
+    let path = format!("/api/v1/servers/{}/logs?lines={}{follow}", encode(name), args.lines);
     client.lines(Method::GET, &path).await
 }
 
@@ -81,11 +67,7 @@ fn written(name: String, lines: Lines) -> BoxStream<'static, Written> {
 
 fn show(name: &str, line: &str, width: Option<usize>, out: &mut Out) -> Result<(), CliError> {
     if out.json() {
-        return out.raw_json(
-            json!({"profile": name, "line": line})
-                .to_string()
-                .as_bytes(),
-        );
+        return out.raw_json(json!({"profile": name, "line": line}).to_string().as_bytes());
     }
     match width {
         Some(width) => out.line(&format!("{name:<width$} | {line}")),

@@ -82,21 +82,8 @@ struct Context {
 
 impl Console {
     fn with(self, client: Client) -> Context {
-        let Console {
-            out,
-            input,
-            clock,
-            zone,
-            interrupt,
-        } = self;
-        Context {
-            client,
-            out,
-            input,
-            clock,
-            zone,
-            interrupt,
-        }
+        let Console { out, input, clock, zone, interrupt } = self;
+        Context { client, out, input, clock, zone, interrupt }
     }
 }
 
@@ -108,11 +95,7 @@ where
     T: Into<OsString> + Clone,
 {
     understand(arguments).map_err(|complaint| {
-        let exit = if complaint.use_stderr() {
-            Exit::Usage
-        } else {
-            Exit::Ok
-        };
+        let exit = if complaint.use_stderr() { Exit::Usage } else { Exit::Ok };
         match out.usage(&complaint.render(), complaint.use_stderr()) {
             Ok(()) => exit,
             Err(error) => error.exit(),
@@ -132,12 +115,7 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
     execute(command, global, host, console).await
 }
 
-async fn execute(
-    command: ClientCommand,
-    global: &Global,
-    host: &impl Host,
-    mut console: Console,
-) -> Exit {
+async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut console: Console) -> Exit {
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -188,11 +166,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let Cli {
-        global,
-        serve,
-        command,
-    } = Cli::try_parse_from(arguments)?;
+    let Cli { global, serve, command } = Cli::try_parse_from(arguments)?;
     let task = match command {
         None => Task::Serve(serve),
         Some(Command::Serve(after)) => Task::Serve(serve.and(after)),

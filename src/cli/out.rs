@@ -52,24 +52,14 @@ impl Out {
         let environment = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = environment("TERM").is_some_and(|term| term == "dumb");
         let colour = !dumb && environment("NO_COLOR").is_none();
-        let pipe = |to, terminal: bool| Pipe {
-            to,
-            terminal,
-            colour: colour && terminal,
-            mid_line: false,
-        };
+        let pipe = |to, terminal: bool| Pipe { to, terminal, colour: colour && terminal, mid_line: false };
         let stdout = pipe(Box::new(io::stdout()), io::stdout().is_terminal());
         let stderr = pipe(Box::new(io::stderr()), io::stderr().is_terminal() && !dumb);
         Out::new(stdout, stderr, json)
     }
 
     pub fn new(stdout: Pipe, stderr: Pipe, json: bool) -> Out {
-        Out {
-            stdout,
-            stderr,
-            json,
-            progress: false,
-        }
+        Out { stdout, stderr, json, progress: false }
     }
 
     /// Whether data is asked for as JSON.
@@ -131,15 +121,9 @@ impl Out {
             return Ok(());
         }
         let text = self.stderr.fit(text);
-        let line: String = text
-            .chars()
-            .take_while(|c| *c != '\n')
-            .take(PROGRESS_COLUMNS)
-            .collect();
+        let line: String = text.chars().take_while(|c| *c != '\n').take(PROGRESS_COLUMNS).collect();
         let line = self.stderr.styled(DIM, &line);
-        self.stderr
-            .to
-            .write_all(format!("{WIPE}{line}").as_bytes())?;
+        self.stderr.to.write_all(format!("{WIPE}{line}").as_bytes())?;
         self.progress = true;
         Ok(self.stderr.to.flush()?)
     }
@@ -152,9 +136,7 @@ impl Out {
         }
         let label = self.stderr.styled(RED, "error:").into_owned();
         let message = self.stderr.fit(&error.to_string()).into_owned();
-        self.stderr
-            .to
-            .write_all(format!("{label} {message}\n").as_bytes())?;
+        self.stderr.to.write_all(format!("{label} {message}\n").as_bytes())?;
         if let CliError::Refused { error, .. } = error {
             for line in &error.log_tail {
                 self.note(&format!("  | {line}"))?;
@@ -195,21 +177,9 @@ impl Out {
     }
 
     /// A help text or a complaint of the command line's parser.
-    pub fn usage(
-        &mut self,
-        text: &clap::builder::StyledStr,
-        complaint: bool,
-    ) -> Result<(), CliError> {
-        let pipe = if complaint {
-            &mut self.stderr
-        } else {
-            &mut self.stdout
-        };
-        let text = if pipe.colour {
-            text.ansi().to_string()
-        } else {
-            text.to_string()
-        };
+    pub fn usage(&mut self, text: &clap::builder::StyledStr, complaint: bool) -> Result<(), CliError> {
+        let pipe = if complaint { &mut self.stderr } else { &mut self.stdout };
+        let text = if pipe.colour { text.ansi().to_string() } else { text.to_string() };
         pipe.to.write_all(text.as_bytes())?;
         Ok(pipe.to.flush()?)
     }
@@ -234,11 +204,7 @@ impl Pipe {
 
     fn styled<'a>(&self, style: &str, text: &'a str) -> Cow<'a, str> {
         let text = self.fit(text);
-        if self.colour {
-            Cow::Owned(format!("{style}{text}{PLAIN}"))
-        } else {
-            text
-        }
+        if self.colour { Cow::Owned(format!("{style}{text}{PLAIN}")) } else { text }
     }
 }
 
@@ -261,8 +227,7 @@ impl Table {
 
     /// What a pipe or a terminal would trip over is taken out here, because it would bend the columns.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows
-            .add_row(cells.map(|cell| cell.replace(char::is_control, " ")));
+        self.rows.add_row(cells.map(|cell| cell.replace(char::is_control, " ")));
     }
 }
 
@@ -309,11 +274,7 @@ mod tests {
     #[test]
     fn columns_stand_under_their_headings() -> Result<(), CliError> {
         let screen = Screen::default();
-        let mut table = Table::new([
-            Column::Left("NAME"),
-            Column::Right("N"),
-            Column::Left("LAST"),
-        ]);
+        let mut table = Table::new([Column::Left("NAME"), Column::Right("N"), Column::Left("LAST")]);
         table.row(["a".into(), "1,000".into(), String::new()]);
         table.row(["länger\n".into(), "1".into(), "x".into()]);
         screen.out(false).table(&table)?;
@@ -328,13 +289,8 @@ mod tests {
     #[test]
     fn an_error_is_an_object_where_json_is_asked_for() -> Result<(), CliError> {
         let screen = Screen::default();
-        screen
-            .out(true)
-            .error(&CliError::Unreachable("nobody".into()))?;
-        assert_eq!(
-            screen.stderr(),
-            "{\"error\":{\"message\":\"nobody\",\"exit_code\":3}}\n"
-        );
+        screen.out(true).error(&CliError::Unreachable("nobody".into()))?;
+        assert_eq!(screen.stderr(), "{\"error\":{\"message\":\"nobody\",\"exit_code\":3}}\n");
         Ok(())
     }
 }

@@ -18,11 +18,7 @@ pub enum End {
 /// Reads `7d`, `12h`, `today`, `2026-11-22` or an instant in RFC 3339.
 pub fn parse(text: &str, end: End, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, CliError> {
     instant(text.trim(), end, now, zone).ok_or_else(|| {
-        let flag = if end == End::Since {
-            "--since"
-        } else {
-            "--until"
-        };
+        let flag = if end == End::Since { "--since" } else { "--until" };
         CliError::Usage(format!(
             "{flag} {text} is not understood; write 7d, 12h, 2w, today, yesterday, a date such as \
              {}, or an instant such as {now:.0}",
@@ -36,11 +32,8 @@ pub fn zone(name: Option<&str>, here: &TimeZone) -> Result<TimeZone, CliError> {
     let Some(name) = name else {
         return Ok(here.clone());
     };
-    TimeZone::get(name).map_err(|error| {
-        CliError::Usage(format!(
-            "--tz {name}: {error}; write it like Europe/Berlin or UTC"
-        ))
-    })
+    TimeZone::get(name)
+        .map_err(|error| CliError::Usage(format!("--tz {name}: {error}; write it like Europe/Berlin or UTC")))
 }
 
 fn instant(text: &str, end: End, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
@@ -52,12 +45,7 @@ fn instant(text: &str, end: End, now: Timestamp, zone: &TimeZone) -> Option<Time
         _ => {}
     }
     if let Some(span) = span(text) {
-        return Some(
-            now.to_zoned(zone.clone())
-                .checked_sub(span)
-                .ok()?
-                .timestamp(),
-        );
+        return Some(now.to_zoned(zone.clone()).checked_sub(span).ok()?.timestamp());
     }
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant);
@@ -66,21 +54,13 @@ fn instant(text: &str, end: End, now: Timestamp, zone: &TimeZone) -> Option<Time
 }
 
 fn day(date: Date, end: End, zone: &TimeZone) -> Option<Timestamp> {
-    let first = if end == End::Until {
-        date.tomorrow().ok()?
-    } else {
-        date
-    };
+    let first = if end == End::Until { date.tomorrow().ok()? } else { date };
     Some(first.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
 fn span(text: &str) -> Option<Span> {
     let unit = text.chars().last()?;
-    let number: i64 = text
-        .strip_suffix(unit)?
-        .parse()
-        .ok()
-        .filter(|number| *number >= 0)?;
+    let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number >= 0)?;
     match unit {
         'm' => Span::new().try_minutes(number),
         'h' => Span::new().try_hours(number),
@@ -97,9 +77,7 @@ mod tests {
 
     fn read(text: &str, end: End) -> Result<String, String> {
         let berlin = zone(Some("Europe/Berlin"), &TimeZone::UTC).map_err(|e| e.to_string())?;
-        let now = "2026-11-22T00:30:00Z"
-            .parse()
-            .map_err(|e: jiff::Error| e.to_string())?;
+        let now = "2026-11-22T00:30:00Z".parse().map_err(|e: jiff::Error| e.to_string())?;
         match parse(text, end, now, &berlin) {
             Ok(instant) => Ok(instant.to_string()),
             Err(error) => Err(error.to_string()),
@@ -119,32 +97,14 @@ mod tests {
     #[test]
     fn a_day_begins_and_ends_in_the_time_zone() {
         assert_eq!(read("today", End::Since).unwrap(), "2026-11-21T23:00:00Z");
-        assert_eq!(
-            read("yesterday", End::Since).unwrap(),
-            "2026-11-20T23:00:00Z"
-        );
-        assert_eq!(
-            read("2026-03-29", End::Since).unwrap(),
-            "2026-03-28T23:00:00Z"
-        );
-        assert_eq!(
-            read("2026-03-29", End::Until).unwrap(),
-            "2026-03-29T22:00:00Z"
-        );
+        assert_eq!(read("yesterday", End::Since).unwrap(), "2026-11-20T23:00:00Z");
+        assert_eq!(read("2026-03-29", End::Since).unwrap(), "2026-03-28T23:00:00Z");
+        assert_eq!(read("2026-03-29", End::Until).unwrap(), "2026-03-29T22:00:00Z");
     }
 
     #[test]
     fn what_is_not_understood_is_answered_with_what_is() {
-        for text in [
-            "",
-            "soon",
-            "7",
-            "-3d",
-            "7y",
-            "2026-13-01",
-            "99999999999999999999d",
-            "9999999w",
-        ] {
+        for text in ["", "soon", "7", "-3d", "7y", "2026-13-01", "99999999999999999999d", "9999999w"] {
             let message = read(text, End::Until).unwrap_err();
             assert!(message.contains("write 7d"), "{text}: {message}");
         }

@@ -60,11 +60,7 @@ fn table(servers: &[Server]) -> Table {
 }
 
 fn profiles(server: &Server) -> String {
-    if server.profiles.is_empty() {
-        server.id.clone()
-    } else {
-        server.profiles.join(", ")
-    }
+    if server.profiles.is_empty() { server.id.clone() } else { server.profiles.join(", ") }
 }
 
 /// The state, and what is going on in it.

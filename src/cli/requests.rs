@@ -38,10 +38,7 @@ async fn list(filter: &RequestsFilter, context: &mut Context) -> Result<(), CliE
 }
 
 async fn show(id: &str, context: &mut Context) -> Result<(), CliError> {
-    let answer = context
-        .client
-        .get::<Request>(&format!("/api/v1/requests/{}", encode(id)))
-        .await?;
+    let answer = context.client.get::<Request>(&format!("/api/v1/requests/{}", encode(id))).await?;
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }
@@ -78,10 +75,7 @@ fn table(requests: &[Request], now_ms: i64) -> Table {
             request.id.clone(),
             or_none(request.started_at, |then| format::ago(now_ms, then)),
             request.status.clone(),
-            or_none(
-                request.profile.clone().or(request.requested_model.clone()),
-                |name| name,
-            ),
+            or_none(request.profile.clone().or(request.requested_model.clone()), |name| name),
             or_none(request.prompt_tokens, format::count),
             or_none(request.completion_tokens, |tokens| counted(tokens, request)),
             or_none(request.ttft_ms, format::millis),
@@ -104,33 +98,18 @@ fn lines(request: &Request, zone: &TimeZone) -> Vec<String> {
     fact("client's id", request.client_request_id.clone());
     fact("status", Some(status(request)));
     fact("error", error(request));
-    fact(
-        "started",
-        request
-            .started_at
-            .map(|then| format::local_time(then, zone)),
-    );
+    fact("started", request.started_at.map(|then| format::local_time(then, zone)));
     fact("endpoint", request.endpoint.clone());
     fact("asked for", request.requested_model.clone());
     fact("profile", request.profile.clone());
     fact("model", request.model.clone());
     fact("key", request.key.clone());
     fact("user", request.user.clone());
-    fact(
-        "streamed",
-        request
-            .streamed
-            .map(|yes| if yes { "yes" } else { "no" }.into()),
-    );
+    fact("streamed", request.streamed.map(|yes| if yes { "yes" } else { "no" }.into()));
     fact("finish reason", request.finish_reason.clone());
     fact("prompt tokens", request.prompt_tokens.map(format::count));
     fact("  cached", request.cached_tokens.map(format::count));
-    fact(
-        "completion tokens",
-        request
-            .completion_tokens
-            .map(|tokens| counted(tokens, request)),
-    );
+    fact("completion tokens", request.completion_tokens.map(|tokens| counted(tokens, request)));
     fact("  reasoning", request.reasoning_tokens.map(format::count));
     fact("waited for a turn", request.queue_ms.map(format::millis));
     fact("waited for start", request.start_ms.map(format::millis));
@@ -181,10 +160,6 @@ fn attempt_line(attempt: &Attempt) -> String {
 
 /// A figure, marked where it was not the backend that counted.
 fn counted(tokens: u64, request: &Request) -> String {
-    let mark = if request.estimated == Some(true) {
-        "~"
-    } else {
-        ""
-    };
+    let mark = if request.estimated == Some(true) { "~" } else { "" };
     format!("{mark}{}", format::count(tokens))
 }

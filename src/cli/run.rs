@@ -48,9 +48,7 @@ pub async fn run(args: RunArgs, context: &mut Context) -> Result<(), CliError> {
 
 async fn converse(talk: &mut Talk, context: &mut Context) -> Result<(), CliError> {
     let mut lines = context.input.take().lines()?;
-    context
-        .out
-        .note(&format!("{} listens. {HELP}", talk.profile))?;
+    context.out.note(&format!("{} listens. {HELP}", talk.profile))?;
     while let Some(line) = next_line(&mut lines, context).await? {
         match line.trim() {
             "" => {}
@@ -71,39 +69,26 @@ async fn converse(talk: &mut Talk, context: &mut Context) -> Result<(), CliError
     context.out.note("")
 }
 
-async fn next_line(
-    lines: &mut Receiver<String>,
-    context: &mut Context,
-) -> Result<Option<String>, CliError> {
+async fn next_line(lines: &mut Receiver<String>, context: &mut Context) -> Result<Option<String>, CliError> {
     context.out.aside(PROMPT)?;
     context.interrupt.or(async { Ok(lines.recv().await) }).await
 }
 
 impl Talk {
     fn new(args: &RunArgs) -> Talk {
-        let messages: Vec<Value> = args
-            .system
-            .iter()
-            .map(|text| json!({"role": "system", "content": text}))
-            .collect();
+        let messages: Vec<Value> =
+            args.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
         let preamble = messages.len();
-        Talk {
-            profile: args.profile.clone(),
-            max_tokens: args.max_tokens,
-            messages,
-            preamble,
-        }
+        Talk { profile: args.profile.clone(), max_tokens: args.max_tokens, messages, preamble }
     }
 
     /// Asks, shows the answer, and remembers both once the answer is there.
     async fn ask(&mut self, question: String, context: &mut Context) -> Result<(), CliError> {
-        self.messages
-            .push(json!({"role": "user", "content": question}));
+        self.messages.push(json!({"role": "user", "content": question}));
         let interrupt = context.interrupt.clone();
         match interrupt.or(self.answer(context)).await {
             Ok(text) => {
-                self.messages
-                    .push(json!({"role": "assistant", "content": text}));
+                self.messages.push(json!({"role": "assistant", "content": text}));
                 Ok(())
             }
             Err(error) => {
@@ -115,14 +100,10 @@ impl Talk {
     }
 
     async fn answer(&self, context: &mut Context) -> Result<String, CliError> {
-        let Context {
-            client, out, clock, ..
-        } = context;
+        let Context { client, out, clock, .. } = context;
         out.progress(&format!("asking {} …", self.profile))?;
         let asked = clock.now();
-        let body = client
-            .open(Method::POST, "/v1/chat/completions", Some(&self.body()))
-            .await?;
+        let body = client.open(Method::POST, "/v1/chat/completions", Some(&self.body())).await?;
         answer::show(body, asked, clock.as_ref(), out).await
     }
 

@@ -64,12 +64,7 @@ async fn watch(client: &Client, profile: &str, out: &mut Out) -> CliError {
         let Ok(look) = client.get::<Servers>("/api/v1/servers").await else {
             continue;
         };
-        let Some(server) = look
-            .value
-            .servers
-            .iter()
-            .find(|server| server.serves(profile))
-        else {
+        let Some(server) = look.value.servers.iter().find(|server| server.serves(profile)) else {
             continue;
         };
         let detail = server.detail.as_deref().unwrap_or_default();
@@ -86,10 +81,7 @@ fn conclude(profile: &str, answer: &Answer<Server>, context: &mut Context) -> Re
     }
     let server = &answer.value;
     if server.state == "failed" {
-        let reason = server
-            .error
-            .as_ref()
-            .map_or("see its log", |error| error.text());
+        let reason = server.error.as_ref().map_or("see its log", |error| error.text());
         return Err(CliError::Failed(format!("{profile} failed: {reason}")));
     }
     if json {
@@ -98,19 +90,9 @@ fn conclude(profile: &str, answer: &Answer<Server>, context: &mut Context) -> Re
     let mut facts = Vec::new();
     facts.extend(server.pid.map(|pid| format!("pid {pid}")));
     facts.extend(server.port.map(|port| format!("port {port}")));
-    facts.extend(
-        server
-            .uptime_s
-            .map(|seconds| format!("up {}", format::duration(seconds))),
-    );
-    let facts = if facts.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", facts.join(", "))
-    };
-    context
-        .out
-        .line(&format!("{profile} is {}{facts}", server.state))
+    facts.extend(server.uptime_s.map(|seconds| format!("up {}", format::duration(seconds))));
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+    context.out.line(&format!("{profile} is {}{facts}", server.state))
 }
 
 fn path(profile: &str, verb: &str) -> String {

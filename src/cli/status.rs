@@ -35,15 +35,7 @@ fn lines(system: &System) -> Vec<String> {
     for address in &system.listen {
         fact("listening", Some(address.clone()));
     }
-    fact(
-        "config",
-        Some(
-            system
-                .config_file
-                .clone()
-                .unwrap_or_else(|| "none, defaults only".into()),
-        ),
-    );
+    fact("config", Some(system.config_file.clone().unwrap_or_else(|| "none, defaults only".into())));
     fact("data", system.data_dir.clone());
     fact("keys", system.auth.as_ref().and_then(plain));
     fact("memory", system.memory.as_ref().and_then(memory));
@@ -53,30 +45,15 @@ fn lines(system: &System) -> Vec<String> {
         .filter(|(_, count)| count.as_u64() != Some(0))
         .filter_map(|(state, count)| Some(format!("{} {state}", plain(count)?)))
         .collect();
-    fact(
-        "backends",
-        Some(if states.is_empty() {
-            "none".into()
-        } else {
-            states.join(", ")
-        }),
-    );
+    fact("backends", Some(if states.is_empty() { "none".into() } else { states.join(", ") }));
     lines
 }
 
 fn memory(memory: &Memory) -> Option<String> {
     let budget = format!("{} for backends", format::bytes(memory.budget_bytes?));
-    let used = memory
-        .used_bytes
-        .map(|used| format!(", {} in use", format::bytes(used)));
-    let total = memory
-        .total_bytes
-        .map(|total| format!(" (of {})", format::bytes(total)));
-    Some(format!(
-        "{budget}{}{}",
-        used.unwrap_or_default(),
-        total.unwrap_or_default()
-    ))
+    let used = memory.used_bytes.map(|used| format!(", {} in use", format::bytes(used)));
+    let total = memory.total_bytes.map(|total| format!(" (of {})", format::bytes(total)));
+    Some(format!("{budget}{}{}", used.unwrap_or_default(), total.unwrap_or_default()))
 }
 
 /// A single value as a word; what is nested has no place on one line.

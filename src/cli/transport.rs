@@ -39,10 +39,7 @@ type Tcp = TokioIo<TcpStream>;
 #[derive(Debug, Clone)]
 pub enum Transport {
     Socket(PathBuf),
-    Http {
-        base: Base,
-        key: Option<HeaderValue>,
-    },
+    Http { base: Base, key: Option<HeaderValue> },
     InProcess(InProcess),
 }
 
@@ -68,11 +65,7 @@ pub enum TransportError {
 /// Makes the road of routes that live in this process, such as a router.
 pub fn in_process<S, B>(routes: S) -> Transport
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -101,9 +94,7 @@ impl Transport {
         match self {
             Transport::Socket(path) => {
                 let stream = connect_socket(path).await?;
-                request
-                    .headers_mut()
-                    .insert(header::HOST, HeaderValue::from_static("localhost"));
+                request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
                 exchange(TokioIo::new(stream), request).await
             }
             Transport::Http { base, key } => {
@@ -125,16 +116,9 @@ impl Transport {
 impl Base {
     /// Reads `http://host:port`, with or without scheme, trailing slash or `/v1`.
     pub fn parse(text: &str) -> Result<Base, String> {
-        let wrong =
-            |why: &str| format!("--server {text}: {why}; write it like http://mac.local:10242");
-        let full = if text.contains("://") {
-            text.to_owned()
-        } else {
-            format!("http://{text}")
-        };
-        let uri: Uri = full
-            .parse()
-            .map_err(|error| wrong(&format!("not a URL ({error})")))?;
+        let wrong = |why: &str| format!("--server {text}: {why}; write it like http://mac.local:10242");
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let uri: Uri = full.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(wrong("only http and https are understood"));
         }
@@ -154,60 +138,35 @@ impl Base {
 
     fn authority(&self) -> &str {
         // What stands before an @ is a credential, which belongs into no header and no message.
-        let authority = self
-            .uri
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, host)| host)
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
     }
 
-    fn address(
-        &self,
-        request: &mut Request<Body>,
-        key: Option<&HeaderValue>,
-    ) -> Result<(), TransportError> {
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("/", PathAndQuery::as_str);
+    fn address(&self, request: &mut Request<Body>, key: Option<&HeaderValue>) -> Result<(), TransportError> {
+        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let uri = format!("{}{path}", self.prefix).parse().map_err(broken)?;
         *request.uri_mut() = uri;
         let host = HeaderValue::from_str(self.authority()).map_err(broken)?;
         request.headers_mut().insert(header::HOST, host);
         if let Some(key) = key {
-            request
-                .headers_mut()
-                .insert(header::AUTHORIZATION, key.clone());
+            request.headers_mut().insert(header::AUTHORIZATION, key.clone());
         }
         Ok(())
     }
 
     fn absent(&self, source: impl Into<BoxError>) -> TransportError {
-        TransportError::Absent {
-            place: self.place(),
-            source: source.into(),
-        }
+        TransportError::Absent { place: self.place(), source: source.into() }
     }
 }
 
 async fn connect_socket(path: &Path) -> Result<UnixStream, TransportError> {
-    within(UnixStream::connect(path))
-        .await
-        .map_err(|source: io::Error| {
-            let place = path.display().to_string();
-            match source.kind() {
-                io::ErrorKind::PermissionDenied => TransportError::Denied {
-                    place,
-                    source: source.into(),
-                },
-                _ => TransportError::Absent {
-                    place,
-                    source: source.into(),
-                },
-            }
-        })
+    within(UnixStream::connect(path)).await.map_err(|source: io::Error| {
+        let place = path.display().to_string();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => TransportError::Denied { place, source: source.into() },
+            _ => TransportError::Absent { place, source: source.into() },
+        }
+    })
 }
 
 async fn connect_tcp(base: &Base) -> Result<Tcp, TransportError> {
@@ -246,12 +205,7 @@ where
         connection.await.ok();
     });
     let answer = sender.send_request(request).await.map_err(broken)?;
-    Ok(answer.map(|body| {
-        into_body(Connected {
-            body,
-            _driver: driver,
-        })
-    }))
+    Ok(answer.map(|body| into_body(Connected { body, _driver: driver })))
 }
 
 /// A body with the task that drives its connection: dropping it hangs up, which is how the gateway
@@ -323,11 +277,7 @@ mod tests {
             "http://mac.local:10242/",
             "http://mac.local:10242/v1/",
         ] {
-            assert_eq!(
-                place(text).as_deref(),
-                Ok("http://mac.local:10242"),
-                "{text}"
-            );
+            assert_eq!(place(text).as_deref(), Ok("http://mac.local:10242"), "{text}");
         }
         assert_eq!(place("https://h/llm/").as_deref(), Ok("https://h/llm"));
         assert_eq!(place("http://me:secret@h:1").as_deref(), Ok("http://h:1"));
@@ -337,10 +287,7 @@ mod tests {
     fn an_address_that_cannot_be_used_is_refused_with_an_example() {
         for text in ["ftp://h", "http://", "", "http://a b"] {
             let message = Base::parse(text).err().unwrap_or_default();
-            assert!(
-                message.contains("write it like http://"),
-                "{text}: {message}"
-            );
+            assert!(message.contains("write it like http://"), "{text}: {message}");
         }
     }
 }

@@ -26,9 +26,7 @@ pub async fn run(args: &UsageArgs, context: &mut Context) -> Result<(), CliError
     }
     context.out.table(&table(args, &usage))?;
     if usage.total.partly_estimated() {
-        context
-            .out
-            .note("~ partly estimated: the backend did not count the tokens of some requests")?;
+        context.out.note("~ partly estimated: the backend did not count the tokens of some requests")?;
     }
     Ok(())
 }
@@ -37,15 +35,8 @@ fn path(args: &UsageArgs, now: Timestamp, here: &TimeZone) -> Result<String, Cli
     let zone = period::zone(args.tz.as_deref(), here)?;
     // A zone without a name is this machine's own rule file; days then begin as in UTC.
     let name = zone.iana_name().unwrap_or("UTC");
-    let mut path = format!(
-        "/api/v1/usage?group_by={}&tz={}",
-        args.by.name(),
-        encode(name)
-    );
-    for (parameter, text, end) in [
-        ("from", &args.since, End::Since),
-        ("to", &args.until, End::Until),
-    ] {
+    let mut path = format!("/api/v1/usage?group_by={}&tz={}", args.by.name(), encode(name));
+    for (parameter, text, end) in [("from", &args.since, End::Since), ("to", &args.until, End::Until)] {
         if let Some(text) = text {
             let instant = period::parse(text, end, now, &zone)?;
             path.push_str(&format!("&{parameter}={}", encode(&instant.to_string())));
@@ -102,9 +93,6 @@ fn row(name: String, group: &UsageGroup) -> [String; 10] {
         or_none(group.reasoning_tokens, format::count),
         or_none(of(ttft, |p| p.p50), format::millis),
         or_none(of(ttft, |p| p.p95), format::millis),
-        or_none(
-            of(group.decode_tokens_per_s.as_ref(), |p| p.p50),
-            format::rate,
-        ),
+        or_none(of(group.decode_tokens_per_s.as_ref(), |p| p.p50), format::rate),
     ]
 }

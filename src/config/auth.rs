@@ -43,24 +43,15 @@ impl std::fmt::Debug for Secret {
 
 impl Auth {
     pub(super) fn read(reader: &Reader<'_>, variables: &BTreeMap<String, String>) -> Self {
-        let api = [
-            ("auto", ApiAuth::Auto),
-            ("open", ApiAuth::Open),
-            ("required", ApiAuth::Required),
-        ];
-        let registration = [
-            ("approval", Registration::Approval),
-            ("closed", Registration::Closed),
-        ];
+        let api = [("auto", ApiAuth::Auto), ("open", ApiAuth::Open), ("required", ApiAuth::Required)];
+        let registration = [("approval", Registration::Approval), ("closed", Registration::Closed)];
         let environment_key = environment::api_key(variables).map(|(key, origin)| {
             reader.note_origin("environment_key", &origin);
             key
         });
         Auth {
             api: reader.choice("api", &api).unwrap_or(ApiAuth::Auto),
-            registration: reader
-                .choice("registration", &registration)
-                .unwrap_or(Registration::Approval),
+            registration: reader.choice("registration", &registration).unwrap_or(Registration::Approval),
             session_days: reader
                 .integer("session_days", 1..=LONGEST_SESSION_DAYS)
                 .unwrap_or(DEFAULT_SESSION_DAYS),

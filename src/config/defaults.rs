@@ -56,10 +56,7 @@ const FIELDS: [(&str, Kind); 26] = [
 pub(super) fn read(reader: &Reader<'_>) -> Map<String, Json> {
     let mut defaults = Map::new();
     for entry in reader.entries() {
-        let kind = FIELDS
-            .iter()
-            .find(|(name, _)| *name == entry.key)
-            .map(|(_, kind)| *kind);
+        let kind = FIELDS.iter().find(|(name, _)| *name == entry.key).map(|(_, kind)| *kind);
         let checked = match kind {
             Some(kind) => check(&entry.node, kind).and_then(|()| json(&entry.node)),
             None => Err(unknown(&entry.key)),
@@ -120,11 +117,7 @@ fn check(node: &Node, kind: Kind) -> Result<(), Fault> {
         (Kind::Boolean, Value::Boolean(_)) => true,
         _ => false,
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(Fault::wrong_type(wanted(kind), node))
-    }
+    if fits { Ok(()) } else { Err(Fault::wrong_type(wanted(kind), node)) }
 }
 
 fn wanted(kind: Kind) -> &'static str {
@@ -147,10 +140,7 @@ fn json(node: &Node) -> Result<Json, Fault> {
         Value::Boolean(boolean) => Json::from(*boolean),
         Value::List(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
         Value::Table(table) => {
-            let entries = table
-                .entries
-                .iter()
-                .map(|entry| Ok((entry.key.clone(), json(&entry.node)?)));
+            let entries = table.entries.iter().map(|entry| Ok((entry.key.clone(), json(&entry.node)?)));
             Json::Object(entries.collect::<Result<_, Fault>>()?)
         }
         Value::Unusable(kind) => return Err(Fault::new(format!("must not hold {kind}"))),

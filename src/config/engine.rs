@@ -20,19 +20,13 @@ pub struct ManagedEngine {
 
 impl Default for ManagedEngine {
     fn default() -> Self {
-        ManagedEngine {
-            managed: true,
-            command: None,
-            index_url: None,
-        }
+        ManagedEngine { managed: true, command: None, index_url: None }
     }
 }
 
 impl Engines {
     pub(super) fn read(reader: &Reader<'_>) -> Self {
-        Engines {
-            mlx_openai_server: reader.table("mlx-openai-server", ManagedEngine::read),
-        }
+        Engines { mlx_openai_server: reader.table("mlx-openai-server", ManagedEngine::read) }
     }
 }
 
@@ -59,10 +53,6 @@ impl ManagedEngine {
             }
             _ => {}
         }
-        ManagedEngine {
-            managed: managed.unwrap_or(true) && command.is_none(),
-            command,
-            index_url,
-        }
+        ManagedEngine { managed: managed.unwrap_or(true) && command.is_none(), command, index_url }
     }
 }

@@ -17,22 +17,14 @@ const BORROWED: [(&str, &[&str]); 1] = [("HF_ENDPOINT", &["hub", "endpoint"])];
 
 /// The variable's value, unless it is empty, which counts as unset.
 pub(super) fn set<'a>(environment: &'a BTreeMap<String, String>, variable: &str) -> Option<&'a str> {
-    environment
-        .get(variable)
-        .map(|value| value.trim())
-        .filter(|value| !value.is_empty())
+    environment.get(variable).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
 /// The operator's key and the variable it stands in.
 pub(super) fn api_key(environment: &BTreeMap<String, String>) -> Option<(Secret, Origin)> {
     API_KEYS.into_iter().find_map(|variable| {
         let key = set(environment, variable)?;
-        Some((
-            Secret(key.to_owned()),
-            Origin::Environment {
-                variable: variable.to_owned(),
-            },
-        ))
+        Some((Secret(key.to_owned()), Origin::Environment { variable: variable.to_owned() }))
     })
 }
 
@@ -40,9 +32,7 @@ pub(super) fn api_key(environment: &BTreeMap<String, String>) -> Option<(Secret,
 pub(super) fn overlay(root: &mut Table, environment: &BTreeMap<String, String>) -> Vec<Warning> {
     for (variable, path) in BORROWED {
         if let Some(raw) = set(environment, variable) {
-            let origin = Origin::Environment {
-                variable: variable.to_owned(),
-            };
+            let origin = Origin::Environment { variable: variable.to_owned() };
             root.put(path, Value::Untyped(raw.to_owned()), &origin);
         }
     }
@@ -54,9 +44,7 @@ pub(super) fn overlay(root: &mut Table, environment: &BTreeMap<String, String>) 
         if NOT_SETTINGS.contains(&variable.as_str()) {
             continue;
         }
-        let origin = Origin::Environment {
-            variable: variable.clone(),
-        };
+        let origin = Origin::Environment { variable: variable.clone() };
         let path = path_of(variable);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         // Profiles have no keys to name them by: they come from the file.
@@ -72,15 +60,10 @@ pub(super) fn overlay(root: &mut Table, environment: &BTreeMap<String, String>) 
 
 /// Lays the flags over everything else.
 pub(super) fn overlay_flags(root: &mut Table, flags: &Flags) {
-    let origin = |flag: &str| Origin::Flag {
-        flag: flag.to_owned(),
-    };
+    let origin = |flag: &str| Origin::Flag { flag: flag.to_owned() };
     if !flags.listen.is_empty() {
         let origin = origin("--listen");
-        let node = |address: &String| Node {
-            value: Value::Text(address.clone()),
-            origin: origin.clone(),
-        };
+        let node = |address: &String| Node { value: Value::Text(address.clone()), origin: origin.clone() };
         let listen = Value::List(flags.listen.iter().map(node).collect());
         root.put(&["server", "listen"], listen, &origin);
     }
@@ -93,10 +76,7 @@ pub(super) fn overlay_flags(root: &mut Table, flags: &Flags) {
 /// `MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__MANAGED` is `engine.mlx-openai-server.managed`: a variable's
 /// name has no hyphens, an engine's has no underscores.
 fn path_of(variable: &str) -> Vec<String> {
-    let name = variable
-        .strip_prefix(PREFIX)
-        .unwrap_or(variable)
-        .to_ascii_lowercase();
+    let name = variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase();
     let mut path: Vec<String> = name.split("__").map(str::to_owned).collect();
     if let [section, engine, ..] = path.as_mut_slice()
         && section == "engine"
@@ -109,10 +89,7 @@ fn path_of(variable: &str) -> Vec<String> {
 /// Tables are known by their braces; the rest is what the setting makes of it.
 fn value_of(raw: &str, origin: &Origin) -> Value {
     match tree::toml_value(raw, origin) {
-        Some(Node {
-            value: Value::Table(table),
-            ..
-        }) => Value::Table(table),
+        Some(Node { value: Value::Table(table), .. }) => Value::Table(table),
         _ => Value::Untyped(raw.to_owned()),
     }
 }

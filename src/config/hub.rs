@@ -19,26 +19,14 @@ pub struct Hub {
 impl Hub {
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let token = environment::set(reader.context.environment, TOKEN).map(|token| {
-            reader.note_origin(
-                "token",
-                &Origin::Environment {
-                    variable: TOKEN.to_owned(),
-                },
-            );
+            reader.note_origin("token", &Origin::Environment { variable: TOKEN.to_owned() });
             Secret(token.to_owned())
         });
         let token_file = reader.path("token_file");
         if let Some(path) = token_file.as_ref().filter(|path| !path.is_file()) {
-            reader.warning(
-                "token_file",
-                Fault::new(format!("there is no file {}", path.display())),
-            );
+            reader.warning("token_file", Fault::new(format!("there is no file {}", path.display())));
         }
         let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
-        Hub {
-            endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            token,
-            token_file,
-        }
+        Hub { endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()), token, token_file }
     }
 }

@@ -24,14 +24,8 @@ const MODEL_TYPES: [(&str, ModelType); 6] = [
     ("whisper", ModelType::Whisper),
 ];
 /// What the gateway alone decides, by the flags that would change it.
-const OWN_FLAGS: [&str; 6] = [
-    "--host",
-    "--port",
-    "--model-path",
-    "--model",
-    "--served-model-name",
-    "--trust-remote-code",
-];
+const OWN_FLAGS: [&str; 6] =
+    ["--host", "--port", "--model-path", "--model", "--served-model-name", "--trust-remote-code"];
 /// From this length on, the start of a flag is a flag too for many programs: `--hos 0.0.0.0`.
 const SHORTEST_ABBREVIATION: usize = "--ho".len();
 /// Variables of children that would carry the gateway's secrets.
@@ -83,43 +77,25 @@ fn check_engine(reader: &Reader<'_>, settings: &LaunchSettings) {
     }
     for key in ["url", "api_key_env", "api_key_file"] {
         if engine != EngineKind::Url && reader.has(key) {
-            reader.problem(
-                key,
-                Fault::new(belongs_to("url", engine)).suggest("set engine = \"url\""),
-            );
+            reader.problem(key, Fault::new(belongs_to("url", engine)).suggest("set engine = \"url\""));
         }
     }
-    for key in [
-        "structured",
-        "extra_args",
-        "env",
-        "trust_remote_code",
-        "memory",
-        "model_type",
-    ] {
+    for key in ["structured", "extra_args", "env", "trust_remote_code", "memory", "model_type"] {
         if engine == EngineKind::Url && reader.has(key) {
-            reader.warning(
-                key,
-                Fault::new("has no effect: engine = \"url\" starts no process"),
-            );
+            reader.warning(key, Fault::new("has no effect: engine = \"url\" starts no process"));
         }
     }
 }
 
 fn belongs_to(owner: &str, engine: EngineKind) -> String {
-    format!(
-        "belongs to engine = {owner:?}; this profile's engine is {:?}",
-        engine.name()
-    )
+    format!("belongs to engine = {owner:?}; this profile's engine is {:?}", engine.name())
 }
 
 fn check_model(reader: &Reader<'_>, settings: &LaunchSettings) {
     match &settings.model {
         None if !reader.has("model") => {
-            let fault = Fault::new(format!(
-                "has no `model`, which engine = {:?} needs",
-                settings.engine.name()
-            ));
+            let fault =
+                Fault::new(format!("has no `model`, which engine = {:?} needs", settings.engine.name()));
             reader.problem(
                 "",
                 fault.suggest("add model = \"ORGANISATION/NAME\", a folder, or \"builtin:demo\""),
@@ -127,10 +103,7 @@ fn check_model(reader: &Reader<'_>, settings: &LaunchSettings) {
         }
         Some(ModelRef::Folder(folder)) if !folder.is_dir() => {
             let fault = Fault::new(format!("there is no folder {}", folder.display()));
-            reader.warning(
-                "model",
-                fault.suggest("the profile is unavailable until it is there"),
-            );
+            reader.warning("model", fault.suggest("the profile is unavailable until it is there"));
         }
         _ => {}
     }
@@ -157,10 +130,7 @@ fn check_command(reader: &Reader<'_>, settings: &LaunchSettings) {
         reader.problem("command", Fault::new("says {model}, but there is no `model`"));
     }
     if !settings.extra_args.is_empty() {
-        reader.problem(
-            "extra_args",
-            Fault::new("belongs into `command` for engine = \"command\""),
-        );
+        reader.problem("extra_args", Fault::new("belongs into `command` for engine = \"command\""));
     }
 }
 
@@ -171,9 +141,7 @@ fn model(reader: &Reader<'_>, node: &Node, engine: EngineKind) -> Result<ModelRe
     if let Some(name) = text.strip_prefix(BUILTIN) {
         return match name {
             "demo" if runs_mlx => Ok(ModelRef::Demo),
-            "demo" => Err(Fault::new(
-                "\"builtin:demo\" needs engine = \"mlx-openai-server\" or \"mlx-lm\"",
-            )),
+            "demo" => Err(Fault::new("\"builtin:demo\" needs engine = \"mlx-openai-server\" or \"mlx-lm\"")),
             _ => Err(Fault::new(format!("{text:?} is not built in")).suggest("write \"builtin:demo\"")),
         };
     }
@@ -181,26 +149,16 @@ fn model(reader: &Reader<'_>, node: &Node, engine: EngineKind) -> Result<ModelRe
     if engine == EngineKind::Url {
         return Ok(ModelRef::Hub(text.to_owned()));
     }
-    let is_folder = ["/", "./", "../", "~/"]
-        .iter()
-        .any(|start| text.starts_with(start))
+    let is_folder = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start))
         || [".", "..", "~"].contains(&text);
     if is_folder {
-        return reader
-            .context
-            .bases
-            .absolute(text, &node.origin)
-            .map(ModelRef::Folder);
+        return reader.context.bases.absolute(text, &node.origin).map(ModelRef::Folder);
     }
     if !runs_mlx || valid_hub_id(text) {
         return Ok(ModelRef::Hub(text.to_owned()));
     }
     let fault = Fault::new(format!("{text:?} is not the id of a model on the Hub"));
-    let folder = reader
-        .context
-        .bases
-        .absolute(text, &node.origin)
-        .is_ok_and(|folder| folder.is_dir());
+    let folder = reader.context.bases.absolute(text, &node.origin).is_ok_and(|folder| folder.is_dir());
     Err(fault.suggest(match folder {
         true => format!("for the folder write \"./{text}\""),
         false => "write \"ORGANISATION/NAME\", a folder as \"./NAME\", or \"builtin:demo\"".to_owned(),
@@ -211,31 +169,20 @@ fn read_upstream(reader: &Reader<'_>) -> Option<Upstream> {
     let url = reader.value("url", |node| values::http_url(node, "http://HOST:PORT/v1"));
     let variable = reader.value("api_key_env", |node| {
         let name = values::text(node)?;
-        if valid_variable(&name) {
-            Ok(name)
-        } else {
-            Err(Fault::new("has to be the name of a variable"))
-        }
+        if valid_variable(&name) { Ok(name) } else { Err(Fault::new("has to be the name of a variable")) }
     });
     let file = reader.path("api_key_file");
     if reader.has("api_key_env") && reader.has("api_key_file") {
         let fault = Fault::new("`api_key_env` is given too: one key is enough");
         reader.problem("api_key_file", fault.suggest("keep one of them"));
     }
-    if let Some(name) = variable
-        .as_ref()
-        .filter(|name| environment::set(reader.context.environment, name).is_none())
+    if let Some(name) =
+        variable.as_ref().filter(|name| environment::set(reader.context.environment, name).is_none())
     {
-        reader.warning(
-            "api_key_env",
-            Fault::new(format!("the variable {name} is not set")),
-        );
+        reader.warning("api_key_env", Fault::new(format!("the variable {name} is not set")));
     }
     if let Some(path) = file.as_ref().filter(|path| !path.is_file()) {
-        reader.warning(
-            "api_key_file",
-            Fault::new(format!("there is no file {}", path.display())),
-        );
+        reader.warning("api_key_file", Fault::new(format!("there is no file {}", path.display())));
     }
     let api_key = variable.map(KeySource::Env).or(file.map(KeySource::File));
     url.map(|url| Upstream { url, api_key })
@@ -246,21 +193,15 @@ fn extra_arg(node: &Node) -> Result<String, Fault> {
     if arg.contains('\0') {
         return Err(Fault::new("must not hold a NUL character"));
     }
-    let flag = arg
-        .split('=')
-        .next()
-        .unwrap_or_default()
-        .replace('_', "-")
-        .to_ascii_lowercase();
+    let flag = arg.split('=').next().unwrap_or_default().replace('_', "-").to_ascii_lowercase();
     let own = OWN_FLAGS
         .iter()
         .find(|own| **own == flag || (flag.len() >= SHORTEST_ABBREVIATION && own.starts_with(flag.as_str())));
     match own {
         None => Ok(arg),
         Some(own) => {
-            let fault = Fault::new(format!(
-                "must not set {own}: the gateway decides host, port, model and trust"
-            ));
+            let fault =
+                Fault::new(format!("must not set {own}: the gateway decides host, port, model and trust"));
             Err(match *own {
                 "--trust-remote-code" => fault.suggest("set trust_remote_code = true"),
                 "--model" | "--model-path" | "--served-model-name" => {
@@ -280,9 +221,7 @@ fn read_env(reader: &Reader<'_>) -> BTreeMap<String, String> {
             || OWN_PREFIXES.iter().any(|prefix| entry.key.starts_with(prefix));
         let checked = values::text(&entry.node).and_then(|value| match value {
             _ if !valid_variable(&entry.key) => Err(Fault::new("is not the name of a variable")),
-            _ if own => Err(Fault::new(
-                "is the gateway's own: its secrets never reach a backend",
-            )),
+            _ if own => Err(Fault::new("is the gateway's own: its secrets never reach a backend")),
             value if secrets.iter().any(|secret| value.contains(secret)) => {
                 Err(Fault::new("holds one of the gateway's own secrets"))
             }

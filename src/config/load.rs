@@ -68,20 +68,14 @@ pub fn load(sources: &Sources) -> Result<(Config, Vec<Warning>), LoadError> {
     let warnings = overlay(&mut table, &sources.environment);
     overlay_flags(&mut table, &sources.flags);
 
-    let findings = Findings {
-        problems: syntax,
-        warnings,
-        ..Findings::default()
-    };
+    let findings = Findings { problems: syntax, warnings, ..Findings::default() };
     let (mut config, mut findings) = read(sources, file.as_deref(), &table, findings);
     if findings.problems.is_empty() {
         config.origins = findings.origins;
         return Ok((config, findings.warnings));
     }
     // In the order of the file, what stands elsewhere after it.
-    findings
-        .problems
-        .sort_by_key(|problem: &Problem| problem.line.unwrap_or(usize::MAX));
+    findings.problems.sort_by_key(|problem: &Problem| problem.line.unwrap_or(usize::MAX));
     Err(refuse(findings.problems, findings.warnings))
 }
 
@@ -90,17 +84,11 @@ fn read(sources: &Sources, file: Option<&Path>, table: &Table, findings: Finding
     let folder = file.and_then(Path::parent).unwrap_or(&sources.current_dir);
     let context = Context {
         file,
-        bases: Bases {
-            file: folder,
-            current_dir: &sources.current_dir,
-            home: sources.home.as_deref(),
-        },
+        bases: Bases { file: folder, current_dir: &sources.current_dir, home: sources.home.as_deref() },
         environment: &sources.environment,
         findings: RefCell::new(findings),
     };
-    let config = Reader::root(&context, table, |root| {
-        read_sections(root, sources, file, data_dir)
-    });
+    let config = Reader::root(&context, table, |root| read_sections(root, sources, file, data_dir));
     (config, context.findings.into_inner())
 }
 

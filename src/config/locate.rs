@@ -27,31 +27,19 @@ pub(super) fn locate(sources: &Sources) -> Result<Located, Box<Problem>> {
         return read(sources.current_dir.join(path));
     }
     let in_config_dir = xdg(sources, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join(FILE_NAME));
-    for path in [Some(sources.current_dir.join(FILE_NAME)), in_config_dir]
-        .into_iter()
-        .flatten()
-    {
+    for path in [Some(sources.current_dir.join(FILE_NAME)), in_config_dir].into_iter().flatten() {
         if path.is_file() {
             return read(path);
         }
     }
-    Ok(Located {
-        file: None,
-        text: BUILT_IN.to_owned(),
-    })
+    Ok(Located { file: None, text: BUILT_IN.to_owned() })
 }
 
 /// The data directory when nothing else is said.
 pub(super) fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     let explicit = environment::set(&sources.environment, "XDG_DATA_HOME").is_some();
     if sources.macos && !explicit {
-        return Some(
-            sources
-                .home
-                .as_ref()?
-                .join("Library/Application Support")
-                .join(FOLDER_NAME),
-        );
+        return Some(sources.home.as_ref()?.join("Library/Application Support").join(FOLDER_NAME));
     }
     xdg(sources, "XDG_DATA_HOME", ".local/share")
 }
@@ -70,16 +58,11 @@ fn read(path: PathBuf) -> Result<Located, Box<Problem>> {
     let refuse = |message: String| Box::new(Problem::of_file(&path, message));
     let metadata = std::fs::metadata(&path).map_err(|error| refuse(cannot_read(&error)))?;
     if metadata.len() > LARGEST_FILE {
-        return Err(refuse(
-            "is larger than 1MiB, which no configuration is".to_owned(),
-        ));
+        return Err(refuse("is larger than 1MiB, which no configuration is".to_owned()));
     }
     let bytes = std::fs::read(&path).map_err(|error| refuse(cannot_read(&error)))?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Located {
-            file: Some(clean(&path)),
-            text,
-        }),
+        Ok(text) => Ok(Located { file: Some(clean(&path)), text }),
         Err(_) => Err(refuse("is not UTF-8 text".to_owned())),
     }
 }
@@ -89,7 +72,5 @@ fn cannot_read(error: &std::io::Error) -> String {
 }
 
 fn clean(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| *part != std::path::Component::CurDir)
-        .collect()
+    path.components().filter(|part| *part != std::path::Component::CurDir).collect()
 }

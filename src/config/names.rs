@@ -32,8 +32,7 @@ pub fn valid_hub_id(id: &str) -> bool {
             && !part.starts_with(edge)
             && !part.ends_with(edge)
     };
-    id.split_once('/')
-        .is_some_and(|(organisation, name)| part(organisation) && part(name))
+    id.split_once('/').is_some_and(|(organisation, name)| part(organisation) && part(name))
 }
 
 pub(super) fn valid_variable(name: &str) -> bool {
@@ -47,29 +46,12 @@ mod tests {
 
     #[test]
     fn a_profile_name_starts_with_a_letter_or_digit_and_has_no_star() {
-        for name in [
-            "demo",
-            "qwen3:4b",
-            "mlx-community/Qwen3-4B-4bit",
-            "gpt-4o-mini",
-            "4",
-            "a.b_c",
-            &"x".repeat(128),
-        ] {
+        for name in
+            ["demo", "qwen3:4b", "mlx-community/Qwen3-4B-4bit", "gpt-4o-mini", "4", "a.b_c", &"x".repeat(128)]
+        {
             assert!(valid_profile_name(name), "{name}");
         }
-        for name in [
-            "",
-            "-x",
-            ".x",
-            "/x",
-            "a b",
-            "ä",
-            "a*",
-            "a\n",
-            "a?",
-            &"x".repeat(129),
-        ] {
+        for name in ["", "-x", ".x", "/x", "a b", "ä", "a*", "a\n", "a?", &"x".repeat(129)] {
             assert!(!valid_profile_name(name), "{name:?}");
         }
     }
@@ -88,19 +70,9 @@ mod tests {
         for id in ["mlx-community/Qwen3-4B-4bit", "openai-community/gpt2", "a/b.c_d"] {
             assert!(valid_hub_id(id), "{id}");
         }
-        for id in [
-            "gpt2",
-            "a/b/c",
-            "/b",
-            "a/",
-            "a/..",
-            "a/b--c",
-            "-a/b",
-            "a/b.",
-            "a b/c",
-            "../../etc",
-            "a/.b",
-        ] {
+        for id in
+            ["gpt2", "a/b/c", "/b", "a/", "a/..", "a/b--c", "-a/b", "a/b.", "a b/c", "../../etc", "a/.b"]
+        {
             assert!(!valid_hub_id(id), "{id}");
         }
     }

@@ -17,9 +17,7 @@ impl Plugins {
     pub(super) fn read(reader: &Reader<'_>, default_dir: &Path) -> Self {
         Plugins {
             dir: reader.path("dir").unwrap_or_else(|| default_dir.to_path_buf()),
-            max_rounds: reader
-                .integer("max_rounds", 1..=MOST_MAX_ROUNDS)
-                .unwrap_or(DEFAULT_MAX_ROUNDS),
+            max_rounds: reader.integer("max_rounds", 1..=MOST_MAX_ROUNDS).unwrap_or(DEFAULT_MAX_ROUNDS),
         }
     }
 }

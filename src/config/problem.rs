@@ -48,14 +48,7 @@ impl Problem {
             Origin::Environment { variable } => (None, None, Some(variable.clone())),
             Origin::Flag { flag } => (None, None, Some(flag.clone())),
         };
-        Problem {
-            file,
-            line,
-            source,
-            key: key.to_owned(),
-            message: message.into(),
-            suggestion: None,
-        }
+        Problem { file, line, source, key: key.to_owned(), message: message.into(), suggestion: None }
     }
 
     /// About the file as a whole.

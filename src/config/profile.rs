@@ -114,10 +114,7 @@ pub struct Timeouts {
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue {
-            size: 100,
-            timeout: Duration::from_secs(5 * 60),
-        }
+        Queue { size: 100, timeout: Duration::from_secs(5 * 60) }
     }
 }
 

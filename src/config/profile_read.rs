@@ -59,9 +59,7 @@ fn read(reader: &Reader<'_>) -> Named {
         launch: launch_read::read(reader),
         system_prompt: reader.text("system_prompt"),
         defaults: reader.table("defaults", defaults::read),
-        keep_alive: reader
-            .value("keep_alive", keep_alive)
-            .unwrap_or(KeepAlive::For(DEFAULT_KEEP_ALIVE)),
+        keep_alive: reader.value("keep_alive", keep_alive).unwrap_or(KeepAlive::For(DEFAULT_KEEP_ALIVE)),
         pinned: reader.boolean("pinned").unwrap_or(false),
         preload: reader.boolean("preload").unwrap_or(false),
         auto_download: reader.boolean("auto_download").unwrap_or(false),
@@ -72,31 +70,20 @@ fn read(reader: &Reader<'_>) -> Named {
         timeouts: reader.table("timeouts", read_timeouts),
         tools: reader.list("tools", values::some_text).unwrap_or_default(),
     };
-    Named {
-        profile,
-        key: reader.dotted(""),
-        name_at: reader.origin_of("name"),
-        aliases_at,
-    }
+    Named { profile, key: reader.dotted(""), name_at: reader.origin_of("name"), aliases_at }
 }
 
 fn read_queue(reader: &Reader<'_>) -> Queue {
     let default = Queue::default();
     Queue {
         size: reader.integer("size", 0..=LONGEST_QUEUE).unwrap_or(default.size),
-        timeout: reader
-            .duration("timeout", LEAST_TIMEOUT..=LONGEST_TIMEOUT)
-            .unwrap_or(default.timeout),
+        timeout: reader.duration("timeout", LEAST_TIMEOUT..=LONGEST_TIMEOUT).unwrap_or(default.timeout),
     }
 }
 
 fn read_timeouts(reader: &Reader<'_>) -> Timeouts {
     let default = Timeouts::default();
-    let read = |key, default| {
-        reader
-            .duration(key, LEAST_TIMEOUT..=LONGEST_TIMEOUT)
-            .unwrap_or(default)
-    };
+    let read = |key, default| reader.duration(key, LEAST_TIMEOUT..=LONGEST_TIMEOUT).unwrap_or(default);
     Timeouts {
         start: read("start", default.start),
         first_token: read("first_token", default.first_token),
@@ -124,13 +111,7 @@ fn check_names(root: &Reader<'_>, all: &[Named]) {
             }
         }
     }
-    for Named {
-        profile,
-        key,
-        aliases_at,
-        ..
-    } in all
-    {
+    for Named { profile, key, aliases_at, .. } in all {
         for (index, (alias, at)) in profile.aliases.iter().zip(aliases_at).enumerate() {
             let fault = match owners.get(alias.as_str()) {
                 None => {
@@ -163,20 +144,12 @@ fn dotted_name(table: &Table) -> Option<String> {
 
 fn name(node: &Node) -> Result<String, Fault> {
     let name = values::text(node)?;
-    if valid_profile_name(&name) {
-        Ok(name)
-    } else {
-        Err(bad_name(&name))
-    }
+    if valid_profile_name(&name) { Ok(name) } else { Err(bad_name(&name)) }
 }
 
 fn alias(node: &Node) -> Result<String, Fault> {
     let alias = values::text(node)?;
-    if valid_alias(&alias) {
-        Ok(alias)
-    } else {
-        Err(bad_name(&alias))
-    }
+    if valid_alias(&alias) { Ok(alias) } else { Err(bad_name(&alias)) }
 }
 
 fn bad_name(name: &str) -> Fault {
@@ -191,7 +164,5 @@ fn keep_alive(node: &Node) -> Result<KeepAlive, Fault> {
     }
     let forever = "write a duration such as \"10m\", or \"forever\"";
     let allowed = Duration::ZERO..=LONGEST_KEEP_ALIVE;
-    values::duration(node, &allowed)
-        .map(KeepAlive::For)
-        .map_err(|fault| fault.suggest(forever))
+    values::duration(node, &allowed).map(KeepAlive::For).map_err(|fault| fault.suggest(forever))
 }

@@ -52,15 +52,9 @@ impl<'a> Reader<'a> {
     pub(super) fn table<T>(&self, key: &'static str, read: impl FnOnce(&Self) -> T) -> T {
         let (table, origin) = match self.entry(key) {
             None => (&EMPTY, self.origin.clone()),
-            Some(Entry {
-                node:
-                    Node {
-                        value: Value::Table(table),
-                        ..
-                    },
-                origin,
-                ..
-            }) => (table, origin.clone()),
+            Some(Entry { node: Node { value: Value::Table(table), .. }, origin, .. }) => {
+                (table, origin.clone())
+            }
             Some(entry) => {
                 self.report(key, &entry.origin, Fault::wrong_type("a table", &entry.node));
                 (&EMPTY, entry.origin.clone())
@@ -92,13 +86,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let path = name(table).map_or(numbered, |name| format!("{key}.{name}"));
-            all.push(Reader::over(
-                self.context,
-                table,
-                self.dotted(&path),
-                node.origin.clone(),
-                &read,
-            ));
+            all.push(Reader::over(self.context, table, self.dotted(&path), node.origin.clone(), &read));
         }
         all
     }
@@ -137,11 +125,7 @@ impl<'a> Reader<'a> {
         let Some(nodes) = entry.node.list() else {
             let fault = Fault::wrong_type("a list", &entry.node);
             let written = entry.node.text().map(|text| format!("write {key} = [{text:?}]"));
-            self.report(
-                key,
-                &entry.origin,
-                written.into_iter().fold(fault, Fault::suggest),
-            );
+            self.report(key, &entry.origin, written.into_iter().fold(fault, Fault::suggest));
             return None;
         };
         self.note_origin(key, &entry.node.origin);
@@ -202,8 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn is_empty_list(&self, key: &'static str) -> bool {
-        self.entry(key)
-            .is_some_and(|entry| entry.node.list().is_some_and(|nodes| nodes.is_empty()))
+        self.entry(key).is_some_and(|entry| entry.node.list().is_some_and(|nodes| nodes.is_empty()))
     }
 
     /// All entries; none of them counts as unknown any more.
@@ -230,20 +213,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn note_origin(&self, key: &str, origin: &Origin) {
         if *origin != Origin::Default {
-            self.context
-                .findings
-                .borrow_mut()
-                .origins
-                .0
-                .insert(self.dotted(key), origin.clone());
+            self.context.findings.borrow_mut().origins.0.insert(self.dotted(key), origin.clone());
         }
     }
 
     /// Where the value under `key` came from; where the table did when it is absent.
     pub(super) fn origin_of(&self, key: &str) -> Origin {
-        self.table
-            .get(key)
-            .map_or_else(|| self.origin.clone(), |entry| entry.origin.clone())
+        self.table.get(key).map_or_else(|| self.origin.clone(), |entry| entry.origin.clone())
     }
 
     pub(super) fn dotted(&self, key: &str) -> String {
@@ -262,21 +238,10 @@ impl<'a> Reader<'a> {
         read: impl FnOnce(&Self) -> T,
     ) -> T {
         let (asked, any_key) = (RefCell::default(), Cell::new(false));
-        let reader = Reader {
-            context,
-            table,
-            path,
-            origin,
-            asked,
-            any_key,
-        };
+        let reader = Reader { context, table, path, origin, asked, any_key };
         let value = read(&reader);
         reader.report_unknown();
-        let asked = reader
-            .asked
-            .take()
-            .into_iter()
-            .map(|key| (reader.path.clone(), key));
+        let asked = reader.asked.take().into_iter().map(|key| (reader.path.clone(), key));
         context.findings.borrow_mut().known.extend(asked);
         value
     }
@@ -295,9 +260,7 @@ impl<'a> Reader<'a> {
             }
             let suggestion = match values::closest(&entry.key, asked.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => self
-                    .known_elsewhere(&entry.key)
-                    .unwrap_or_else(|| known_here(&asked)),
+                None => self.known_elsewhere(&entry.key).unwrap_or_else(|| known_here(&asked)),
             };
             let fault = Fault::new("unknown key").suggest(suggestion);
             match &entry.origin {
@@ -311,11 +274,7 @@ impl<'a> Reader<'a> {
     fn known_elsewhere(&self, key: &str) -> Option<String> {
         let findings = self.context.findings.borrow();
         let in_section = |(path, known): &&(String, &str)| *known == key && !path.contains(['.', '[']);
-        let (section, _) = findings
-            .known
-            .iter()
-            .find(in_section)
-            .filter(|_| self.path.is_empty())?;
+        let (section, _) = findings.known.iter().find(in_section).filter(|_| self.path.is_empty())?;
         Some(format!("it belongs into [{section}]"))
     }
 }

@@ -47,27 +47,18 @@ impl Server {
 impl Server {
     pub(super) fn read(reader: &Reader<'_>, default_data_dir: Option<&Path>, insecure: bool) -> Self {
         if insecure {
-            reader.note_origin(
-                "insecure",
-                &Origin::Flag {
-                    flag: "--insecure".to_owned(),
-                },
-            );
+            reader.note_origin("insecure", &Origin::Flag { flag: "--insecure".to_owned() });
         }
         let grace = Duration::ZERO..=LONGEST_SHUTDOWN_GRACE;
         Server {
             listen: read_listen(reader),
             data_dir: read_data_dir(reader, default_data_dir),
-            max_body: reader
-                .bytes("max_body", 1..=LARGEST_MAX_BODY)
-                .unwrap_or(DEFAULT_MAX_BODY),
+            max_body: reader.bytes("max_body", 1..=LARGEST_MAX_BODY).unwrap_or(DEFAULT_MAX_BODY),
             allowed_hosts: reader.list("allowed_hosts", host).unwrap_or_default(),
             cors_origins: reader.list("cors_origins", web_origin).unwrap_or_default(),
             trusted_proxies: reader.list("trusted_proxies", proxy).unwrap_or_default(),
             tls: read_tls(reader),
-            shutdown_grace: reader
-                .duration("shutdown_grace", grace)
-                .unwrap_or(DEFAULT_SHUTDOWN_GRACE),
+            shutdown_grace: reader.duration("shutdown_grace", grace).unwrap_or(DEFAULT_SHUTDOWN_GRACE),
             insecure,
         }
     }
@@ -108,10 +99,7 @@ fn read_listen(reader: &Reader<'_>) -> Vec<SocketAddr> {
         None => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))],
     };
     if listen.is_empty() {
-        reader.problem(
-            "listen",
-            Fault::new("names no address").suggest("write \"127.0.0.1:10242\""),
-        );
+        reader.problem("listen", Fault::new("names no address").suggest("write \"127.0.0.1:10242\""));
     }
     for (index, address) in listen.iter().enumerate() {
         if address.port() != 0 && listen[..index].contains(address) {
@@ -130,11 +118,7 @@ fn address(node: &Node) -> Result<SocketAddr, Fault> {
     if let Ok(address) = numeric.parse() {
         return Ok(address);
     }
-    let port = text
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(DEFAULT_PORT);
+    let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT);
     let suggestion = format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every interface");
     Err(Fault::new(format!("{text:?} is not an address with a port")).suggest(suggestion))
 }
@@ -195,9 +179,6 @@ fn read_tls(reader: &Reader<'_>) -> Option<Tls> {
             path
         };
         let (cert, key) = (file("cert"), file("key"));
-        Some(Tls {
-            cert: cert?,
-            key: key?,
-        })
+        Some(Tls { cert: cert?, key: key? })
     })
 }

@@ -83,25 +83,15 @@ impl Table {
         let entry = match self.entries.iter().position(|e| e.key == *key) {
             Some(index) => &mut self.entries[index],
             None => {
-                let node = Node {
-                    value: Value::Table(Table::default()),
-                    origin: origin.clone(),
-                };
-                self.entries.push(Entry {
-                    key: (*key).to_owned(),
-                    origin: origin.clone(),
-                    node,
-                });
+                let node = Node { value: Value::Table(Table::default()), origin: origin.clone() };
+                self.entries.push(Entry { key: (*key).to_owned(), origin: origin.clone(), node });
                 let last = self.entries.len() - 1;
                 &mut self.entries[last]
             }
         };
         if rest.is_empty() {
             entry.origin = origin.clone();
-            entry.node = Node {
-                value,
-                origin: origin.clone(),
-            };
+            entry.node = Node { value, origin: origin.clone() };
             return true;
         }
         match &mut entry.node.value {
@@ -129,10 +119,7 @@ impl Node {
         match &self.value {
             Value::Text(text) => Some(Cow::Borrowed(text)),
             Value::Untyped(raw) => match toml_value(raw, &self.origin) {
-                Some(Node {
-                    value: Value::Text(text),
-                    ..
-                }) => Some(Cow::Owned(text)),
+                Some(Node { value: Value::Text(text), .. }) => Some(Cow::Owned(text)),
                 _ => Some(Cow::Borrowed(raw)),
             },
             _ => None,
@@ -160,10 +147,7 @@ impl Node {
         match &self.value {
             Value::List(nodes) => Some(Cow::Borrowed(nodes)),
             Value::Untyped(raw) => match toml_value(raw, &self.origin) {
-                Some(Node {
-                    value: Value::List(nodes),
-                    ..
-                }) => Some(Cow::Owned(nodes)),
+                Some(Node { value: Value::List(nodes), .. }) => Some(Cow::Owned(nodes)),
                 _ => {
                     let parts = raw.split(',').map(str::trim).filter(|part| !part.is_empty());
                     let untyped = |part: &str| Node {
@@ -181,13 +165,7 @@ impl Node {
 /// `raw` as a TOML value, if it is one.
 pub(super) fn toml_value(raw: &str, origin: &Origin) -> Option<Node> {
     let value = DeValue::parse(raw.trim()).ok()?;
-    Some(node_of(
-        &value,
-        &Lines {
-            starts: Vec::new(),
-            fixed: Some(origin.clone()),
-        },
-    ))
+    Some(node_of(&value, &Lines { starts: Vec::new(), fixed: Some(origin.clone()) }))
 }
 
 /// Offsets to places.
@@ -199,11 +177,7 @@ struct Lines {
 impl Lines {
     /// Values of the built-in configuration are defaults.
     fn of(text: &str, is_file: bool) -> Self {
-        let newlines = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Lines {
             starts: std::iter::once(0).chain(newlines).collect(),
             fixed: (!is_file).then_some(Origin::Default),
@@ -213,9 +187,7 @@ impl Lines {
     fn origin(&self, offset: usize) -> Origin {
         match &self.fixed {
             Some(origin) => origin.clone(),
-            None => Origin::File {
-                line: self.starts.partition_point(|start| *start <= offset).max(1),
-            },
+            None => Origin::File { line: self.starts.partition_point(|start| *start <= offset).max(1) },
         }
     }
 }
@@ -228,9 +200,7 @@ fn table_of(table: &DeTable<'_>, lines: &Lines) -> Table {
         origin: lines.origin(key.span().start),
         node: node_of(value, lines),
     });
-    Table {
-        entries: entries.collect(),
-    }
+    Table { entries: entries.collect() }
 }
 
 fn node_of(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Node {

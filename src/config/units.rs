@@ -13,9 +13,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let (number, unit) = split_number(text);
     if number.is_empty() {
-        return Err(format!(
-            "`{text}` is not a size; write one such as `64MiB`, `48GB` or `512` (bytes)"
-        ));
+        return Err(format!("`{text}` is not a size; write one such as `64MiB`, `48GB` or `512` (bytes)"));
     }
     let unit = unit.trim();
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -29,9 +27,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "gb" => 1_000_000_000,
         "tb" => 1_000_000_000_000,
         _ => {
-            return Err(format!(
-                "`{unit}` is not a unit of size; write KiB, MiB, GiB or KB, MB, GB"
-            ));
+            return Err(format!("`{unit}` is not a unit of size; write KiB, MiB, GiB or KB, MB, GB"));
         }
     };
     scale(number, factor).ok_or_else(|| format!("`{text}` is not a size that fits into 64 bits"))
@@ -50,9 +46,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut previous = u64::MAX;
     while !rest.is_empty() {
         let (number, tail) = split_number(rest);
-        let unit_len = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let unit_len = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_len);
         let factor = match unit {
             "ms" => 1_000,
@@ -67,29 +61,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         }
         previous = factor;
         let part = scale(number, factor);
-        micros = part
-            .and_then(|part| micros.checked_add(part))
-            .ok_or_else(not_a_duration)?;
+        micros = part.and_then(|part| micros.checked_add(part)).ok_or_else(not_a_duration)?;
         rest = tail.trim_start();
     }
-    if previous == u64::MAX {
-        Err(not_a_duration())
-    } else {
-        Ok(Duration::from_micros(micros))
-    }
+    if previous == u64::MAX { Err(not_a_duration()) } else { Ok(Duration::from_micros(micros)) }
 }
 
 /// Writes a duration the way [`parse_duration`] reads it, to the millisecond.
 pub fn show_duration(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
-    for (unit, length) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
-    ] {
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
         if left >= length {
             text.push_str(&format!("{}{unit}", left / length));
             left %= length;
@@ -100,12 +82,8 @@ pub fn show_duration(duration: Duration) -> String {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(&str, u64); 4] = [
-            ("TiB", 1 << 40),
-            ("GiB", 1 << 30),
-            ("MiB", 1 << 20),
-            ("KiB", 1 << 10),
-        ];
+        const UNITS: [(&str, u64); 4] =
+            [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
         match UNITS.iter().find(|(_, size)| self.0 >= *size) {
             None => write!(f, "{}B", self.0),
             Some((unit, size)) if self.0.is_multiple_of(*size) => write!(f, "{}{unit}", self.0 / size),
@@ -116,10 +94,7 @@ impl fmt::Display for ByteSize {
 
 /// The digits (with at most a decimal point) at the start, and what follows them.
 fn split_number(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()))
 }
 
 /// `number * factor`, exactly, rounded down; `None` when it is no number or does not fit.
@@ -165,18 +140,7 @@ mod tests {
 
     #[test]
     fn a_bad_size_says_what_to_write() {
-        for text in [
-            "",
-            "MiB",
-            "64M",
-            "-1",
-            "1..5GB",
-            "1.GB",
-            ".5GB",
-            "99999999999TiB",
-            "64MiBs",
-            "6 4MiB",
-        ] {
+        for text in ["", "MiB", "64M", "-1", "1..5GB", "1.GB", ".5GB", "99999999999TiB", "64MiBs", "6 4MiB"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         insta::assert_snapshot!(parse_bytes("48G").unwrap_err(), @"`G` is not a unit of size; write KiB, MiB, GiB or KB, MB, GB");
@@ -201,19 +165,9 @@ mod tests {
 
     #[test]
     fn a_bad_duration_says_what_to_write() {
-        for text in [
-            "",
-            "10",
-            "s",
-            "10x",
-            "1m1h",
-            "1m1m",
-            "-1s",
-            "1s2",
-            "ten minutes",
-            "99999999999999d",
-            "1 0s",
-        ] {
+        for text in
+            ["", "10", "s", "10x", "1m1h", "1m1m", "-1s", "1s2", "ten minutes", "99999999999999d", "1 0s"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
         insta::assert_snapshot!(parse_duration("soon").unwrap_err(), @"`soon` is not a duration; write one such as `30s`, `10m`, `1h30m` or `500ms`");
@@ -221,13 +175,9 @@ mod tests {
 
     #[test]
     fn sizes_are_shown_with_the_largest_unit_that_fits() {
-        for (bytes, text) in [
-            (0, "0B"),
-            (1023, "1023B"),
-            (1024, "1KiB"),
-            (64 << 20, "64MiB"),
-            (1_500_000_000, "1.4GiB"),
-        ] {
+        for (bytes, text) in
+            [(0, "0B"), (1023, "1023B"), (1024, "1KiB"), (64 << 20, "64MiB"), (1_500_000_000, "1.4GiB")]
+        {
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
     }

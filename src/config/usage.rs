@@ -13,8 +13,6 @@ pub struct Usage {
 impl Usage {
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let retention_days = reader.integer("retention_days", 1..=LONGEST_RETENTION_DAYS);
-        Usage {
-            retention_days: retention_days.unwrap_or(DEFAULT_RETENTION_DAYS),
-        }
+        Usage { retention_days: retention_days.unwrap_or(DEFAULT_RETENTION_DAYS) }
     }
 }

@@ -29,10 +29,7 @@ pub(super) struct Bases<'a> {
 
 impl Fault {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Fault {
-            message: message.into(),
-            suggestion: None,
-        }
+        Fault { message: message.into(), suggestion: None }
     }
 
     pub(super) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
@@ -49,10 +46,7 @@ impl Fault {
     }
 
     pub(super) fn at(self, file: Option<&Path>, origin: &Origin, key: &str) -> Problem {
-        Problem {
-            suggestion: self.suggestion,
-            ..Problem::at(file, origin, key, self.message)
-        }
+        Problem { suggestion: self.suggestion, ..Problem::at(file, origin, key, self.message) }
     }
 }
 
@@ -72,17 +66,12 @@ pub(super) fn some_text(node: &Node) -> Result<String, Fault> {
 }
 
 pub(super) fn boolean(node: &Node) -> Result<bool, Fault> {
-    node.boolean()
-        .ok_or_else(|| Fault::wrong_type("true or false", node))
+    node.boolean().ok_or_else(|| Fault::wrong_type("true or false", node))
 }
 
 pub(super) fn integer(node: &Node, allowed: &RangeInclusive<u32>) -> Result<u32, Fault> {
-    let integer = node
-        .integer()
-        .ok_or_else(|| Fault::wrong_type("an integer", node))?;
-    let fits = u32::try_from(integer)
-        .ok()
-        .filter(|integer| allowed.contains(integer));
+    let integer = node.integer().ok_or_else(|| Fault::wrong_type("an integer", node))?;
+    let fits = u32::try_from(integer).ok().filter(|integer| allowed.contains(integer));
     fits.ok_or_else(|| Fault::out_of_range(integer, allowed.start(), allowed.end()))
 }
 
@@ -98,11 +87,7 @@ pub(super) fn bytes(node: &Node, allowed: &RangeInclusive<u64>) -> Result<u64, F
     if allowed.contains(&bytes) {
         return Ok(bytes);
     }
-    Err(Fault::out_of_range(
-        ByteSize(bytes),
-        ByteSize(*allowed.start()),
-        ByteSize(*allowed.end()),
-    ))
+    Err(Fault::out_of_range(ByteSize(bytes), ByteSize(*allowed.start()), ByteSize(*allowed.end())))
 }
 
 pub(super) fn duration(node: &Node, allowed: &RangeInclusive<Duration>) -> Result<Duration, Fault> {
@@ -119,11 +104,7 @@ pub(super) fn duration(node: &Node, allowed: &RangeInclusive<Duration>) -> Resul
         return Ok(duration);
     }
     let show = |duration: &Duration| show_duration(*duration);
-    Err(Fault::out_of_range(
-        text,
-        show(allowed.start()),
-        show(allowed.end()),
-    ))
+    Err(Fault::out_of_range(text, show(allowed.start()), show(allowed.end())))
 }
 
 pub(super) fn choice<T: Copy>(node: &Node, choices: &[(&'static str, T)]) -> Result<T, Fault> {
@@ -163,9 +144,7 @@ pub(super) fn http_url(node: &Node, example: &str) -> Result<String, Fault> {
 /// The one of `words` that `word` was probably meant to be.
 pub(super) fn closest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let word = word.to_ascii_lowercase();
-    let alike = words
-        .into_iter()
-        .map(|other| (strsim::jaro_winkler(&word, other), other));
+    let alike = words.into_iter().map(|other| (strsim::jaro_winkler(&word, other), other));
     let best = alike.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     (best.0 >= SIMILAR).then_some(best.1)
 }
@@ -182,17 +161,13 @@ impl Bases<'_> {
         };
         let path = match text.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                let home = self
-                    .home
-                    .ok_or_else(|| Fault::new("starts at `~`, but there is no home (HOME)"))?;
+                let home =
+                    self.home.ok_or_else(|| Fault::new("starts at `~`, but there is no home (HOME)"))?;
                 home.join(rest.trim_start_matches('/'))
             }
             _ => base.join(text),
         };
         // Equal folders have to be equal paths: `./m/` and `m` launch one backend.
-        Ok(path
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .collect())
+        Ok(path.components().filter(|part| *part != Component::CurDir).collect())
     }
 }

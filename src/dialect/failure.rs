@@ -47,7 +47,9 @@ impl UpstreamFailure {
             429 => failure(429, "rate_limit_error", "rate_limit_exceeded"),
             413 => failure(413, "invalid_request_error", "request_too_large"),
             // The client's own key and model were right: these are between the gateway and upstream.
-            401 | 403 => UpstreamFailure::backend(format!("the upstream refused the gateway's key: {message}")),
+            401 | 403 => {
+                UpstreamFailure::backend(format!("the upstream refused the gateway's key: {message}"))
+            }
             404 => UpstreamFailure::backend(format!("the upstream does not serve this: {message}")),
             400..=499 => failure(400, "invalid_request_error", "invalid_request_error"),
             _ => failure(502, "api_error", "backend_error"),
@@ -107,12 +109,13 @@ fn read(body: &[u8]) -> Told {
 fn validation(problems: &[Value]) -> Told {
     let place = |problem: &Value| {
         let path = problem.get("loc").and_then(Value::as_array).cloned().unwrap_or_default();
-        let names = path.iter().skip(1).map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
+        let names =
+            path.iter().skip(1).map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
         names.collect::<Vec<_>>().join(".")
     };
-    let words = problems.iter().filter_map(|problem| {
-        Some(format!("{}: {}", place(problem), problem.get("msg")?.as_str()?))
-    });
+    let words = problems
+        .iter()
+        .filter_map(|problem| Some(format!("{}: {}", place(problem), problem.get("msg")?.as_str()?)));
     Told {
         message: clean(&words.collect::<Vec<_>>().join("; ")),
         param: problems.first().map(place).filter(|place| !place.is_empty()),
@@ -127,7 +130,8 @@ fn code(value: &Value) -> Option<u16> {
 
 fn clean(text: &str) -> Option<String> {
     let text = text.trim();
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MESSAGE_LIMIT).last();
+    let end =
+        text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MESSAGE_LIMIT).last();
     end.map(|end| text[..end].to_owned())
 }
 
@@ -152,14 +156,25 @@ mod tests {
             (429, "rate_limit_exceeded", s("Too many"), None)
         );
         assert_eq!(
-            told(422, r#"{"detail":[{"loc":["body","temperature"],"msg":"not a number"},{"loc":["body","messages",0],"msg":"bad"}]}"#),
-            (400, "invalid_request_error", s("temperature: not a number; messages.0: bad"), Some(s("temperature")))
+            told(
+                422,
+                r#"{"detail":[{"loc":["body","temperature"],"msg":"not a number"},{"loc":["body","messages",0],"msg":"bad"}]}"#
+            ),
+            (
+                400,
+                "invalid_request_error",
+                s("temperature: not a number; messages.0: bad"),
+                Some(s("temperature"))
+            )
         );
         assert_eq!(
             told(404, r#"{"detail":"Not Found"}"#),
             (502, "backend_error", s("the upstream does not serve this: Not Found"), None)
         );
-        assert_eq!(told(500, "Internal Server Error"), (502, "backend_error", s("Internal Server Error"), None));
+        assert_eq!(
+            told(500, "Internal Server Error"),
+            (502, "backend_error", s("Internal Server Error"), None)
+        );
         let (status, code, message, _) = told(500, r#"{"error":{"message":"","code":"500"}}"#);
         assert_eq!((status, code), (502, "backend_error"));
         assert!(message.contains("without saying why"), "{message}");

@@ -53,7 +53,13 @@ impl Repair {
         }
         let chunk: Chunk<'_> = match serde_json::from_slice(data) {
             Ok(chunk) => chunk,
-            Err(_) => return self.fail(UpstreamFailure::backend("the backend sent a chunk that is not JSON"), out, facts),
+            Err(_) => {
+                return self.fail(
+                    UpstreamFailure::backend("the backend sent a chunk that is not JSON"),
+                    out,
+                    facts,
+                );
+            }
         };
         if let Some(error) = chunk.error {
             return self.fail(UpstreamFailure::from_event(error.get().as_bytes()), out, facts);

@@ -32,7 +32,10 @@ impl Hosts {
             names.extend([format!("{short}.local"), short, machine]);
         }
         names.extend(allowed.iter().map(|name| without_port(name).to_lowercase()));
-        Hosts { names, origins: origins.iter().map(|origin| origin.trim_end_matches('/').to_lowercase()).collect() }
+        Hosts {
+            names,
+            origins: origins.iter().map(|origin| origin.trim_end_matches('/').to_lowercase()).collect(),
+        }
     }
 
     /// Whether a request for `host` that a page of `origin` made is to be answered.
@@ -58,7 +61,8 @@ impl Hosts {
         let bare = name.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         bare.parse::<IpAddr>().is_ok()
             || self.names.iter().any(|known| known.eq_ignore_ascii_case(bare))
-            || bare.len() > 10 && bare.is_char_boundary(bare.len() - 10)
+            || bare.len() > 10
+                && bare.is_char_boundary(bare.len() - 10)
                 && bare.get(bare.len() - 10..).is_some_and(|end| end.eq_ignore_ascii_case(".localhost"))
     }
 }
@@ -81,14 +85,28 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        Hosts::new(Some("Studio.lan"), &["models.example.com:8443".into()], &["https://chat.example.com/".into()])
+        Hosts::new(
+            Some("Studio.lan"),
+            &["models.example.com:8443".into()],
+            &["https://chat.example.com/".into()],
+        )
     }
 
     #[test]
     fn own_names_addresses_and_listed_ones_are_answered() {
         for host in [
-            "localhost", "LOCALHOST:10242", "app.localhost:1", "127.0.0.1:10242", "[::1]:10242", "192.168.1.7",
-            "studio", "studio.local:10242", "studio.lan", "host.docker.internal:10242", "models.example.com", "localhost.",
+            "localhost",
+            "LOCALHOST:10242",
+            "app.localhost:1",
+            "127.0.0.1:10242",
+            "[::1]:10242",
+            "192.168.1.7",
+            "studio",
+            "studio.local:10242",
+            "studio.lan",
+            "host.docker.internal:10242",
+            "models.example.com",
+            "localhost.",
         ] {
             assert_eq!(hosts().check(Some(host), None), Ok(()), "{host}");
         }
@@ -96,7 +114,14 @@ mod tests {
 
     #[test]
     fn a_rebound_name_is_not() {
-        for host in ["evil.example.com", "evil.example.com:10242", "localhost.evil.com", "127.0.0.1.evil.com", "notlocalhost", ""] {
+        for host in [
+            "evil.example.com",
+            "evil.example.com:10242",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "notlocalhost",
+            "",
+        ] {
             assert!(matches!(hosts().check(Some(host), None), Err(HostError::Foreign(_))), "{host}");
         }
         assert_eq!(hosts().check(None, None), Err(HostError::Missing));
@@ -107,7 +132,13 @@ mod tests {
         let check = |origin: &str| hosts().check(Some("localhost:10242"), Some(origin));
         assert_eq!(check("http://localhost:10242"), Ok(()));
         assert_eq!(check("https://chat.example.com"), Ok(()));
-        for origin in ["http://localhost:3000", "https://evil.com", "null", "file://", "http://localhost:10242.evil.com"] {
+        for origin in [
+            "http://localhost:3000",
+            "https://evil.com",
+            "null",
+            "file://",
+            "http://localhost:10242.evil.com",
+        ] {
             assert!(matches!(check(origin), Err(HostError::Origin(_))), "{origin}");
         }
     }

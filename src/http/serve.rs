@@ -41,7 +41,9 @@ impl Listeners {
     pub async fn bind(addresses: &[SocketAddr], socket: &Path) -> io::Result<Listeners> {
         let mut listeners = Vec::new();
         for address in addresses {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            };
             listeners.push(Listener::Tcp(TcpListener::bind(address).await.map_err(named)?));
         }
         listeners.push(Listener::Unix(bind_socket(socket)?, socket.to_owned()));
@@ -153,8 +155,9 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     // The data directory itself is closed to others, so there is no moment in which they could connect.
-    let listener = UnixListener::bind(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display())))?;
+    let listener = UnixListener::bind(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
+    })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

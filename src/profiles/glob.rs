@@ -26,20 +26,17 @@ impl Glob {
 
     pub(super) fn matches(&self, text: &str) -> bool {
         // The end is cut off first, so that start and end never share a character.
-        let inner = text
-            .strip_prefix(self.start.as_str())
-            .and_then(|rest| rest.strip_suffix(self.end.as_str()));
+        let inner =
+            text.strip_prefix(self.start.as_str()).and_then(|rest| rest.strip_suffix(self.end.as_str()));
         let Some(mut rest) = inner else { return false };
         // The leftmost place for each part leaves the most room for those that follow.
-        self.middle
-            .iter()
-            .all(|part| match rest.split_once(part.as_str()) {
-                Some((_, after)) => {
-                    rest = after;
-                    true
-                }
-                None => false,
-            })
+        self.middle.iter().all(|part| match rest.split_once(part.as_str()) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
     }
 }
 

@@ -31,10 +31,7 @@ pub(super) fn group(profiles: &[Arc<Profile>]) -> Vec<LaunchSpec> {
     let mut specs: Vec<LaunchSpec> = Vec::new();
     let mut by_settings: HashMap<&LaunchSettings, usize> = HashMap::new();
     for profile in profiles {
-        match by_settings
-            .get(&profile.launch)
-            .and_then(|index| specs.get_mut(*index))
-        {
+        match by_settings.get(&profile.launch).and_then(|index| specs.get_mut(*index)) {
             Some(spec) => spec.join(profile),
             None => {
                 by_settings.insert(&profile.launch, specs.len());

@@ -53,12 +53,7 @@ impl ProfileSet {
         let entries: Vec<Entry> = profiles.iter().filter_map(entry).collect();
         let (exact, globs) = index(&entries);
         drop(by_settings);
-        ProfileSet {
-            entries,
-            exact,
-            globs,
-            launches,
-        }
+        ProfileSet { entries, exact, globs, launches }
     }
 
     /// The profile that answers to `model`: an exact name first, then an exact alias, then the most
@@ -122,11 +117,7 @@ fn model_of(profile: &Profile) -> String {
     let launch = &profile.launch;
     match (&launch.model, launch.engine) {
         (Some(model), _) => model.to_string(),
-        (None, EngineKind::Url) => launch
-            .upstream
-            .as_ref()
-            .map(|up| up.url.clone())
-            .unwrap_or_default(),
+        (None, EngineKind::Url) => launch.upstream.as_ref().map(|up| up.url.clone()).unwrap_or_default(),
         (None, _) => launch.command.first().cloned().unwrap_or_default(),
     }
 }

@@ -38,8 +38,7 @@ fn profile(name: &str, aliases: &[&str], model: &str) -> Profile {
 }
 
 fn resolved(set: &ProfileSet, model: &str) -> String {
-    set.resolve(model)
-        .map_or_else(|| "none".to_owned(), |profile| profile.name.clone())
+    set.resolve(model).map_or_else(|| "none".to_owned(), |profile| profile.name.clone())
 }
 
 #[test]
@@ -64,10 +63,7 @@ fn an_exact_name_wins_over_an_alias_and_an_alias_over_a_glob() {
 
 #[test]
 fn of_equally_specific_globs_the_earlier_profile_has_it() {
-    let set = ProfileSet::new(vec![
-        profile("one", &["a-*"], "m/a"),
-        profile("two", &["*-b"], "m/b"),
-    ]);
+    let set = ProfileSet::new(vec![profile("one", &["a-*"], "m/a"), profile("two", &["*-b"], "m/b")]);
     assert_eq!(resolved(&set, "a-b"), "one");
 }
 
@@ -100,35 +96,19 @@ fn profiles_with_equal_launch_settings_share_one_backend() {
     terse.keep_alive = KeepAlive::For(Duration::from_secs(3600));
     terse.preload = true;
     terse.max_concurrent = u32::MAX;
-    terse.queue = Queue {
-        size: 5,
-        timeout: Duration::from_secs(900),
-    };
+    terse.queue = Queue { size: 5, timeout: Duration::from_secs(900) };
     terse.timeouts.idle = Duration::from_secs(1);
     terse.timeouts.total = Duration::from_secs(7200);
-    let set = ProfileSet::new(vec![
-        profile("qwen", &[], "m/qwen"),
-        profile("other", &[], "m/other"),
-        terse,
-    ]);
+    let set = ProfileSet::new(vec![profile("qwen", &[], "m/qwen"), profile("other", &[], "m/other"), terse]);
 
     let launch = set.launch("qwen-terse").unwrap();
     assert!(Arc::ptr_eq(launch, set.launch("qwen").unwrap()));
-    assert_eq!(
-        (launch.id.as_str(), launch.served_name.as_str()),
-        ("qwen", "qwen")
-    );
+    assert_eq!((launch.id.as_str(), launch.served_name.as_str()), ("qwen", "qwen"));
     assert_eq!(launch.profiles, ["qwen", "qwen-terse"]);
     assert_eq!(launch.keep_alive, KeepAlive::For(Duration::from_secs(3600)));
     assert!(launch.preload && !launch.pinned);
     assert_eq!(launch.max_concurrent, u32::MAX);
-    assert_eq!(
-        launch.queue,
-        Queue {
-            size: 105,
-            timeout: Duration::from_secs(900)
-        }
-    );
+    assert_eq!(launch.queue, Queue { size: 105, timeout: Duration::from_secs(900) });
     assert_eq!(launch.timeouts.idle, Timeouts::default().idle);
     assert_eq!(launch.timeouts.total, Duration::from_secs(7200));
 
@@ -162,15 +142,12 @@ fn each_profile_shows_what_runs_behind_it() {
     let mut url = profile("url", &[], "m/a");
     url.launch.engine = EngineKind::Url;
     url.launch.model = None;
-    url.launch.upstream = Some(Upstream {
-        url: "http://10.0.0.2:1/v1".to_owned(),
-        api_key: None,
-    });
+    url.launch.upstream = Some(Upstream { url: "http://10.0.0.2:1/v1".to_owned(), api_key: None });
     let mut command = profile("command", &[], "m/a");
     command.launch.engine = EngineKind::Command;
     command.launch.model = None;
     command.launch.command = vec!["/bin/serve".to_owned(), "{port}".to_owned()];
     let set = ProfileSet::new(vec![profile("hub", &[], "m/a"), url, command]);
-    let models: Vec<&str> = set.entries().iter().map(|entry| entry.model.as_str()).collect();
+    let models: Vec<&str> = set.entries().iter().map(|entry| &*entry.model).collect();
     assert_eq!(models, ["m/a", "http://10.0.0.2:1/v1", "/bin/serve"]);
 }

@@ -71,7 +71,8 @@ impl Attempt {
                 let name = Arc::from(plan.profile.name.as_str());
                 let later = Arc::clone(&plan);
                 let answer = Box::pin(async move { run.await?.metered(&later) });
-                let mut response = Response::new(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
+                let mut response =
+                    Response::new(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
                 headers::event_stream(response.headers_mut());
                 headers::figures(response.headers_mut(), &plan.profile.name, 0.0, 0.0);
                 response
@@ -191,7 +192,11 @@ impl Answered {
         let limit = plan.timeouts().total.saturating_sub(began.elapsed());
         let body = response.into_body();
         let collecting = async {
-            if aggregate { aggregated(body, plan, &ending, &mut facts).await } else { renamed(body, plan, &mut facts).await }
+            if aggregate {
+                aggregated(body, plan, &ending, &mut facts).await
+            } else {
+                renamed(body, plan, &mut facts).await
+            }
         };
         let collected = tokio::select! {
             biased;
@@ -207,7 +212,9 @@ impl Answered {
                 ending.complete(&facts);
                 let mut response = Response::new(Answer::Full(json));
                 *response.status_mut() = StatusCode::OK;
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
             Err(failure) => {
@@ -277,7 +284,10 @@ async fn next_frame(
                     _ => false,
                 };
                 if name == "first_token" || !working {
-                    return Err(Failure::timed_out(format!("timeouts.{name} of {} s has passed", limit.as_secs_f64())));
+                    return Err(Failure::timed_out(format!(
+                        "timeouts.{name} of {} s has passed",
+                        limit.as_secs_f64()
+                    )));
                 }
             }
         }
@@ -302,7 +312,8 @@ async fn renamed(body: UpstreamBody, plan: &Plan, facts: &mut Facts) -> Result<B
 
 async fn error_answer(response: Response<UpstreamBody>) -> Failure {
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+    let retry_after =
+        response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
     let body = collect(response.into_body(), ERROR_LIMIT).await.unwrap_or_default();
     let mut failure = Failure::from(UpstreamFailure::from_answer(status, &body));
     failure.retry_after_s = retry_after.or(failure.retry_after_s);
@@ -312,7 +323,8 @@ async fn error_answer(response: Response<UpstreamBody>) -> Failure {
 async fn collect(mut body: UpstreamBody, limit: usize) -> Result<Bytes, Failure> {
     let mut out = bytes::BytesMut::with_capacity(body.size_hint().lower().min(limit as u64) as usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::backend(format!("the backend broke off in mid-answer: {error}")))?;
+        let frame = frame
+            .map_err(|error| Failure::backend(format!("the backend broke off in mid-answer: {error}")))?;
         if let Some(data) = frame.data_ref() {
             if out.len() + data.len() > limit {
                 return Err(Failure::backend(format!("the backend's answer is larger than {limit} bytes")));

@@ -43,8 +43,9 @@ mod tests {
     async fn a_body_over_the_limit_is_refused_by_its_length_or_on_the_way() {
         let known = Full::new(Bytes::from("{\"model\":\"x\"}"));
         assert_eq!(read(known, 5).await.unwrap_err().status, 413);
-        let pieces = ["{\"a\"", ":1", "}"].map(|p| Ok::<_, String>(http_body::Frame::data(Bytes::from(p))));
-        let unknown = || StreamBody::new(futures_util::stream::iter(pieces.clone()));
+        let frame = |piece| Ok::<_, String>(http_body::Frame::data(Bytes::from_static(piece)));
+        let unknown =
+            || StreamBody::new(futures_util::stream::iter([&b"{\"a\""[..], b":1", b"}"].map(frame)));
         assert_eq!(read(unknown(), 5).await.unwrap_err().status, 413);
         assert_eq!(read(unknown(), 7).await.unwrap().body.to_vec(), b"{\"a\":1}");
     }

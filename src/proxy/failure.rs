@@ -62,10 +62,7 @@ impl Failure {
     }
 
     pub fn overloaded(message: impl Into<String>) -> Failure {
-        Failure {
-            retry_after_s: Some(1),
-            ..Failure::refused(429, "rate_limit_error", "queue_full", message)
-        }
+        Failure { retry_after_s: Some(1), ..Failure::refused(429, "rate_limit_error", "queue_full", message) }
     }
 
     pub fn timed_out(message: impl Into<String>) -> Failure {
@@ -79,7 +76,8 @@ impl Failure {
 
     /// An operator ended it.
     pub fn cancelled() -> Failure {
-        let refused = Failure::refused(499, "server_error", "cancelled", "the request was cancelled by an operator");
+        let refused =
+            Failure::refused(499, "server_error", "cancelled", "the request was cancelled by an operator");
         Failure { recorded: Status::Cancelled, ..refused }
     }
 

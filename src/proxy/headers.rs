@@ -53,7 +53,9 @@ mod tests {
     #[test]
     fn credentials_and_cookies_stay_here() {
         let mut client = HeaderMap::new();
-        for name in ["authorization", "cookie", "x-api-key", "connection", "accept-encoding", "accept", "traceparent"] {
+        for name in
+            ["authorization", "cookie", "x-api-key", "connection", "accept-encoding", "accept", "traceparent"]
+        {
             client.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
         let out = upstream(&client, &HeaderValue::from_static("id"));

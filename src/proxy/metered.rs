@@ -92,7 +92,8 @@ where
                 Poll::Pending => {
                     self.check_cancelled(cx);
                     if !self.over {
-                        return ready!(self.poll_timer(cx)).map_or_else(|| self.poll_bytes(cx), |b| Poll::Ready(Some(b)));
+                        return ready!(self.poll_timer(cx))
+                            .map_or_else(|| self.poll_bytes(cx), |b| Poll::Ready(Some(b)));
                     }
                 }
             }
@@ -176,7 +177,11 @@ where
     }
 
     fn check_cancelled(&mut self, cx: &mut Context<'_>) {
-        let cancelled = self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.poll_cancelled(cx).is_ready());
+        let cancelled = self
+            .ending
+            .as_ref()
+            .and_then(Ending::live)
+            .is_some_and(|live| live.poll_cancelled(cx).is_ready());
         if cancelled {
             self.fail(Failure::cancelled());
         }
@@ -213,7 +218,9 @@ where
     /// Whether the backend has used its processors since it was last looked at: then it is not idle,
     /// however long it says nothing (a long tool call comes in one piece).
     fn is_working(&mut self, now: Instant) -> bool {
-        let Some(used) = self.ending.as_ref().and_then(|ending| ending.lease().cpu_time()) else { return false };
+        let Some(used) = self.ending.as_ref().and_then(|ending| ending.lease().cpu_time()) else {
+            return false;
+        };
         let before = self.silent_since.replace((now, used));
         match before {
             // The first look: there is nothing to compare with yet.

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_whole_answer_tells_its_usage_whatever_its_pieces() {
-        let text = br#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[{"finish_reason":"stop"}]}"#;
+        let text =
+            br#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[{"finish_reason":"stop"}]}"#;
         for cut in 0..text.len() {
             let (mut tap, mut facts) = (WholeTap::default(), Facts::default());
             tap.feed(&Bytes::copy_from_slice(&text[..cut]));

@@ -45,7 +45,11 @@ impl<B> Whole<B> {
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let cancelled = self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.poll_cancelled(cx).is_ready());
+        let cancelled = self
+            .ending
+            .as_ref()
+            .and_then(Ending::live)
+            .is_some_and(|live| live.poll_cancelled(cx).is_ready());
         if cancelled {
             return Poll::Ready(Failure::cancelled());
         }
@@ -84,7 +88,8 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let failure = Failure::backend(format!("the backend broke off in mid-answer: {}", error.into()));
+                let failure =
+                    Failure::backend(format!("the backend broke off in mid-answer: {}", error.into()));
                 Poll::Ready(Some(Err(this.fail(failure))))
             }
             Poll::Ready(None) => {

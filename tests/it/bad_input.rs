@@ -29,12 +29,16 @@ fn bodies_that_cannot_be_served_are_refused_and_recorded() {
         let record = gateway.record("refused");
         assert_eq!((record["http_status"].as_u64(), record["error_code"].as_str()), (Some(status.into()), Some(code)));
     }
-    assert!(gateway.get("/api/v1/servers").json()["servers"][0]["pid"].is_null(), "nothing was started for them");
+    assert!(
+        gateway.get("/api/v1/servers").json()["servers"][0]["pid"].is_null(),
+        "nothing was started for them"
+    );
 }
 
 #[test]
 fn a_body_over_the_limit_is_413_whether_it_says_its_length_or_not() {
-    let gateway = Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"1KiB\"\n{PROFILES}"));
+    let gateway =
+        Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"1KiB\"\n{PROFILES}"));
     let large = "x".repeat(2000);
     let answer = gateway.chat("qwen", &large);
     assert_eq!(answer.error(), (413, "request_too_large".into()));
@@ -78,10 +82,13 @@ fn request_ids_are_echoed_when_valid_and_made_otherwise() {
 #[test]
 fn what_an_engine_may_not_see_never_reaches_it_and_is_noted() {
     let gateway = Gateway::start(PROFILES);
-    let body = r#"{"model":"qwen","draft_model":"/etc","adapters":"/x","messages":[{"role":"developer","content":"x"},{"role":"user","content":"#chunks=1"}],"stop":"END"}"#;
+    let body = r##"{"model":"qwen","draft_model":"/etc","adapters":"/x","messages":[{"role":"developer","content":"x"},{"role":"user","content":"#chunks=1"}],"stop":"END"}"##;
     assert_eq!(gateway.post("/v1/chat/completions", body).status, 200);
     let seen = fake::seen(&gateway.backend_address("qwen"), "requests=1&wait-ms=5000").to_string();
-    assert!(!seen.contains("draft_model") && !seen.contains("adapters") && !seen.contains("developer"), "{seen}");
+    assert!(
+        !seen.contains("draft_model") && !seen.contains("adapters") && !seen.contains("developer"),
+        "{seen}"
+    );
     let warnings = gateway.record("completed")["warnings"].to_string();
     assert!(warnings.contains("draft_model") && warnings.contains("adapters"), "{warnings}");
 }

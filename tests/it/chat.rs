@@ -45,8 +45,11 @@ fn a_stream_has_one_role_an_explicit_finish_and_usage_only_when_asked_for() {
     assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
     assert_eq!(answer.body.matches("\"role\"").count(), 1);
     assert!(!answer.body.contains("usage"));
-    let chunks: Vec<Value> = events[..events.len() - 1].iter().map(|data| serde_json::from_str(data).unwrap()).collect();
-    assert!(chunks.iter().all(|chunk| chunk["model"] == "qwen" && chunk["object"] == "chat.completion.chunk"));
+    let chunks: Vec<Value> =
+        events[..events.len() - 1].iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert!(
+        chunks.iter().all(|chunk| chunk["model"] == "qwen" && chunk["object"] == "chat.completion.chunk")
+    );
     assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "stop");
     let body = json!({
         "model": "qwen", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 3,
@@ -61,7 +64,8 @@ fn a_stream_has_one_role_an_explicit_finish_and_usage_only_when_asked_for() {
 #[test]
 fn tool_calls_go_to_the_client() {
     let gateway = Gateway::start(PROFILES);
-    let tools = json!([{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]);
+    let tools =
+        json!([{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]);
     let body = |stream: bool| json!({"model": "qwen", "stream": stream, "tools": tools, "messages": [{"role": "user", "content": "#tool"}]});
     let whole = gateway.post("/v1/chat/completions", &body(false).to_string()).json();
     let choice = &whole["choices"][0];
@@ -98,9 +102,11 @@ fn a_client_that_leaves_cancels_upstream_streamed_or_not_and_is_recorded_with_it
     assert_eq!((&record["completion_tokens"], &record["estimated"]), (&json!(3), &json!(true)));
     let backend = gateway.backend_address("qwen");
     assert_eq!(fake::seen(&backend, "cancelled=1&wait-ms=20000")["cancelled"], 1);
-    let body = json!({"model": "qwen", "messages": [{"role": "user", "content": "#chunks=5 #gate-after=2"}]}).to_string();
+    let body = json!({"model": "qwen", "messages": [{"role": "user", "content": "#chunks=5 #gate-after=2"}]})
+        .to_string();
     let mut connection = std::net::TcpStream::connect(&gateway.address).unwrap();
-    std::io::Write::write_all(&mut connection, gateway.request("/v1/chat/completions", "", &body).as_bytes()).unwrap();
+    std::io::Write::write_all(&mut connection, gateway.request("/v1/chat/completions", "", &body).as_bytes())
+        .unwrap();
     fake::seen(&backend, "requests=2&wait-ms=20000");
     drop(connection);
     assert_eq!(fake::seen(&backend, "cancelled=2&wait-ms=20000")["cancelled"], 2);
@@ -195,7 +201,10 @@ fn another_server_is_passed_through_under_the_profiles_name() {
     let raw = gateway.streamed("fake", "#chunks=2");
     assert_eq!(raw.body.matches("\"role\": \"assistant\"").count(), 3, "byte for byte: {raw:?}");
     let renamed = gateway.streamed("mine", "#chunks=2");
-    assert!(renamed.body.contains("\"model\": \"mine\"") && !renamed.body.contains("\"fake\""), "{renamed:?}");
+    assert!(
+        renamed.body.contains("\"model\": \"mine\"") && !renamed.body.contains("\"fake\""),
+        "{renamed:?}"
+    );
     assert_eq!(gateway.chat("mine", "#chunks=2").json()["model"], "mine");
     assert_eq!(gateway.chat("fake", "#chunks=2").json()["model"], "fake");
     let record = gateway.record("completed");
@@ -209,7 +218,8 @@ fn another_server_is_passed_through_under_the_profiles_name() {
 
 #[test]
 fn models_are_the_profiles_and_ids_may_hold_slashes() {
-    let gateway = Gateway::start("[[profile]]\nname = \"org/tiny\"\naliases = [\"tiny-*\"]\nmodel = \"./model\"\n");
+    let gateway =
+        Gateway::start("[[profile]]\nname = \"org/tiny\"\naliases = [\"tiny-*\"]\nmodel = \"./model\"\n");
     let list = gateway.get("/v1/models").json();
     assert_eq!((&list["object"], &list["data"][0]["id"]), (&json!("list"), &json!("org/tiny")));
     assert_eq!(gateway.get("/v1/models/org/tiny").json()["object"], "model");

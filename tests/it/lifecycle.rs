@@ -11,7 +11,9 @@ use crate::support::{Gateway, PROFILES, lives, wait_for};
 
 #[test]
 fn a_hundred_concurrent_first_requests_start_one_process() {
-    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nmax_concurrent = 200\nqueue = { size = 200 }\nenv = { FAKE_READY_AFTER_MS = \"100\" }\n");
+    let gateway = Gateway::start(
+        "[[profile]]\nname = \"q\"\nmodel = \"./model\"\nmax_concurrent = 200\nqueue = { size = 200 }\nenv = { FAKE_READY_AFTER_MS = \"100\" }\n",
+    );
     std::thread::scope(|scope| {
         for _ in 0..100 {
             scope.spawn(|| assert_eq!(gateway.chat("q", "#chunks=2").status, 200));
@@ -34,7 +36,8 @@ fn an_idle_backend_is_stopped_and_a_new_request_starts_it_again() {
 
 #[test]
 fn a_backend_that_fails_to_load_says_why_to_the_client_and_in_the_list() {
-    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nenv = { FAKE_FAIL_LOAD = \"1\" }\n");
+    let gateway =
+        Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nenv = { FAKE_FAIL_LOAD = \"1\" }\n");
     let answer = gateway.chat("q", "hi");
     assert_eq!(answer.error(), (503, "backend_failed".into()));
     assert_eq!(answer.header("x-should-retry").as_deref(), Some("false"));
@@ -68,7 +71,9 @@ fn a_backend_that_dies_in_a_stream_ends_it_with_an_error_and_the_next_request_ge
 
 #[test]
 fn requests_beyond_the_limit_wait_their_turn_and_one_too_many_is_told_so() {
-    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nmax_concurrent = 1\nqueue = { size = 1 }\n");
+    let gateway = Gateway::start(
+        "[[profile]]\nname = \"q\"\nmodel = \"./model\"\nmax_concurrent = 1\nqueue = { size = 1 }\n",
+    );
     let mut first = gateway.stream("q", "#chunks=3 #gate-after=1");
     while !first.next().unwrap().contains("\"content\"") {}
     let backend = gateway.backend_address("q");
@@ -83,7 +88,8 @@ fn requests_beyond_the_limit_wait_their_turn_and_one_too_many_is_told_so() {
         assert_eq!(second.join().unwrap().status, 200);
     });
     let records = gateway.get("/api/v1/requests").json();
-    let mut statuses: Vec<&str> = records["requests"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
+    let mut statuses: Vec<&str> =
+        records["requests"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["completed", "completed", "refused"]);
 }
@@ -97,12 +103,17 @@ fn a_stubborn_backend_and_its_children_are_ended_by_force() {
     let pid = gateway.backend("q", "ready")["pid"].as_i64().unwrap();
     assert!(gateway.cli(&["stop", "q"]).status.success());
     assert!(!lives(pid), "the process is gone when stop answers");
-    assert!(nix::sys::signal::killpg(Pid::from_raw(i32::try_from(pid).unwrap()), None).is_err(), "and its group");
+    assert!(
+        nix::sys::signal::killpg(Pid::from_raw(i32::try_from(pid).unwrap()), None).is_err(),
+        "and its group"
+    );
 }
 
 #[test]
 fn after_a_crash_of_the_gateway_the_next_start_ends_what_was_left_and_nothing_else() {
-    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nenv = { FAKE_OUTLIVE_PARENT = \"1\" }\n");
+    let gateway = Gateway::start(
+        "[[profile]]\nname = \"q\"\nmodel = \"./model\"\nenv = { FAKE_OUTLIVE_PARENT = \"1\" }\n",
+    );
     let mut stream = gateway.stream("q", "#chunks=5 #gate-after=2");
     let mut content = 0;
     while content < 2 {

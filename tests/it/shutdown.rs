@@ -7,7 +7,8 @@ use crate::support::{Gateway, PROFILES, lives, wait_for};
 
 #[test]
 fn sigterm_lets_streams_finish_turns_new_requests_away_and_leaves_nothing() {
-    let mut gateway = Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"60s\"\n{PROFILES}"));
+    let mut gateway =
+        Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"60s\"\n{PROFILES}"));
     let mut stream = gateway.stream("qwen", "#chunks=3 #gate-after=1");
     while !stream.next().unwrap().contains("\"content\"") {}
     let backend = gateway.backend_address("qwen");
@@ -31,12 +32,17 @@ fn sigterm_lets_streams_finish_turns_new_requests_away_and_leaves_nothing() {
     assert!(!lives(pid));
     assert!(!gateway.data_dir().join("gateway.sock").exists());
     let usage = gateway.cli_json(&["requests", "--status", "completed"]);
-    assert_eq!(usage["requests"].as_array().unwrap().len(), 1, "read from the data directory, no gateway running");
+    assert_eq!(
+        usage["requests"].as_array().unwrap().len(),
+        1,
+        "read from the data directory, no gateway running"
+    );
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once_and_cleanly() {
-    let mut gateway = Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"1h\"\n{PROFILES}"));
+    let mut gateway =
+        Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"1h\"\n{PROFILES}"));
     let mut stream = gateway.stream("qwen", "#chunks=3 #gate-after=1");
     while !stream.next().unwrap().contains("\"content\"") {}
     let pid = gateway.backend("qwen", "ready")["pid"].as_i64().unwrap();

@@ -7,7 +7,9 @@ use crate::support::{Gateway, PROFILES, wait_for};
 #[test]
 fn sums_agree_with_the_records_whatever_happened() {
     let gateway = Gateway::start(PROFILES);
-    for prompt in ["#chunks=4 #prompt-tokens=10", "#chunks=6 #prompt-tokens=20", "#error=500", "#stream-error=429"] {
+    for prompt in
+        ["#chunks=4 #prompt-tokens=10", "#chunks=6 #prompt-tokens=20", "#error=500", "#stream-error=429"]
+    {
         gateway.chat("qwen", prompt);
     }
     gateway.chat("other", "#chunks=5 #prompt-tokens=1");
@@ -64,8 +66,14 @@ fn many_requests_at_once_make_as_many_records() {
     wait_for("every request's end", || {
         let usage = gateway.get("/api/v1/usage").json();
         let running = gateway.get("/api/v1/requests?status=running").json();
-        (usage["total"]["requests"] == 200 && running["requests"].as_array().unwrap().is_empty()).then_some(())
+        (usage["total"]["requests"] == 200 && running["requests"].as_array().unwrap().is_empty())
+            .then_some(())
     });
-    let ended = |status: &str| gateway.get(&format!("/api/v1/requests?limit=1000&status={status}")).json()["requests"].as_array().unwrap().len();
+    let ended = |status: &str| {
+        gateway.get(&format!("/api/v1/requests?limit=1000&status={status}")).json()["requests"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     assert_eq!((ended("completed") + ended("cancelled"), ended("failed")), (150, 50));
 }

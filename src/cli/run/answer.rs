@@ -23,12 +23,7 @@ use crate::system::clock::Clock;
 const COMMENTS_AHEAD: usize = 4;
 
 /// Reads the answer to its end and gives its text.
-pub async fn show(
-    body: Body,
-    asked: Instant,
-    clock: &dyn Clock,
-    out: &mut Out,
-) -> Result<String, CliError> {
+pub async fn show(body: Body, asked: Instant, clock: &dyn Clock, out: &mut Out) -> Result<String, CliError> {
     let (tell, mut comments) = mpsc::channel(COMMENTS_AHEAD);
     let mut events = std::pin::pin!(told_of_comments(body, tell).eventsource());
     let mut telling = Telling::new(asked);
@@ -47,10 +42,7 @@ pub async fn show(
 }
 
 /// The body's bytes; the comments among them are told to whoever listens.
-fn told_of_comments(
-    body: Body,
-    tell: mpsc::Sender<String>,
-) -> impl Stream<Item = Result<Bytes, BoxError>> {
+fn told_of_comments(body: Body, tell: mpsc::Sender<String>) -> impl Stream<Item = Result<Bytes, BoxError>> {
     let mut comments = Comments::default();
     body.into_data_stream().inspect(move |piece| {
         let comment = piece.as_ref().ok().and_then(|piece| comments.read(piece));
@@ -143,11 +135,7 @@ impl Telling {
 
     fn waits_for(&mut self, comment: &str, out: &mut Out) -> Result<(), CliError> {
         // In the middle of a line a progress line would wipe what stands there.
-        if self.shown == Shown::Nothing {
-            out.progress(comment)
-        } else {
-            Ok(())
-        }
+        if self.shown == Shown::Nothing { out.progress(comment) } else { Ok(()) }
     }
 
     fn hears(&mut self, data: &str, clock: &dyn Clock, out: &mut Out) -> Result<(), CliError> {
@@ -155,16 +143,11 @@ impl Telling {
             out.raw_json(data.as_bytes())?;
         }
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| {
-            CliError::Failed(format!(
-                "the answer holds something that is no chunk ({error})"
-            ))
+            CliError::Failed(format!("the answer holds something that is no chunk ({error})"))
         })?;
         if let Some(error) = chunk.error {
             let status = error.status.unwrap_or(500);
-            return Err(CliError::Refused {
-                status,
-                error: Box::new(error),
-            });
+            return Err(CliError::Refused { status, error: Box::new(error) });
         }
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
@@ -248,10 +231,7 @@ impl Telling {
 
     fn figures(&self, ended: Instant) -> String {
         let mut figures = Vec::new();
-        let counted = self
-            .usage
-            .as_ref()
-            .and_then(|usage| usage.completion_tokens);
+        let counted = self.usage.as_ref().and_then(|usage| usage.completion_tokens);
         let tokens = counted.unwrap_or(self.deltas);
         let mark = if counted.is_none() { "~" } else { "" };
         figures.push(format!(
@@ -259,23 +239,15 @@ impl Telling {
             format::count(tokens),
             if tokens == 1 { "token" } else { "tokens" }
         ));
-        let decoding = self
-            .first
-            .map_or(0.0, |first| (self.last - first).as_secs_f64());
+        let decoding = self.first.map_or(0.0, |first| (self.last - first).as_secs_f64());
         if tokens > 1 && decoding > 0.0 {
-            figures.push(format!(
-                "{} tokens/s",
-                format::rate((tokens - 1) as f64 / decoding)
-            ));
+            figures.push(format!("{} tokens/s", format::rate((tokens - 1) as f64 / decoding)));
         }
         if let Some(first) = self.first {
             let wait = (first - self.asked).as_secs_f64();
             figures.push(format!("first token after {}", format::duration(wait)));
         }
-        figures.push(format!(
-            "{} in all",
-            format::duration((ended - self.asked).as_secs_f64())
-        ));
+        figures.push(format!("{} in all", format::duration((ended - self.asked).as_secs_f64())));
         if let Some(prompt) = self.usage.as_ref().and_then(Usage::prompt) {
             figures.push(prompt);
         }
@@ -286,10 +258,7 @@ impl Telling {
 impl Usage {
     fn prompt(&self) -> Option<String> {
         let tokens = format::count(self.prompt_tokens?);
-        let cached = self
-            .prompt_tokens_details
-            .as_ref()
-            .and_then(|details| details.cached_tokens);
+        let cached = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
         Some(match cached.filter(|cached| *cached > 0) {
             Some(cached) => format!("prompt {tokens} tokens ({} cached)", format::count(cached)),
             None => format!("prompt {tokens} tokens"),

@@ -46,25 +46,17 @@ impl Comments {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] =
-        b": queued 2\n\ndata: {\"a\": 1}\n:loading qwen 12s\r\n\r\ndata: x\n\n: prefill";
+    const STREAM: &[u8] = b": queued 2\n\ndata: {\"a\": 1}\n:loading qwen 12s\r\n\r\ndata: x\n\n: prefill";
 
     fn comments(size: usize) -> Vec<String> {
         let mut comments = Comments::default();
-        STREAM
-            .chunks(size)
-            .filter_map(|piece| comments.read(piece))
-            .collect()
+        STREAM.chunks(size).filter_map(|piece| comments.read(piece)).collect()
     }
 
     #[test]
     fn comments_are_found_however_the_stream_is_cut() {
         for size in 1..8 {
-            assert_eq!(
-                comments(size),
-                ["queued 2", "loading qwen 12s"],
-                "pieces of {size}"
-            );
+            assert_eq!(comments(size), ["queued 2", "loading qwen 12s"], "pieces of {size}");
         }
     }
 
@@ -80,9 +72,6 @@ mod tests {
         for _ in 0..100 {
             comments.read(&[b'x'; 100]);
         }
-        assert_eq!(
-            comments.read(b"\n").map(|comment| comment.len()),
-            Some(MAX_COMMENT)
-        );
+        assert_eq!(comments.read(b"\n").map(|comment| comment.len()), Some(MAX_COMMENT));
     }
 }

@@ -97,11 +97,8 @@ async fn json_is_what_the_gateway_answered() {
 
 #[tokio::test]
 async fn usage_shows_tokens_and_speed_by_group() {
-    let gateway = Gateway::answering(&[(
-        "GET /api/v1/usage?group_by=day&tz=Europe%2FBerlin",
-        Json(200, USAGE),
-    )])
-    .await;
+    let gateway =
+        Gateway::answering(&[("GET /api/v1/usage?group_by=day&tz=Europe%2FBerlin", Json(200, USAGE))]).await;
     let ran = gateway.run(&["usage"]).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!(ran.stdout, @r"
@@ -116,24 +113,10 @@ async fn usage_shows_tokens_and_speed_by_group() {
 #[tokio::test]
 async fn usage_asks_for_a_period_in_a_time_zone() {
     let gateway = Gateway::answering(&[]).await;
-    gateway
-        .run(&[
-            "usage",
-            "--by",
-            "model",
-            "--since",
-            "7d",
-            "--until",
-            "yesterday",
-            "--tz",
-            "UTC",
-        ])
-        .await;
+    gateway.run(&["usage", "--by", "model", "--since", "7d", "--until", "yesterday", "--tz", "UTC"]).await;
     assert_eq!(
         gateway.asked(),
-        [
-            "GET /api/v1/usage?group_by=model&tz=UTC&from=2026-11-15T00%3A30%3A00Z&to=2026-11-22T00%3A00%3A00Z"
-        ]
+        ["GET /api/v1/usage?group_by=model&tz=UTC&from=2026-11-15T00%3A30%3A00Z&to=2026-11-22T00%3A00%3A00Z"]
     );
 }
 
@@ -170,13 +153,8 @@ async fn requests_are_filtered_by_the_gateway() {
         Json(200, r#"{"requests":[]}"#),
     )])
     .await;
-    let ran = gateway
-        .run(&["requests", "--limit", "3", "--status", "failed"])
-        .await;
-    assert_eq!(
-        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
-        (0, "", "No requests yet.\n")
-    );
+    let ran = gateway.run(&["requests", "--limit", "3", "--status", "failed"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", "No requests yet.\n"));
 }
 
 #[tokio::test]
@@ -211,8 +189,7 @@ async fn one_request_is_shown_with_all_that_is_kept() {
 
 #[tokio::test]
 async fn a_request_is_cancelled() {
-    let gateway =
-        Gateway::answering(&[("POST /api/v1/requests/0199/cancel", Json(200, "{}"))]).await;
+    let gateway = Gateway::answering(&[("POST /api/v1/requests/0199/cancel", Json(200, "{}"))]).await;
     let ran = gateway.run(&["requests", "cancel", "0199"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "0199 is cancelled\n"));
     let ran = gateway.run(&["requests", "cancel", "gone"]).await;

@@ -17,23 +17,12 @@ const ANSWER: &[&str] = &[
     "data: [DONE]\n\n",
 ];
 
-const SHORT: &[&str] =
-    &["data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n"];
+const SHORT: &[&str] = &["data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n"];
 
 #[tokio::test]
 async fn content_is_data_and_the_rest_stands_beside_it() {
     let gateway = Gateway::answering(&[(CHAT, Pieces(ANSWER))]).await;
-    let ran = gateway
-        .run(&[
-            "run",
-            "qwen",
-            "1+1?",
-            "--system",
-            "Be brief.",
-            "--max-tokens",
-            "5",
-        ])
-        .await;
+    let ran = gateway.run(&["run", "qwen", "1+1?", "--system", "Be brief.", "--max-tokens", "5"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "It is two\n"));
     insta::assert_snapshot!(ran.stderr, @r#"
     Hm. Yes.
@@ -61,11 +50,8 @@ async fn json_is_the_chunks_as_they_come() {
     let gateway = Gateway::answering(&[(CHAT, Pieces(ANSWER))]).await;
     let ran = gateway.run(&["--json", "run", "qwen", "1+1?"]).await;
     assert_eq!(ran.stderr, "");
-    let lines: Vec<serde_json::Value> = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 8);
     assert_eq!(lines[7]["usage"]["completion_tokens"], 6);
 }
@@ -77,36 +63,17 @@ async fn a_question_may_come_through_a_pipe() {
         let ran = gateway.run_with(arguments, "Hello?\nAnyone?", false).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (0, "Hi\n"));
     }
-    assert!(
-        gateway
-            .asked()
-            .iter()
-            .all(|asked| asked.contains(r#""content":"Hello?\nAnyone?""#))
-    );
-    assert_eq!(
-        gateway.run_with(&["run", "demo"], " \n", false).await.code,
-        2
-    );
+    assert!(gateway.asked().iter().all(|asked| asked.contains(r#""content":"Hello?\nAnyone?""#)));
+    assert_eq!(gateway.run_with(&["run", "demo"], " \n", false).await.code, 2);
     assert_eq!(gateway.run(&["run", "demo", ""]).await.code, 2);
-    assert_eq!(
-        gateway.run(&["run", "demo", "Hello?\nAnyone?"]).await.code,
-        0
-    );
+    assert_eq!(gateway.run(&["run", "demo", "Hello?\nAnyone?"]).await.code, 0);
 }
 
 #[tokio::test]
 async fn words_need_no_quotes() {
     let gateway = Gateway::answering(&[(CHAT, Pieces(SHORT))]).await;
-    gateway
-        .run(&[
-            "run", "demo", "why", "is", "the", "sky", "blue", "--system", "S",
-        ])
-        .await;
-    assert!(
-        gateway.asked()[0].contains("why is the sky blue"),
-        "{:?}",
-        gateway.asked()
-    );
+    gateway.run(&["run", "demo", "why", "is", "the", "sky", "blue", "--system", "S"]).await;
+    assert!(gateway.asked()[0].contains("why is the sky blue"), "{:?}", gateway.asked());
 }
 
 #[tokio::test]
@@ -119,9 +86,7 @@ async fn without_figures_from_the_backend_deltas_are_counted() {
 async fn a_conversation_remembers_until_it_is_told_to_forget() {
     let gateway = Gateway::answering(&[(CHAT, Pieces(SHORT))]).await;
     let typed = "Hello?\n\n/help\nAgain?\n/clear\nNew?\n/bye\nnever asked\n";
-    let ran = gateway
-        .run_with(&["run", "demo", "--system", "S"], typed, true)
-        .await;
+    let ran = gateway.run_with(&["run", "demo", "--system", "S"], typed, true).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "Hi\nHi\nHi\n"));
     let said: Vec<String> = gateway
         .asked()
@@ -129,11 +94,7 @@ async fn a_conversation_remembers_until_it_is_told_to_forget() {
         .map(|asked| serde_json::from_str(asked.trim_start_matches(CHAT)).unwrap())
         .map(|body: serde_json::Value| {
             let messages = body["messages"].as_array().unwrap();
-            messages
-                .iter()
-                .map(|m| m["content"].as_str().unwrap())
-                .collect::<Vec<_>>()
-                .join(" ")
+            messages.iter().map(|m| m["content"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
         })
         .collect();
     assert_eq!(said, ["S Hello?", "S Hello? Hi Again?", "S New?"]);
@@ -150,22 +111,12 @@ async fn a_conversation_ends_with_its_input() {
 async fn an_unknown_profile_ends_a_conversation_before_it_begins() {
     let gateway = Gateway::answering(&[(
         CHAT,
-        Json(
-            404,
-            r#"{"error":{"message":"There is no model nope.","code":"model_not_found"}}"#,
-        ),
+        Json(404, r#"{"error":{"message":"There is no model nope.","code":"model_not_found"}}"#),
     )])
     .await;
-    let ran = gateway
-        .run_with(&["run", "nope"], "Hello?\nStill there?\n", true)
-        .await;
+    let ran = gateway.run_with(&["run", "nope"], "Hello?\nStill there?\n", true).await;
     assert_eq!((ran.code, gateway.asked().len()), (5, 1));
-    assert!(
-        ran.stderr
-            .ends_with("error:\u{1b}[0m There is no model nope.\n"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.ends_with("error:\u{1b}[0m There is no model nope.\n"), "{}", ran.stderr);
 }
 
 #[tokio::test]
@@ -186,16 +137,9 @@ async fn an_error_in_the_stream_is_told_after_what_came_before() {
 #[tokio::test]
 async fn an_answer_that_is_cut_off_is_a_failure() {
     const PIECE: &[&str] = &["data: {\"choices\":[{\"delta\":{\"content\":\"Once\"}}]}\n\n"];
-    for reply in [
-        Pieces(PIECE),
-        Broken(PIECE),
-        Pieces(&["data: nonsense\n\n"]),
-    ] {
+    for reply in [Pieces(PIECE), Broken(PIECE), Pieces(&["data: nonsense\n\n"])] {
         let routes = Box::leak(Box::new([(CHAT, reply)]));
-        let ran = Gateway::answering(routes)
-            .await
-            .run(&["run", "demo", "Tell"])
-            .await;
+        let ran = Gateway::answering(routes).await.run(&["run", "demo", "Tell"]).await;
         assert_eq!(ran.code, 1, "{}", ran.stderr);
     }
 }
@@ -206,27 +150,16 @@ const ENDLESS: &[&str] = &["data: {\"choices\":[{\"delta\":{\"content\":\"Once <
 async fn ctrl_c_ends_an_answer_and_hangs_up() {
     let gateway = Gateway::answering(&[(CHAT, Endless(ENDLESS))]).await;
     let ran = gateway.run(&["run", "demo", "Tell"]).await;
-    assert_eq!(
-        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
-        (130, "Once <enough>\n", "")
-    );
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (130, "Once <enough>\n", ""));
     gateway.hung_up().await;
 }
 
 #[tokio::test]
 async fn in_a_conversation_ctrl_c_ends_only_the_answer() {
     let gateway = Gateway::answering(&[(CHAT, Endless(ENDLESS))]).await;
-    let ran = gateway
-        .run_with(&["run", "demo"], "Tell\nAgain\n/bye\n", true)
-        .await;
-    assert_eq!(
-        (ran.code, ran.stdout.as_str()),
-        (0, "Once <enough>\nOnce <enough>\n")
-    );
-    assert!(
-        !gateway.asked()[1].contains("Tell"),
-        "an answer that was ended is not remembered"
-    );
+    let ran = gateway.run_with(&["run", "demo"], "Tell\nAgain\n/bye\n", true).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "Once <enough>\nOnce <enough>\n"));
+    assert!(!gateway.asked()[1].contains("Tell"), "an answer that was ended is not remembered");
 }
 
 #[tokio::test]
@@ -234,9 +167,5 @@ async fn what_is_written_after_a_prompt_begins_a_line() {
     let gateway = Gateway::answering(&[(CHAT, Json(500, "{}"))]).await;
     let ran = gateway.run_with(&["run", "demo"], "Hello?\n", true).await;
     assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr.contains("\n\x1b[1;31merror:"),
-        "{:?}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("\n\x1b[1;31merror:"), "{:?}", ran.stderr);
 }

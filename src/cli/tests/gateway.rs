@@ -85,11 +85,7 @@ impl Gateway {
         let asked = Asked::default();
         let hung_up = Arc::new(Notify::new());
         let mut serving = JoinSet::new();
-        let desk = Desk {
-            routes,
-            asked: asked.clone(),
-            hung_up: hung_up.clone(),
-        };
+        let desk = Desk { routes, asked: asked.clone(), hung_up: hung_up.clone() };
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -99,13 +95,7 @@ impl Gateway {
                 };
             }
         });
-        Gateway {
-            dir,
-            url,
-            asked,
-            hung_up,
-            _serving: serving,
-        }
+        Gateway { dir, url, asked, hung_up, _serving: serving }
     }
 
     /// The questions so far, each with its key and its body.
@@ -125,10 +115,7 @@ impl Gateway {
 
     /// Runs a command that reads `typed` from a terminal or a pipe.
     pub async fn run_with(&self, arguments: &[&str], typed: &str, terminal: bool) -> Ran {
-        let host = Directory {
-            dir: self.dir.path().into(),
-            offline: None,
-        };
+        let host = Directory { dir: self.dir.path().into(), offline: None };
         run(&host, arguments, typed, terminal).await
     }
 }
@@ -149,42 +136,27 @@ impl Host for Directory {
         let Some(routes) = self.offline else {
             return Err(CliError::Unreachable("the data directory is locked".into()));
         };
-        Ok(in_process(tower::service_fn(
-            move |request: Request<Body>| async move {
-                let question = format!("{} {}", request.method(), request.uri());
-                Ok::<_, Infallible>(reply(routes, &question, Arc::default()))
-            },
-        )))
+        Ok(in_process(tower::service_fn(move |request: Request<Body>| async move {
+            let question = format!("{} {}", request.method(), request.uri());
+            Ok::<_, Infallible>(reply(routes, &question, Arc::default()))
+        })))
     }
 }
 
 pub async fn run(host: &Directory, arguments: &[&str], typed: &str, terminal: bool) -> Ran {
     let screen = Screen::default();
     let invocation = understand([&["mlx-gateway"], arguments].concat()).unwrap();
-    let Task::Client(command) = invocation.task else {
-        panic!("not a client's command")
-    };
+    let Task::Client(command) = invocation.task else { panic!("not a client's command") };
     let json = invocation.global.json;
     let console = Console {
-        out: if terminal {
-            screen.out_to_terminal(json)
-        } else {
-            screen.out(json)
-        },
-        input: Input {
-            source: Box::new(Cursor::new(typed.to_owned())),
-            terminal,
-        },
+        out: if terminal { screen.out_to_terminal(json) } else { screen.out(json) },
+        input: Input { source: Box::new(Cursor::new(typed.to_owned())), terminal },
         clock: Box::new(Ticking::default()),
         zone: TimeZone::get("Europe/Berlin").unwrap(),
         interrupt: screen.interrupt(),
     };
     let exit = execute(command, &invocation.global, host, console).await;
-    Ran {
-        code: exit.code(),
-        stdout: screen.stdout(),
-        stderr: screen.stderr(),
-    }
+    Ran { code: exit.code(), stdout: screen.stdout(), stderr: screen.stderr() }
 }
 
 /// Each look at the clock is 100 ms after the last one.
@@ -195,10 +167,7 @@ struct Ticking {
 
 impl Default for Ticking {
     fn default() -> Self {
-        Ticking {
-            start: Instant::now(),
-            looks: AtomicU32::new(0),
-        }
+        Ticking { start: Instant::now(), looks: AtomicU32::new(0) }
     }
 }
 
@@ -214,38 +183,20 @@ impl Clock for Ticking {
 
 async fn serve<C: Read + Write + Unpin>(io: C, desk: Desk) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let Desk {
-            routes,
-            asked,
-            hung_up,
-        } = desk.clone();
+        let Desk { routes, asked, hung_up } = desk.clone();
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let question = format!("{} {}", head.method, head.uri);
-            let key = head
-                .headers
-                .get("authorization")
-                .map(|key| key.to_str().unwrap());
-            let parts = [
-                Some(question.as_str()),
-                key,
-                std::str::from_utf8(&body).ok(),
-            ];
-            let parts: Vec<&str> = parts
-                .into_iter()
-                .flatten()
-                .filter(|p| !p.is_empty())
-                .collect();
+            let key = head.headers.get("authorization").map(|key| key.to_str().unwrap());
+            let parts = [Some(question.as_str()), key, std::str::from_utf8(&body).ok()];
+            let parts: Vec<&str> = parts.into_iter().flatten().filter(|p| !p.is_empty()).collect();
             asked.lock().unwrap().push(parts.join(" "));
             Ok::<_, hyper::Error>(reply(routes, &question, hung_up))
         }
     });
     // A reply that breaks ends the connection with an error, as it should.
-    http1::Builder::new()
-        .serve_connection(io, service)
-        .await
-        .ok();
+    http1::Builder::new().serve_connection(io, service).await.ok();
 }
 
 fn reply(routes: Routes, question: &str, hung_up: Arc<Notify>) -> Response<Body> {
@@ -256,9 +207,7 @@ fn reply(routes: Routes, question: &str, hung_up: Arc<Notify>) -> Response<Body>
         Json(status, text) => (status, vec![text]),
         Pieces(pieces) | Broken(pieces) | Endless(pieces) => (200, pieces.to_vec()),
     };
-    let pieces = pieces
-        .into_iter()
-        .map(|piece| Ok(Frame::data(Bytes::from(piece))));
+    let pieces = pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from(piece))));
     let leaving = Leaving(hung_up);
     let end = stream::once(async move {
         // Gives what was said the time to leave before the connection breaks.

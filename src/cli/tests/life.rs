@@ -6,51 +6,24 @@ use super::gateway::{Broken, Endless, Gateway, Json, Pieces};
 async fn start_waits_until_the_backend_answers() {
     const READY: &str = r#"{"state":"ready","pid":812,"port":51234}"#;
     let gateway = Gateway::answering(&[
-        (
-            "POST /api/v1/servers/qwen/start?wait=true",
-            Json(200, READY),
-        ),
-        (
-            "POST /api/v1/servers/qwen/start",
-            Json(202, r#"{"state":"starting"}"#),
-        ),
-        (
-            "POST /api/v1/servers/qwen/restart?wait=true",
-            Json(200, READY),
-        ),
-        (
-            "POST /api/v1/servers/qwen/stop",
-            Json(200, r#"{"state":"stopped"}"#),
-        ),
+        ("POST /api/v1/servers/qwen/start?wait=true", Json(200, READY)),
+        ("POST /api/v1/servers/qwen/start", Json(202, r#"{"state":"starting"}"#)),
+        ("POST /api/v1/servers/qwen/restart?wait=true", Json(200, READY)),
+        ("POST /api/v1/servers/qwen/stop", Json(200, r#"{"state":"stopped"}"#)),
     ])
     .await;
     let said = async |arguments: &[&str]| gateway.run(arguments).await.stdout;
-    assert_eq!(
-        said(&["start", "qwen"]).await,
-        "qwen is ready (pid 812, port 51234)\n"
-    );
-    assert_eq!(
-        said(&["start", "--no-wait", "qwen"]).await,
-        "qwen is starting\n"
-    );
-    assert_eq!(
-        said(&["restart", "qwen"]).await,
-        "qwen is ready (pid 812, port 51234)\n"
-    );
+    assert_eq!(said(&["start", "qwen"]).await, "qwen is ready (pid 812, port 51234)\n");
+    assert_eq!(said(&["start", "--no-wait", "qwen"]).await, "qwen is starting\n");
+    assert_eq!(said(&["restart", "qwen"]).await, "qwen is ready (pid 812, port 51234)\n");
     assert_eq!(said(&["stop", "qwen"]).await, "qwen is stopped\n");
-    assert_eq!(
-        said(&["stop", "qwen", "--json"]).await,
-        "{\"state\":\"stopped\"}\n"
-    );
+    assert_eq!(said(&["stop", "qwen", "--json"]).await, "{\"state\":\"stopped\"}\n");
 }
 
 #[tokio::test]
 async fn on_a_terminal_starting_is_said_and_wiped_away() {
-    let gateway = Gateway::answering(&[(
-        "POST /api/v1/servers/a%20b/stop",
-        Json(200, r#"{"state":"stopped"}"#),
-    )])
-    .await;
+    let gateway =
+        Gateway::answering(&[("POST /api/v1/servers/a%20b/stop", Json(200, r#"{"state":"stopped"}"#))]).await;
     let ran = gateway.run_with(&["stop", "a b"], "", true).await;
     assert_eq!(ran.stdout, "a b is stopped\n");
     assert_eq!(ran.stderr, "\r\x1b[2K\x1b[2mstopping a b …\x1b[0m\r\x1b[2K");
@@ -81,27 +54,12 @@ async fn each_refusal_ends_with_its_code() {
     let gateway = Gateway::answering(&[
         (
             "POST /api/v1/servers/a/stop",
-            Json(
-                401,
-                r#"{"error":{"message":"No key.","code":"invalid_api_key"}}"#,
-            ),
+            Json(401, r#"{"error":{"message":"No key.","code":"invalid_api_key"}}"#),
         ),
-        (
-            "POST /api/v1/servers/b/stop",
-            Json(403, r#"{"error":{"message":"Not yours."}}"#),
-        ),
-        (
-            "POST /api/v1/servers/c/stop",
-            Json(409, r#"{"error":{"message":"It is being upgraded."}}"#),
-        ),
-        (
-            "POST /api/v1/servers/d/stop",
-            Json(502, "<html>bad gateway</html>"),
-        ),
-        (
-            "POST /api/v1/servers/e/stop",
-            Json(200, "<html>hello</html>"),
-        ),
+        ("POST /api/v1/servers/b/stop", Json(403, r#"{"error":{"message":"Not yours."}}"#)),
+        ("POST /api/v1/servers/c/stop", Json(409, r#"{"error":{"message":"It is being upgraded."}}"#)),
+        ("POST /api/v1/servers/d/stop", Json(502, "<html>bad gateway</html>")),
+        ("POST /api/v1/servers/e/stop", Json(200, "<html>hello</html>")),
     ])
     .await;
     let mut told = String::new();
@@ -127,29 +85,17 @@ async fn an_engine_is_installed_step_by_step() {
         "{\"step\":\"proving\"}\n{\"done\":true,\"version\":\"1.8.1\"}\n",
     ];
     let gateway = Gateway::answering(&[
-        (
-            "POST /api/v1/engines/mlx-openai-server/install",
-            Pieces(STEPS),
-        ),
-        (
-            "POST /api/v1/engines/mlx-lm/upgrade",
-            Broken(&["{\"step\":\"downloading\"}\n"]),
-        ),
+        ("POST /api/v1/engines/mlx-openai-server/install", Pieces(STEPS)),
+        ("POST /api/v1/engines/mlx-lm/upgrade", Broken(&["{\"step\":\"downloading\"}\n"])),
         (
             "POST /api/v1/engines/mlx-lm/rollback",
             Pieces(&["{\"error\":{\"message\":\"There is no version before.\",\"status\":409}}"]),
         ),
-        (
-            "POST /api/v1/engines/mlx-lm/install",
-            Pieces(&["{\"step\":\"downloading\"}\n"]),
-        ),
+        ("POST /api/v1/engines/mlx-lm/install", Pieces(&["{\"step\":\"downloading\"}\n"])),
     ])
     .await;
     let ran = gateway.run(&["engine", "install"]).await;
-    assert_eq!(
-        (ran.code, ran.stdout.as_str()),
-        (0, "mlx-openai-server 1.8.1 is ready\n")
-    );
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "mlx-openai-server 1.8.1 is ready\n"));
     insta::assert_snapshot!(ran.stderr, @r"
     downloading: uv 0.9
     installing: 62 packages
@@ -160,42 +106,22 @@ async fn an_engine_is_installed_step_by_step() {
     assert_eq!(ran.stdout, STEPS.concat().replace("\n\n", "\n"));
 
     let ran = gateway.run(&["engine", "rollback", "mlx-lm"]).await;
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (6, "error: There is no version before.\n")
-    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (6, "error: There is no version before.\n"));
     for verb in ["upgrade", "install"] {
         let ran = gateway.run(&["engine", verb, "mlx-lm"]).await;
-        assert_eq!(
-            (ran.code, ran.stdout.as_str()),
-            (1, ""),
-            "{verb}: {}",
-            ran.stderr
-        );
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{verb}: {}", ran.stderr);
     }
 }
 
 #[tokio::test]
 async fn logs_of_one_profile_are_its_lines() {
     let gateway = Gateway::answering(&[
-        (
-            "GET /api/v1/servers/qwen/logs?lines=2",
-            Pieces(&["one\nt", "wo\n"]),
-        ),
-        (
-            "GET /api/v1/servers/qwen/logs?lines=100&follow=true",
-            Pieces(&["one\n", "two"]),
-        ),
+        ("GET /api/v1/servers/qwen/logs?lines=2", Pieces(&["one\nt", "wo\n"])),
+        ("GET /api/v1/servers/qwen/logs?lines=100&follow=true", Pieces(&["one\n", "two"])),
     ])
     .await;
-    assert_eq!(
-        gateway.run(&["logs", "-n", "2", "qwen"]).await.stdout,
-        "one\ntwo\n"
-    );
-    assert_eq!(
-        gateway.run(&["logs", "-f", "qwen"]).await.stdout,
-        "one\ntwo\n"
-    );
+    assert_eq!(gateway.run(&["logs", "-n", "2", "qwen"]).await.stdout, "one\ntwo\n");
+    assert_eq!(gateway.run(&["logs", "-f", "qwen"]).await.stdout, "one\ntwo\n");
     insta::assert_snapshot!(gateway.run(&["logs", "-f", "--json", "qwen"]).await.stdout, @r#"
     {"profile":"qwen","line":"one"}
     {"profile":"qwen","line":"two"}
@@ -205,25 +131,14 @@ async fn logs_of_one_profile_are_its_lines() {
 
 #[tokio::test]
 async fn logs_of_all_profiles_say_whose_each_line_is() {
-    const TWO: &str = r#"{"servers":[{"id":"qwen","profiles":["qwen"],"state":"ready"},{"id":"demo","state":"stopped"}]}"#;
+    const TWO: &str =
+        r#"{"servers":[{"id":"qwen","profiles":["qwen"],"state":"ready"},{"id":"demo","state":"stopped"}]}"#;
     let gateway = Gateway::answering(&[
         ("GET /api/v1/servers", Json(200, TWO)),
-        (
-            "GET /api/v1/servers/qwen/logs?lines=100",
-            Pieces(&["loading\nready\n"]),
-        ),
-        (
-            "GET /api/v1/servers/demo/logs?lines=100",
-            Pieces(&["hello"]),
-        ),
-        (
-            "GET /api/v1/servers/qwen/logs?lines=1&follow=true",
-            Pieces(&["ready\n"]),
-        ),
-        (
-            "GET /api/v1/servers/demo/logs?lines=1&follow=true",
-            Broken(&["hello\n"]),
-        ),
+        ("GET /api/v1/servers/qwen/logs?lines=100", Pieces(&["loading\nready\n"])),
+        ("GET /api/v1/servers/demo/logs?lines=100", Pieces(&["hello"])),
+        ("GET /api/v1/servers/qwen/logs?lines=1&follow=true", Pieces(&["ready\n"])),
+        ("GET /api/v1/servers/demo/logs?lines=1&follow=true", Broken(&["hello\n"])),
     ])
     .await;
     insta::assert_snapshot!(gateway.run(&["logs"]).await.stdout, @r"
@@ -240,10 +155,7 @@ async fn a_profile_without_a_log_does_not_hide_the_others() {
     const TWO: &str = r#"{"servers":[{"id":"qwen"},{"id":"demo"}]}"#;
     let gateway = Gateway::answering(&[
         ("GET /api/v1/servers", Json(200, TWO)),
-        (
-            "GET /api/v1/servers/demo/logs?lines=100",
-            Pieces(&["hello"]),
-        ),
+        ("GET /api/v1/servers/demo/logs?lines=100", Pieces(&["hello"])),
     ])
     .await;
     let ran = gateway.run(&["logs"]).await;
@@ -258,10 +170,7 @@ async fn ctrl_c_ends_following_and_hangs_up() {
     )])
     .await;
     let ran = gateway.run(&["logs", "-f", "qwen"]).await;
-    assert_eq!(
-        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
-        (130, "one\n<enough>\n", "")
-    );
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (130, "one\n<enough>\n", ""));
     gateway.hung_up().await;
 }
 
@@ -273,8 +182,5 @@ async fn a_start_that_ends_in_failure_is_one_whatever_its_status() {
     )])
     .await;
     let ran = gateway.run(&["start", "a"]).await;
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (1, "error: a failed: it exited\n")
-    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, "error: a failed: it exited\n"));
 }

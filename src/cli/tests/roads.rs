@@ -14,44 +14,17 @@ fn parsed(arguments: &[&str], screen: &Screen) -> Result<Invocation, u8> {
 #[test]
 fn without_a_command_it_serves() {
     let serve = |arguments: &[&str]| match parsed(arguments, &Screen::default()).unwrap() {
-        Invocation {
-            task: Task::Serve(serve),
-            ..
-        } => serve,
+        Invocation { task: Task::Serve(serve), .. } => serve,
         other => panic!("{other:?}"),
     };
     assert_eq!(serve(&[]), serve(&["serve"]));
-    let expected = serve(&[
-        "--listen",
-        "127.0.0.1:1",
-        "--insecure",
-        "--log-format",
-        "json",
-    ]);
+    let expected = serve(&["--listen", "127.0.0.1:1", "--insecure", "--log-format", "json"]);
     assert_eq!(expected.listen, ["127.0.0.1:1"]);
     assert_eq!(expected.log_format, Some(LogFormat::Json));
+    assert_eq!(serve(&["serve", "--insecure", "--listen=127.0.0.1:1", "--log-format=json"]), expected);
+    assert_eq!(serve(&["--insecure", "serve", "--listen=127.0.0.1:1", "--log-format=json"]), expected);
     assert_eq!(
-        serve(&[
-            "serve",
-            "--insecure",
-            "--listen=127.0.0.1:1",
-            "--log-format=json"
-        ]),
-        expected
-    );
-    assert_eq!(
-        serve(&[
-            "--insecure",
-            "serve",
-            "--listen=127.0.0.1:1",
-            "--log-format=json"
-        ]),
-        expected
-    );
-    assert_eq!(
-        serve(&["--log-level", "info", "serve", "--log-level", "debug"])
-            .log_level
-            .as_deref(),
+        serve(&["--log-level", "info", "serve", "--log-level", "debug"]).log_level.as_deref(),
         Some("debug")
     );
 }
@@ -59,30 +32,8 @@ fn without_a_command_it_serves() {
 #[test]
 fn flags_of_every_command_may_stand_before_and_after_it() {
     for arguments in [
-        &[
-            "--json",
-            "--config",
-            "c",
-            "--data-dir",
-            "d",
-            "--server",
-            "s",
-            "--key",
-            "k",
-            "ps",
-        ][..],
-        &[
-            "ps",
-            "--json",
-            "--config",
-            "c",
-            "--data-dir",
-            "d",
-            "--server",
-            "s",
-            "--key",
-            "k",
-        ],
+        &["--json", "--config", "c", "--data-dir", "d", "--server", "s", "--key", "k", "ps"][..],
+        &["ps", "--json", "--config", "c", "--data-dir", "d", "--server", "s", "--key", "k"],
         &[
             "--json",
             "--config",
@@ -102,10 +53,7 @@ fn flags_of_every_command_may_stand_before_and_after_it() {
         assert!(global.json, "{arguments:?}");
         assert_eq!(global.config.unwrap().to_str(), Some("c"));
         assert_eq!(global.data_dir.unwrap().to_str(), Some("d"));
-        assert_eq!(
-            (global.server.as_deref(), global.key.as_deref()),
-            (Some("s"), Some("k"))
-        );
+        assert_eq!((global.server.as_deref(), global.key.as_deref()), (Some("s"), Some("k")));
     }
 }
 
@@ -159,19 +107,13 @@ fn help_and_version_go_to_stdout() {
         assert_eq!(screen.stderr(), "");
         screen.stdout()
     };
-    assert_eq!(
-        shown(&["--version"]),
-        concat!("mlx-gateway ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    assert_eq!(shown(&["--version"]), concat!("mlx-gateway ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = shown(&["--help"]);
     for word in [
-        "serve", "check", "status", "ps", "start", "stop", "restart", "logs", "run", "usage",
-        "requests", "engine",
+        "serve", "check", "status", "ps", "start", "stop", "restart", "logs", "run", "usage", "requests",
+        "engine",
     ] {
-        assert!(
-            help.contains(&format!("\n  {word} ")),
-            "{word} is missing in {help}"
-        );
+        assert!(help.contains(&format!("\n  {word} ")), "{word} is missing in {help}");
         shown(&[word, "--help"]);
     }
 }
@@ -179,29 +121,14 @@ fn help_and_version_go_to_stdout() {
 #[tokio::test]
 async fn a_server_is_asked_with_the_key() {
     let gateway = Gateway::answering(&[("GET /api/v1/system", Json(200, "{}"))]).await;
-    let elsewhere = Directory {
-        dir: "/nowhere".into(),
-        offline: None,
-    };
+    let elsewhere = Directory { dir: "/nowhere".into(), offline: None };
     let address = format!("{}/v1/", gateway.url);
-    let ran = run(
-        &elsewhere,
-        &["status", "--server", &address, "--key", "sk-1"],
-        "",
-        false,
-    )
-    .await;
+    let ran = run(&elsewhere, &["status", "--server", &address, "--key", "sk-1"], "", false).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(gateway.asked(), ["GET /api/v1/system Bearer sk-1"]);
     let ran = run(&elsewhere, &["status", "--server", "ftp://x"], "", false).await;
     assert_eq!(ran.code, 2);
-    let ran = run(
-        &elsewhere,
-        &["status", "--server", "x", "--key", "a\nb"],
-        "",
-        false,
-    )
-    .await;
+    let ran = run(&elsewhere, &["status", "--server", "x", "--key", "a\nb"], "", false).await;
     assert_eq!(ran.code, 2);
     let ran = run(&elsewhere, &["status", "--key", "sk-1"], "", false).await;
     assert_eq!(ran.code, 2);
@@ -221,19 +148,12 @@ fn a_key_is_taken_from_the_flag_or_either_variable() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_unreachable() {
-    let elsewhere = Directory {
-        dir: "/nowhere".into(),
-        offline: Some(&[]),
-    };
+    let elsewhere = Directory { dir: "/nowhere".into(), offline: Some(&[]) };
     // Nothing listens on port 1 of the loopback address.
     for url in ["http://127.0.0.1:1", "https://127.0.0.1:1"] {
         let ran = run(&elsewhere, &["usage", "--server", url], "", false).await;
         assert_eq!(ran.code, 3, "{}", ran.stderr);
-        assert!(
-            ran.stderr.contains(&format!("{url} cannot be reached")),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.stderr.contains(&format!("{url} cannot be reached")), "{}", ran.stderr);
     }
 }
 
@@ -243,15 +163,9 @@ async fn without_a_gateway_the_data_directory_answers_for_itself() {
     let host = Directory {
         dir: dir.path().into(),
         offline: Some(&[
-            (
-                "GET /api/v1/requests?limit=20",
-                Json(200, r#"{"requests":[]}"#),
-            ),
+            ("GET /api/v1/requests?limit=20", Json(200, r#"{"requests":[]}"#)),
             ("GET /api/v1/engines", Json(200, r#"{"engines":[]}"#)),
-            (
-                "GET /api/v1/usage?group_by=day&tz=Europe%2FBerlin",
-                Json(200, r#"{"total":{}}"#),
-            ),
+            ("GET /api/v1/usage?group_by=day&tz=Europe%2FBerlin", Json(200, r#"{"total":{}}"#)),
         ]),
     };
     for command in [&["requests"][..], &["engine", "ls"], &["usage"]] {
@@ -262,10 +176,7 @@ async fn without_a_gateway_the_data_directory_answers_for_itself() {
 
 #[tokio::test]
 async fn without_a_gateway_what_runs_is_unreachable() {
-    let host = Directory {
-        dir: "/nowhere".into(),
-        offline: Some(&[]),
-    };
+    let host = Directory { dir: "/nowhere".into(), offline: Some(&[]) };
     for command in [
         &["status"][..],
         &["ps"],
@@ -279,25 +190,13 @@ async fn without_a_gateway_what_runs_is_unreachable() {
         let ran = run(&host, command, "", false).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{command:?}");
     }
-    let ran = run(
-        &host,
-        &["ps", "--data-dir", "/nowhere", "--config", "c.toml"],
-        "",
-        false,
-    )
-    .await;
+    let ran = run(&host, &["ps", "--data-dir", "/nowhere", "--config", "c.toml"], "", false).await;
     insta::assert_snapshot!(ran.stderr, @"error: no gateway is running (nothing answers at /nowhere/gateway.sock); start one with `mlx-gateway --config c.toml --data-dir /nowhere`, or name one with --server URL");
 }
 
 #[tokio::test]
 async fn a_locked_data_directory_is_said_so() {
-    let host = Directory {
-        dir: "/nowhere".into(),
-        offline: None,
-    };
+    let host = Directory { dir: "/nowhere".into(), offline: None };
     let ran = run(&host, &["usage"], "", false).await;
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (3, "error: the data directory is locked\n")
-    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (3, "error: the data directory is locked\n"));
 }

@@ -51,12 +51,8 @@ impl Screen {
     }
 
     fn ends(&self, json: bool, terminal: bool) -> Out {
-        let pipe = |sink: &Sink| Pipe {
-            to: Box::new(sink.clone()),
-            terminal,
-            colour: terminal,
-            mid_line: false,
-        };
+        let pipe =
+            |sink: &Sink| Pipe { to: Box::new(sink.clone()), terminal, colour: terminal, mid_line: false };
         Out::new(pipe(&self.stdout), pipe(&self.stderr), json)
     }
 }
@@ -70,10 +66,7 @@ impl Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         if memchr::memmem::find(bytes, ENOUGH.as_bytes()).is_some() {
             self.enough.notify_one();
         }

@@ -46,9 +46,7 @@ impl Folder {
     }
 
     fn set(mut self, variable: &str, value: &str) -> Self {
-        self.sources
-            .environment
-            .insert(variable.to_owned(), value.to_owned());
+        self.sources.environment.insert(variable.to_owned(), value.to_owned());
         self
     }
 
@@ -63,9 +61,7 @@ impl Folder {
 
     /// Loads what has to be right.
     fn config(&self) -> Config {
-        self.load()
-            .map(|(config, _)| config)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.load().map(|(config, _)| config).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -75,26 +71,19 @@ impl Folder {
 
     /// Loads what has to be wrong.
     fn error(&self) -> LoadError {
-        self.load()
-            .map(|_| ())
-            .expect_err("the configuration was accepted")
+        self.load().map(|_| ()).expect_err("the configuration was accepted")
     }
 
     /// Without the folder's own path, so that it is the same everywhere.
     fn shown(&self, what: impl std::fmt::Display) -> String {
-        what.to_string()
-            .replace(&*self.path().to_string_lossy(), "[folder]")
+        what.to_string().replace(&*self.path().to_string_lossy(), "[folder]")
     }
 }
 
 /// The problems of a file, one per line without suggestions.
 fn problems_of(config: &str) -> Vec<String> {
     let error = Folder::with(config).error();
-    error
-        .problems
-        .iter()
-        .map(|p| format!("{}: {}: {}", p.line.unwrap_or(0), p.key, p.message))
-        .collect()
+    error.problems.iter().map(|p| format!("{}: {}: {}", p.line.unwrap_or(0), p.key, p.message)).collect()
 }
 
 /// A profile that needs nothing, with `settings` added.

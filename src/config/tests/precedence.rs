@@ -7,10 +7,7 @@ use super::super::{ApiAuth, Flags, KeySource, MemoryBudget, ModelRef, Origin, Se
 use super::{Folder, demo};
 
 fn listen(address: &str) -> Flags {
-    Flags {
-        listen: vec![address.to_owned()],
-        ..Flags::default()
-    }
+    Flags { listen: vec![address.to_owned()], ..Flags::default() }
 }
 
 #[test]
@@ -19,10 +16,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     let variable = "MLX_GATEWAY_SERVER__LISTEN";
     let shown = |folder: &Folder| {
         let config = folder.config();
-        (
-            config.server.listen[0].to_string(),
-            config.origins.of(key).to_string(),
-        )
+        (config.server.listen[0].to_string(), config.origins.of(key).to_string())
     };
     let pair = |address: &str, origin: &str| (address.to_owned(), origin.to_owned());
 
@@ -69,11 +63,7 @@ api_key_file = "key"
     .set("MLX_GATEWAY_MEMORY__BUDGET", "75%")
     .set("MLX_MANAGER_API_KEY", "secret-of-the-operator")
     .set("HF_TOKEN", "secret-of-the-hub")
-    .flags(Flags {
-        listen: vec!["127.0.0.1:7".to_owned()],
-        insecure: true,
-        ..Flags::default()
-    });
+    .flags(Flags { listen: vec!["127.0.0.1:7".to_owned()], insecure: true, ..Flags::default() });
     let shown = folder.shown(format!("{:#?}", folder.config()));
     assert!(!shown.contains("secret-of"));
     insta::assert_snapshot!(shown);
@@ -83,20 +73,14 @@ api_key_file = "key"
 fn the_environment_reaches_every_kind_of_setting() {
     let config = Folder::with("")
         .set("MLX_GATEWAY_SERVER__LISTEN", "127.0.0.1:1, 127.0.0.1:2")
-        .set(
-            "MLX_GATEWAY_SERVER__ALLOWED_HOSTS",
-            "[\"a.example\", \"b.example\"]",
-        )
+        .set("MLX_GATEWAY_SERVER__ALLOWED_HOSTS", "[\"a.example\", \"b.example\"]")
         .set("MLX_GATEWAY_SERVER__MAX_BODY", "1MiB")
         .set("MLX_GATEWAY_SERVER__SHUTDOWN_GRACE", "\"5s\"")
         .set("MLX_GATEWAY_AUTH__API", "required")
         .set("MLX_GATEWAY_MEMORY__BUDGET", "1000")
         .set("MLX_GATEWAY_USAGE__RETENTION_DAYS", "7")
         .set("MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__MANAGED", "true")
-        .set(
-            "MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__INDEX_URL",
-            "http://127.0.0.1:9/simple/",
-        )
+        .set("MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__INDEX_URL", "http://127.0.0.1:9/simple/")
         .set("MLX_GATEWAY_PLUGINS__DIR", "tools")
         .set("MLX_GATEWAY_HUB__TOKEN_FILE", "");
     let here = config.path().to_path_buf();
@@ -108,17 +92,11 @@ fn the_environment_reaches_every_kind_of_setting() {
     assert_eq!(config.auth.api, ApiAuth::Required);
     assert_eq!(config.memory.budget, MemoryBudget::Bytes(1000));
     assert_eq!(config.usage.retention_days, 7);
-    assert_eq!(
-        config.engines.mlx_openai_server.index_url.as_deref(),
-        Some("http://127.0.0.1:9/simple")
-    );
+    assert_eq!(config.engines.mlx_openai_server.index_url.as_deref(), Some("http://127.0.0.1:9/simple"));
     assert_eq!(config.plugins.dir, here.join("tools"));
     assert_eq!(config.hub.token_file, None);
     let variable = "MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__MANAGED".to_owned();
-    assert_eq!(
-        config.origins.of("engine.mlx-openai-server.managed"),
-        Origin::Environment { variable }
-    );
+    assert_eq!(config.origins.of("engine.mlx-openai-server.managed"), Origin::Environment { variable });
 }
 
 #[test]
@@ -145,9 +123,7 @@ fn the_operators_key_comes_from_either_variable_and_an_empty_one_is_none() {
     assert_eq!(key(Folder::with("")), None);
     assert_eq!(key(Folder::with("").set("MLX_GATEWAY_API_KEY", "  ")), None);
     assert_eq!(key(Folder::with("").set("MLX_GATEWAY_API_KEY", "a")), secret("a"));
-    let both = Folder::with("")
-        .set("MLX_GATEWAY_API_KEY", "")
-        .set("MLX_MANAGER_API_KEY", "b");
+    let both = Folder::with("").set("MLX_GATEWAY_API_KEY", "").set("MLX_MANAGER_API_KEY", "b");
     assert!(both.warnings().iter().all(|warning| !warning.contains("API_KEY")));
     assert_eq!(key(both), secret("b"));
 }
@@ -182,10 +158,7 @@ fn the_file_is_looked_for_in_order() {
     let folder = folder.set("MLX_GATEWAY_CONFIG", "named.toml");
     assert_eq!(name(&folder), "by-variable");
     folder.write("flag.toml", &profile("by-flag"));
-    let flags = Flags {
-        config: Some(PathBuf::from("flag.toml")),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(PathBuf::from("flag.toml")), ..Flags::default() };
     assert_eq!(name(&folder.flags(flags)), "by-flag");
 }
 
@@ -195,16 +168,10 @@ fn data_lies_where_the_platform_keeps_it() {
     let mut folder = Folder::with("");
     assert_eq!(data_dir(&folder), "[folder]/home/.local/share/mlx-gateway");
     folder.sources.macos = true;
-    assert_eq!(
-        data_dir(&folder),
-        "[folder]/home/Library/Application Support/mlx-gateway"
-    );
+    assert_eq!(data_dir(&folder), "[folder]/home/Library/Application Support/mlx-gateway");
     let folder = folder.set("XDG_DATA_HOME", "/data");
     assert_eq!(data_dir(&folder), "/data/mlx-gateway");
-    let folder = folder.flags(Flags {
-        data_dir: Some(PathBuf::from("./d")),
-        ..Flags::default()
-    });
+    let folder = folder.flags(Flags { data_dir: Some(PathBuf::from("./d")), ..Flags::default() });
     assert_eq!(data_dir(&folder), "[folder]/d");
 
     let mut homeless = Folder::with("");
@@ -229,31 +196,16 @@ fn paths_start_where_they_are_written() {
             demo("")
         ),
     );
-    let flags = Flags {
-        config: Some(PathBuf::from("conf/config.toml")),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(PathBuf::from("conf/config.toml")), ..Flags::default() };
     let folder = folder.flags(flags).set("MLX_GATEWAY_SERVER__DATA_DIR", "data");
     let config = folder.config();
     let here = folder.path();
     assert_eq!(config.server.data_dir, here.join("data"));
     assert_eq!(config.plugins.dir, here.join("conf/plugins"));
     let launch = |index: usize| &config.profiles[index].launch;
-    let key = launch(1)
-        .upstream
-        .as_ref()
-        .and_then(|upstream| upstream.api_key.clone());
+    let key = launch(1).upstream.as_ref().and_then(|upstream| upstream.api_key.clone());
     assert_eq!(key, Some(KeySource::File(here.join("conf/key"))));
-    assert_eq!(
-        launch(2).model,
-        Some(ModelRef::Folder(here.join("home/models/x")))
-    );
-    assert_eq!(
-        launch(3).model,
-        Some(ModelRef::Folder(here.join("conf/models/x")))
-    );
-    assert_eq!(
-        launch(4).command,
-        [here.join("conf/serve").to_string_lossy(), "./{port}".into()]
-    );
+    assert_eq!(launch(2).model, Some(ModelRef::Folder(here.join("home/models/x"))));
+    assert_eq!(launch(3).model, Some(ModelRef::Folder(here.join("conf/models/x"))));
+    assert_eq!(launch(4).command, [here.join("conf/serve").to_string_lossy(), "./{port}".into()]);
 }

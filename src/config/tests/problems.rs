@@ -135,12 +135,9 @@ profile = [ 1, { name = 2, aliases = "a", model = {}, tools = [1], queue = "x", 
 
 #[test]
 fn a_reachable_listener_needs_a_key() {
-    for (auth, refused) in [
-        ("", true),
-        ("api = \"auto\"", true),
-        ("api = \"open\"", true),
-        ("api = \"required\"", false),
-    ] {
+    for (auth, refused) in
+        [("", true), ("api = \"auto\"", true), ("api = \"open\"", true), ("api = \"required\"", false)]
+    {
         let folder = Folder::with(&format!("[server]\nlisten = \"0.0.0.0:1\"\n[auth]\n{auth}"));
         assert_eq!(folder.load().is_err(), refused, "{auth}");
     }
@@ -150,29 +147,11 @@ fn a_reachable_listener_needs_a_key() {
         "2: server.listen: [::]:1 can be reached by others, and nothing asks them for a key",
     ]
     "#);
-    assert!(
-        Folder::with(config)
-            .set("MLX_GATEWAY_API_KEY", "k")
-            .load()
-            .is_ok()
-    );
-    assert!(
-        Folder::with(config)
-            .set("MLX_GATEWAY_API_KEY", "")
-            .load()
-            .is_err()
-    );
+    assert!(Folder::with(config).set("MLX_GATEWAY_API_KEY", "k").load().is_ok());
+    assert!(Folder::with(config).set("MLX_GATEWAY_API_KEY", "").load().is_err());
     let open = format!("{config}[auth]\napi = \"open\"");
-    assert!(
-        Folder::with(&open)
-            .set("MLX_GATEWAY_API_KEY", "k")
-            .load()
-            .is_err()
-    );
-    let insecure = super::Flags {
-        insecure: true,
-        ..Default::default()
-    };
+    assert!(Folder::with(&open).set("MLX_GATEWAY_API_KEY", "k").load().is_err());
+    let insecure = super::Flags { insecure: true, ..Default::default() };
     assert!(Folder::with(&open).flags(insecure).config().server.insecure);
 }
 
@@ -193,20 +172,11 @@ fn extra_args_reach_neither_host_port_model_nor_trust() {
         "--model_path",
     ] {
         let problems = problems_of(&demo(&format!("extra_args = [{arg:?}]")));
-        assert!(
-            problems.len() == 1 && problems[0].contains("must not set --"),
-            "{arg}: {problems:?}"
-        );
+        assert!(problems.len() == 1 && problems[0].contains("must not set --"), "{arg}: {problems:?}");
     }
     let allowed =
         demo(r#"extra_args = ["--kv-bits", "4", "--model-type", "--prompt-cache-size=3", "-x", ""]"#);
-    assert_eq!(
-        Folder::with(&allowed).config().profiles[0]
-            .launch
-            .extra_args
-            .len(),
-        6
-    );
+    assert_eq!(Folder::with(&allowed).config().profiles[0].launch.extra_args.len(), 6);
 }
 
 #[test]
@@ -220,9 +190,7 @@ fn a_profiles_environment_holds_no_secret_of_the_gateway() {
         ("1X", "x"),
     ] {
         let config = demo(&format!("env = {{ {name:?} = {value:?} }}"));
-        let error = Folder::with(&config)
-            .set("MLX_GATEWAY_API_KEY", "the-operators-key")
-            .error();
+        let error = Folder::with(&config).set("MLX_GATEWAY_API_KEY", "the-operators-key").error();
         assert_eq!(error.problems.len(), 1, "{name}");
         assert!(!error.to_string().contains("the-operators-key"));
     }
@@ -327,9 +295,7 @@ url = "http://host/v1/"
 api_key_env = "FAR_KEY"
 env = { A = "b" }
 "#;
-    let folder = Folder::with(config)
-        .set("MLX_GATEWAY_SERVER__LSTEN", "x")
-        .set("MLX_GATEWAY_NONSENSE", "x");
+    let folder = Folder::with(config).set("MLX_GATEWAY_SERVER__LSTEN", "x").set("MLX_GATEWAY_NONSENSE", "x");
     insta::assert_debug_snapshot!(folder.warnings(), @r#"
     [
         "MLX_GATEWAY_NONSENSE: unknown variable, not used\n    settings are named MLX_GATEWAY_SECTION__KEY",

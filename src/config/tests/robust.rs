@@ -55,10 +55,8 @@ fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::vec((key, inner), 0..4).prop_map(|entries| {
-                let entries: Vec<String> = entries
-                    .iter()
-                    .map(|(key, value)| format!("{key} = {value}"))
-                    .collect();
+                let entries: Vec<String> =
+                    entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
                 format!("{{ {} }}", entries.join(", "))
             }),
         ]

@@ -50,20 +50,8 @@ fn every_setting_in_its_comments_is_valid_and_is_the_default() {
     let qwen = &config.profiles[1];
     let demo = &plain.profiles[0];
     assert_eq!(
-        (
-            qwen.keep_alive,
-            qwen.queue,
-            qwen.timeouts,
-            qwen.max_concurrent,
-            qwen.launch.engine
-        ),
-        (
-            demo.keep_alive,
-            demo.queue,
-            demo.timeouts,
-            demo.max_concurrent,
-            demo.launch.engine
-        ),
+        (qwen.keep_alive, qwen.queue, qwen.timeouts, qwen.max_concurrent, qwen.launch.engine),
+        (demo.keep_alive, demo.queue, demo.timeouts, demo.max_concurrent, demo.launch.engine),
     );
     assert_eq!(config.server.max_body, plain.server.max_body);
     assert_eq!(config.server.shutdown_grace, plain.server.shutdown_grace);

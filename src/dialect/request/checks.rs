@@ -45,7 +45,10 @@ pub fn kinds(scan: &Scan, fields: &[(&str, &[Kind])]) -> Result<(), BadRequest> 
 pub fn unsupported(request: &Scanned, quirks: &Quirks) -> Result<(), BadRequest> {
     if let Some(member) = request.scan.get("n").filter(|member| member.kind == Kind::Number) {
         if request.value::<f64>(member)? != 1.0 {
-            return Err(BadRequest::new("n", "this profile's engine gives one answer at a time; send \"n\": 1"));
+            return Err(BadRequest::new(
+                "n",
+                "this profile's engine gives one answer at a time; send \"n\": 1",
+            ));
         }
     }
     let asked = request.scan.get("logprobs").filter(|member| member.kind == Kind::Bool);

@@ -57,9 +57,8 @@ pub fn template_arguments(
         "medium" => Some("medium"),
         "high" | "xhigh" | "max" => Some("high"),
         other => {
-            let message = format!(
-                "\"reasoning_effort\" is none, minimal, low, medium, high or xhigh, not \"{other}\""
-            );
+            let message =
+                format!("\"reasoning_effort\" is none, minimal, low, medium, high or xhigh, not \"{other}\"");
             return Err(BadRequest::new("reasoning_effort", message));
         }
     };

@@ -150,12 +150,7 @@ fn include_usage(request: &Scanned) -> Result<bool, BadRequest> {
 }
 
 /// Leaves out what the engine may not see, and what is null: for it, null is not the same as absent.
-fn drop_unknown(
-    scan: &Scan,
-    fields: &[(&str, &[Kind])],
-    edits: &mut Edits,
-    warnings: &mut Vec<String>,
-) {
+fn drop_unknown(scan: &Scan, fields: &[(&str, &[Kind])], edits: &mut Edits, warnings: &mut Vec<String>) {
     for (index, member) in scan.members.iter().enumerate() {
         let known = fields.iter().any(|(name, _)| *name == member.key);
         if !known {

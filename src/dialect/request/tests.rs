@@ -1,3 +1,5 @@
+//! What leaves for an engine, given what came from a client.
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -100,7 +102,10 @@ fn defaults_fill_absent_keys_only() {
         ..Case::default()
     };
     let body = case.body(&format!(r#"{{"model":"a",{HI},"temperature":0}}"#));
-    assert_eq!((&body["temperature"], &body["max_tokens"], &body["stop"]), (&json!(0), &json!(50), &json!(["X"])));
+    assert_eq!(
+        (&body["temperature"], &body["max_tokens"], &body["stop"]),
+        (&json!(0), &json!(50), &json!(["X"]))
+    );
     assert!(body.get("unknown").is_none());
     let body = case.body(&format!(r#"{{"model":"a",{HI},"max_completion_tokens":9,"temperature":null}}"#));
     assert_eq!((&body["temperature"], &body["max_tokens"]), (&json!(0.7), &json!(9)));
@@ -118,9 +123,8 @@ fn spellings_the_engine_refuses_are_put_right() {
     let body = case.body(&format!(r#"{{"model":"a",{HI},"reasoning_effort":"xhigh"}}"#));
     assert_eq!(body["chat_template_kwargs"], json!({"reasoning_effort": "high"}));
     assert!(body.get("reasoning_effort").is_none());
-    let body = case.body(&format!(
-        r#"{{"model":"a",{HI},"reasoning_effort":"none","chat_template_kwargs":{{"x":1}}}}"#
-    ));
+    let body = case
+        .body(&format!(r#"{{"model":"a",{HI},"reasoning_effort":"none","chat_template_kwargs":{{"x":1}}}}"#));
     assert_eq!(body["chat_template_kwargs"], json!({"x": 1, "enable_thinking": false}));
 }
 

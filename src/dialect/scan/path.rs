@@ -30,7 +30,15 @@ pub enum Wanted {
 
 /// Keys of content parts whose strings a backend may open as files or fetch.
 const MEDIA: [&str; 10] = [
-    "image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file", "input_image",
+    "image_url",
+    "video_url",
+    "audio_url",
+    "file_url",
+    "image",
+    "video",
+    "audio",
+    "file",
+    "input_image",
     "input_file",
 ];
 

@@ -1,3 +1,5 @@
+//! Bodies, good and bad, whole and in pieces.
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -60,7 +62,8 @@ fn roles_are_found() {
 
 #[test]
 fn only_inline_media_pass() {
-    let part = |part: &str| scan(&format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#)).unwrap();
+    let part =
+        |part: &str| scan(&format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#)).unwrap();
     for fine in [
         r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}}"#,
         r#"{"type":"image_url","image_url":"DATA:image/png;base64,AAAA"}"#,
@@ -73,13 +76,17 @@ fn only_inline_media_pass() {
         (r#"{"type":"image_url","image_url":{"url":"/etc/passwd"}}"#, "image_url"),
         (r#"{"type":"image_url","image_url":"file:///etc/passwd"}"#, "image_url"),
         (r#"{"type":"image_url","image\u005furl":{"ur\u006c":"/etc/passwd"}}"#, "image_url"),
-        (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA","url":"/etc/passwd"}}"#, "image_url"),
+        (
+            r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA","url":"/etc/passwd"}}"#,
+            "image_url",
+        ),
         (r#"{"type":"video_url","video_url":{"x":["/etc/passwd"]}}"#, "video_url"),
         (r#"{"type":"input_audio","input_audio":{"data":"/etc/passwd"}}"#, "input_audio"),
     ] {
         assert_eq!(part(foreign).foreign_media.map(|m| m.part), Some(name), "{foreign}");
     }
-    let lone = scan(r#"{"messages":[{"role":"user","content":{"image_url":{"url":"/etc/passwd"}}}]}"#).unwrap();
+    let lone =
+        scan(r#"{"messages":[{"role":"user","content":{"image_url":{"url":"/etc/passwd"}}}]}"#).unwrap();
     assert!(lone.foreign_media.is_some());
 }
 
@@ -88,8 +95,22 @@ fn broken_bodies_are_named() {
     assert_eq!(scan("[1]"), Err(ScanError::NotAnObject));
     assert_eq!(scan(""), Err(ScanError::Malformed { at: 0, reason: "the end comes too early" }));
     for broken in [
-        "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1.}", "{\"a\":tru}", "{\"a\":\"\n\"}",
-        "{\"a\":\"\\x\"}", "{\"a\":[1,]}", "{\"a\":[1}", "{\"a\":1]", "{} x", "{\"a\":+1}", "{a:1}", "{\"a\":\"",
+        "{",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{\"a\":01}",
+        "{\"a\":1.}",
+        "{\"a\":tru}",
+        "{\"a\":\"\n\"}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":[1,]}",
+        "{\"a\":[1}",
+        "{\"a\":1]",
+        "{} x",
+        "{\"a\":+1}",
+        "{a:1}",
+        "{\"a\":\"",
     ] {
         assert!(scan(broken).is_err(), "{broken}");
     }

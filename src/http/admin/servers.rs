@@ -164,7 +164,9 @@ async fn outcome(
 
 fn shown(gateway: &Shared, id: &str) -> Value {
     let all = gateway.proxy.backends.snapshot();
-    all.iter().find(|s| s.id == id).map_or_else(|| json!({"id": id, "state": "stopped"}), |s| view(gateway, s))
+    all.iter()
+        .find(|s| s.id == id)
+        .map_or_else(|| json!({"id": id, "state": "stopped"}), |s| view(gateway, s))
 }
 
 fn view(gateway: &Shared, backend: &BackendSnapshot) -> Value {

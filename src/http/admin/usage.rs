@@ -30,7 +30,10 @@ pub async fn get(
         None | Some("") => None,
         Some(name) => Some(GroupBy::from_name(name).ok_or_else(|| {
             let known: Vec<&str> = GroupBy::ALL.iter().map(|group| group.name()).collect();
-            ApiError::bad_request(format!("group_by is one of {}, not \"{name}\"", known.join(", ")), "group_by")
+            ApiError::bad_request(
+                format!("group_by is one of {}, not \"{name}\"", known.join(", ")),
+                "group_by",
+            )
         })?),
     };
     let query = UsageQuery {

@@ -89,12 +89,17 @@ impl Client {
         let connecting = async {
             if key.https {
                 let mut connector = self.connector()?;
-                let uri = Uri::builder().scheme("https").authority(key.authority.clone()).path_and_query("/").build();
+                let uri = Uri::builder()
+                    .scheme("https")
+                    .authority(key.authority.clone())
+                    .path_and_query("/")
+                    .build();
                 let uri = uri.map_err(|error| UpstreamError::Address(error.to_string()))?;
                 let stream = connector.call(uri).await.map_err(|error| failed(error.to_string()))?;
                 self.handshake(stream).await
             } else {
-                let address = (key.authority.host().trim_matches(['[', ']']), key.authority.port_u16().unwrap_or(80));
+                let address =
+                    (key.authority.host().trim_matches(['[', ']']), key.authority.port_u16().unwrap_or(80));
                 let stream = TcpStream::connect(address).await.map_err(|error| failed(error.to_string()))?;
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY could not be set");
@@ -124,9 +129,9 @@ impl Client {
         if let Some(connector) = self.tls.get() {
             return Ok(connector.clone());
         }
-        let builder = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| UpstreamError::Address(format!("the system's certificates cannot be read: {error}")))?;
+        let builder = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
+            UpstreamError::Address(format!("the system's certificates cannot be read: {error}"))
+        })?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -194,7 +199,8 @@ fn head(request: UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
     let address = |error: String| UpstreamError::Address(error);
     let path = [request.target.base_path.as_str(), request.path].concat();
     let path = PathAndQuery::try_from(path).map_err(|error| address(error.to_string()))?;
-    let host = HeaderValue::try_from(request.target.authority.as_str()).map_err(|error| address(error.to_string()))?;
+    let host = HeaderValue::try_from(request.target.authority.as_str())
+        .map_err(|error| address(error.to_string()))?;
     let mut headers = request.headers;
     headers.insert(header::HOST, host);
     if let Some(bearer) = request.target.bearer {

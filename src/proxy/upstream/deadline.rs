@@ -53,7 +53,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_backend_that_never_answers_is_given_up() {
-        let silent = tower::service_fn(|_: UpstreamRequest| std::future::pending::<Result<(), UpstreamError>>());
+        let silent =
+            tower::service_fn(|_: UpstreamRequest| std::future::pending::<Result<(), UpstreamError>>());
         let outcome = DeadlineLayer.layer(silent).call(request()).await;
         assert!(matches!(outcome, Err(UpstreamError::Deadline(limit)) if limit == request().first_byte));
     }

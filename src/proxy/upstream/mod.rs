@@ -16,8 +16,8 @@ use tower::{Layer, Service};
 use crate::backends::Target;
 use crate::dialect::rope::Rope;
 
-pub use client::UpstreamBody;
 use client::Client;
+pub use client::UpstreamBody;
 use deadline::Deadline;
 use retry::Retry;
 use shed::Shed;

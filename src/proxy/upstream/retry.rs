@@ -64,8 +64,10 @@ mod tests {
     /// Answers with `Stale` for so many kept connections, and counts its calls.
     fn service(
         stale: impl Fn(&UpstreamRequest) -> bool + Clone + Send + 'static,
-    ) -> (Arc<AtomicUsize>, impl Service<UpstreamRequest, Response = (), Error = UpstreamError, Future: Send> + Clone + Send + 'static)
-    {
+    ) -> (
+        Arc<AtomicUsize>,
+        impl Service<UpstreamRequest, Response = (), Error = UpstreamError, Future: Send> + Clone + Send + 'static,
+    ) {
         let calls = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&calls);
         let service = tower::service_fn(move |request: UpstreamRequest| {

@@ -140,7 +140,8 @@ impl Gateway {
 }
 
 pub fn body(model: &str, prompt: &str, stream: bool) -> String {
-    serde_json::json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": prompt}]}).to_string()
+    serde_json::json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": prompt}]})
+        .to_string()
 }
 
 fn header(head: &str, name: &str) -> Option<String> {

@@ -57,12 +57,16 @@ impl Gateway {
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let found = line.split_once("listening on http://").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
+            let found = line
+                .split_once("listening on http://")
+                .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
             kept.lock().unwrap().push(line);
             found
         });
         let Some(address) = address else { panic!("the gateway did not start: {:#?}", log.lock().unwrap()) };
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line))
+        });
         Gateway { child, address, folder, log }
     }
 
@@ -158,10 +162,21 @@ impl Drop for Gateway {
 fn write_config(folder: &Path, profiles: &str) {
     let model = folder.join("model");
     std::fs::create_dir_all(&model).unwrap();
-    std::fs::write(model.join("config.json"), r#"{"model_type":"qwen3","architectures":["Qwen3ForCausalLM"]}"#).unwrap();
+    std::fs::write(
+        model.join("config.json"),
+        r#"{"model_type":"qwen3","architectures":["Qwen3ForCausalLM"]}"#,
+    )
+    .unwrap();
     let fake = crate::fake::program();
-    let sections = if profiles.contains("[server]") { "" } else { "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n" };
-    let engine = format!("[engine.mlx-openai-server]\nmanaged = false\ncommand = [{:?}]\n", fake.display().to_string());
+    let sections = if profiles.contains("[server]") {
+        ""
+    } else {
+        "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n"
+    };
+    let engine = format!(
+        "[engine.mlx-openai-server]\nmanaged = false\ncommand = [{:?}]\n",
+        fake.display().to_string()
+    );
     std::fs::write(folder.join("config.toml"), format!("{sections}{engine}{profiles}")).unwrap();
 }
 
