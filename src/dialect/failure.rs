@@ -130,9 +130,8 @@ fn code(value: &Value) -> Option<u16> {
 
 fn clean(text: &str) -> Option<String> {
     let text = text.trim();
-    let end =
-        text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MESSAGE_LIMIT).last();
-    end.map(|end| text[..end].to_owned())
+    let cut = text.get(..text.floor_char_boundary(MESSAGE_LIMIT)).filter(|cut| !cut.is_empty());
+    cut.map(str::to_owned)
 }
 
 #[cfg(test)]

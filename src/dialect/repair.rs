@@ -148,12 +148,7 @@ impl Repair {
 }
 
 /// The reason as OpenAI would name it: these engines say `stop` at the limit, and after a call.
-pub fn finish_reason<'a>(
-    told: &'a str,
-    usage: Option<Usage>,
-    max_tokens: Option<u64>,
-    tool_called: bool,
-) -> &'a str {
+pub fn finish_reason(told: &str, usage: Option<Usage>, max_tokens: Option<u64>, tool_called: bool) -> &str {
     let used = usage.and_then(|usage| usage.completion);
     match (told, used, max_tokens) {
         ("stop", _, _) if tool_called => "tool_calls",

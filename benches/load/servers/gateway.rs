@@ -33,6 +33,9 @@ impl Gateway {
         std::fs::create_dir_all(folder)?;
         let port = free_port()?;
         let ready_at = folder.join("ready-at");
+        let model = folder.join("model");
+        std::fs::create_dir_all(&model)?;
+        std::fs::write(model.join("config.json"), r#"{"model_type":"qwen3"}"#)?;
         let config = folder.join("config.toml");
         std::fs::write(&config, configuration(port, upstream, load, &ready_at)?)?;
         let log = folder.join("gateway.log");
@@ -71,7 +74,7 @@ queue = {{ size = 2000, timeout = "1m" }}
 [[profile]]
 name = "{MLX_PROFILE}"
 engine = "mlx-openai-server"
-model = "bench/mock"
+model = "./model"
 model_type = "lm"
 keep_alive = "forever"
 max_concurrent = 2000

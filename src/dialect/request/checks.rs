@@ -43,19 +43,17 @@ pub fn kinds(scan: &Scan, fields: &[(&str, &[Kind])]) -> Result<(), BadRequest> 
 
 /// What the engine would ignore in silence.
 pub fn unsupported(request: &Scanned, quirks: &Quirks) -> Result<(), BadRequest> {
-    if let Some(member) = request.scan.get("n").filter(|member| member.kind == Kind::Number) {
-        if request.value::<f64>(member)? != 1.0 {
-            return Err(BadRequest::new(
-                "n",
-                "this profile's engine gives one answer at a time; send \"n\": 1",
-            ));
-        }
+    let given = |key, kind| request.scan.get(key).filter(|member| member.kind == kind);
+    if let Some(member) = given("n", Kind::Number)
+        && request.value::<f64>(member)? != 1.0
+    {
+        let message = "this profile's engine gives one answer at a time; send \"n\": 1";
+        return Err(BadRequest::new("n", message));
     }
-    let asked = request.scan.get("logprobs").filter(|member| member.kind == Kind::Bool);
-    if let Some(member) = asked.filter(|_| !quirks.logprobs) {
-        if request.value::<bool>(member)? {
-            return Err(BadRequest::new("logprobs", "this profile's engine gives no logprobs"));
-        }
+    if let Some(member) = given("logprobs", Kind::Bool).filter(|_| !quirks.logprobs)
+        && request.value::<bool>(member)?
+    {
+        return Err(BadRequest::new("logprobs", "this profile's engine gives no logprobs"));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use crate::config::{KeepAlive, KeySource};
+use crate::config::{KeepAlive, KeySource, ModelType};
 use crate::http::caller::AdminReader;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
@@ -40,7 +40,7 @@ fn view(entry: &Entry) -> Value {
         "description": profile.description,
         "engine": launch.engine.name(),
         "model": launch.model.as_ref().map(ToString::to_string),
-        "model_type": launch.model_type.map(|kind| kind.name()),
+        "model_type": launch.model_type.map(ModelType::name),
         "url": launch.upstream.as_ref().map(|upstream| upstream.url.as_str()),
         "api_key_from": launch.upstream.as_ref().and_then(|upstream| upstream.api_key.as_ref()).map(key_source),
         "context_length": launch.context_length,

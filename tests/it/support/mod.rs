@@ -197,6 +197,19 @@ pub fn lives(pid: i64) -> bool {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), None).is_ok()
 }
 
+/// Processes of a group that still run; one that has ended and waits to be collected does not.
+pub fn living_members(group: i64) -> Vec<i64> {
+    let listed = Command::new("ps").args(["-A", "-o", "pid=,pgid=,stat="]).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let members = text.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace();
+        let pid: i64 = columns.next()?.parse().ok()?;
+        let in_group = columns.next()? == group.to_string();
+        (in_group && !columns.next()?.starts_with('Z')).then_some(pid)
+    });
+    members.collect()
+}
+
 /// Two profiles on the scripted server, and one that shares the first one's backend.
 pub const PROFILES: &str = r#"
 [[profile]]
