@@ -78,15 +78,15 @@ impl App {
         let profiles = ProfileSet::new(config.profiles.clone());
         backends.declare(profiles.launches());
         let proxy = Proxy {
-            profiles: Arc::new(ArcSwap::from_pointee(profiles)),
+            profiles: ArcSwap::from_pointee(profiles),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
-            upstreams: Upstreams::new()?,
+            upstreams: Upstreams::new(),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         };
         let gateway = Gateway::new(
-            proxy,
+            Arc::new(proxy),
             engines,
             AuthGate::new(&config.auth),
             Hosts::new(

@@ -10,9 +10,6 @@ use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
 use mlx_gateway::shutdown::{Signals, shut_down};
 use tracing_subscriber::EnvFilter;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What is logged when nobody says otherwise.
 const DEFAULT_FILTER: &str = "info";
 const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";
@@ -99,7 +96,7 @@ fn serve(args: &ServeArgs, global: &Global) -> Exit {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tell(&CliError::Failed(error.to_string()), global),
     };
@@ -119,7 +116,7 @@ async fn run(config: Config) -> Result<(), AppError> {
     let mut listeners = app.bind().await?;
     app.start().await?;
     let addresses = listeners.addresses();
-    listeners.serve(&app.routes, &app.gateway);
+    listeners.serve(&app.routes, &app.gateway)?;
     for address in addresses {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

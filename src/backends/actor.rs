@@ -254,7 +254,7 @@ impl Actor {
         let generation = Generation {
             backend_id: Arc::clone(&self.slot.id),
             engine: spec.settings.engine,
-            target,
+            target: Arc::new(target),
             pid: run.process.as_ref().map(|process| process.pid),
             gate: Arc::new(Gate::new(spec.max_concurrent, Arc::clone(&self.slot.wake))),
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Generation {
     pub backend_id: Arc<str>,
     pub engine: EngineKind,
-    pub target: Target,
+    pub target: Arc<Target>,
     pub pid: Option<u32>,
     pub gate: Arc<Gate>,
 }
@@ -40,7 +40,7 @@ impl Generation {
 }
 
 impl Lease {
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &Arc<Target> {
         &self.generation.target
     }
 

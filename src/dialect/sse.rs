@@ -7,6 +7,10 @@ use memchr::{memchr, memmem};
 
 /// Offset just behind the last complete event of `bytes`, looking no further back than `from`.
 pub fn last_boundary(bytes: &[u8], from: usize) -> Option<usize> {
+    // Servers write whole events.
+    if bytes.ends_with(b"\n\n") && bytes.len() > from {
+        return Some(bytes.len());
+    }
     // The blank line may have begun up to three bytes before what is new.
     let from = from.saturating_sub(3).min(bytes.len());
     let tail = &bytes[from..];

@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use super::edge::Arrival;
 use super::error::ApiError;
 use super::state::Shared;
-use crate::auth::{Caller, Road, Scope};
+use crate::auth::{AuthError, Caller, Road, Scope};
 use crate::proxy::Failure;
 
 /// Anybody who may talk to `/v1`; what exactly is checked where the request is resolved.
@@ -53,7 +53,12 @@ impl FromRequestParts<Shared> for Admin {
 
 fn caller(parts: &Parts, gateway: &Shared) -> Result<Caller, ApiError> {
     let road = parts.extensions.get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
-    Ok(gateway.auth.admit(shown_key(&parts.headers), road)?)
+    Ok(identify(&parts.headers, road, gateway)?)
+}
+
+/// The caller who sends these headers on that road.
+pub fn identify(headers: &HeaderMap, road: Road, gateway: &Shared) -> Result<Caller, AuthError> {
+    gateway.auth.admit(shown_key(headers), road)
 }
 
 /// The one place that knows where keys stand.

@@ -5,19 +5,21 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body::{Frame, SizeHint};
 use tower::Service;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::openai::inference::{Endpoint, infer};
 use super::state::Shared;
 use crate::auth::Road;
-use crate::proxy::Failure;
+use crate::proxy::{Answer, BoxError, Failure};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a client's own request id.
@@ -46,7 +48,7 @@ impl Edge {
         Edge { routes, gateway, road }
     }
 
-    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
         if self.road != Road::LocalSocket {
             let host = text(request.headers(), &header::HOST);
             let origin = text(request.headers(), &header::ORIGIN);
@@ -72,37 +74,26 @@ impl Edge {
 
 impl<B> Service<Request<B>> for Edge
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError> + std::fmt::Display,
 {
-    type Response = Response;
+    type Response = Response<Reply>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut request = request.map(Body::new);
         let arrival = self.arrival(request.headers());
         let told_id = arrival.told_id.clone();
-        let admitted = self.admit(&request);
-        let listed = text(request.headers(), &header::ORIGIN)
-            .filter(|origin| self.gateway.hosts.is_listed(origin))
-            .and_then(|origin| HeaderValue::from_str(origin).ok());
-        let preflight = request.method() == Method::OPTIONS && listed.is_some();
-        request.extensions_mut().insert(arrival);
-        let routed = match &admitted {
-            Ok(()) if !preflight => Some(self.routes.call(request)),
-            _ => None,
-        };
+        let origin = text(request.headers(), &header::ORIGIN);
+        let listed = origin.filter(|origin| self.gateway.hosts.is_listed(origin));
+        let listed = listed.and_then(|origin| HeaderValue::from_str(origin).ok());
+        let answered = self.answer(request, arrival, listed.is_some());
         Box::pin(async move {
-            let mut response = match (admitted, routed) {
-                (Err(error), _) => error.into_response(),
-                (Ok(()), None) => StatusCode::NO_CONTENT.into_response(),
-                (Ok(()), Some(routed)) => routed.await?,
-            };
+            let mut response = answered.await;
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, told_id);
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -111,6 +102,80 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+impl Edge {
+    /// The answer of the route, or why there is none.
+    fn answer<B>(
+        &mut self,
+        request: Request<B>,
+        arrival: Arrival,
+        listed: bool,
+    ) -> impl Future<Output = Response<Reply>> + Send + use<B>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError> + std::fmt::Display,
+    {
+        let admitted = self.admit(&request);
+        let preflight = listed && request.method() == Method::OPTIONS;
+        let gateway = self.gateway.clone();
+        let mut routes = self.routes.clone();
+        async move {
+            if let Err(error) = admitted {
+                return error.into_response().map(Reply::Routed);
+            }
+            if preflight {
+                return StatusCode::NO_CONTENT.into_response().map(Reply::Routed);
+            }
+            // Inference takes the short way: its body and answer stay what they are.
+            if let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) {
+                return infer(&gateway, endpoint, arrival, request).await.map(Reply::Answer);
+            }
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(arrival);
+            match routes.call(request).await {
+                Ok(response) => response.map(Reply::Routed),
+                Err(never) => match never {},
+            }
+        }
+    }
+}
+
+/// The body of any answer.
+pub enum Reply {
+    Routed(Body),
+    Answer(Answer),
+}
+
+impl http_body::Body for Reply {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Reply::Routed(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Reply::Answer(answer) => Pin::new(answer).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Reply::Routed(body) => body.is_end_stream(),
+            Reply::Answer(answer) => answer.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Reply::Routed(body) => body.size_hint(),
+            Reply::Answer(answer) => answer.size_hint(),
+        }
     }
 }
 

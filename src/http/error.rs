@@ -2,11 +2,10 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
 
 use crate::auth::AuthError;
 use crate::backends::AcquireError;
-use crate::proxy::{Answer, Failure, failed};
+use crate::proxy::{Failure, failed};
 use crate::store::StoreError;
 use crate::usage::UsageError;
 
@@ -73,15 +72,6 @@ impl From<UsageError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = failed(&self.0).map(Body::new);
-        if self.0.status == StatusCode::UNAUTHORIZED.as_u16() {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        failed(&self.0).map(Body::new)
     }
-}
-
-/// Answers of the data plane as the framework's own.
-pub fn into_response(answer: http::Response<Answer>) -> Response {
-    answer.map(Body::new)
 }

@@ -10,6 +10,7 @@ mod hosts;
 mod openai;
 mod serve;
 mod state;
+mod threads;
 
 use axum::Router;
 use axum::extract::Request;
@@ -28,12 +29,15 @@ pub type Routes = Router;
 /// Every route. Handlers of the closed ones take who may call them as a parameter; the public ones
 /// are [`PUBLIC`].
 pub fn routes(gateway: Shared) -> Routes {
-    Router::new()
+    // Inference is answered before the router is asked (`Edge`); here its endpoints refuse the rest.
+    let inference = inference::ENDPOINTS
+        .iter()
+        .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
+    inference
         .route("/", get(health::index))
         .route("/livez", get(health::live))
         .route("/health", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/v1/chat/completions", post(inference::chat_completions))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get))
         .nest("/api/v1", admin::routes())

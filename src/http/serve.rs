@@ -5,20 +5,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::edge::Edge;
 use super::state::Shared;
+use super::threads::{Accepted, Threads};
 use crate::auth::Road;
 
 /// Time a client may take for the head of a request, and between two.
-const HEAD_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(60);
 /// Wait after a failed accept, when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,7 +28,9 @@ pub enum Listener {
 /// All listeners, bound and not yet serving.
 pub struct Listeners {
     listeners: Vec<Listener>,
+    /// The open ones, on whichever thread.
     connections: TaskTracker,
+    accepting: TaskTracker,
     /// No more accepting.
     closed: CancellationToken,
 }
@@ -47,7 +46,12 @@ impl Listeners {
             listeners.push(Listener::Tcp(TcpListener::bind(address).await.map_err(named)?));
         }
         listeners.push(Listener::Unix(bind_socket(socket)?, socket.to_owned()));
-        Ok(Listeners { listeners, connections: TaskTracker::new(), closed: CancellationToken::new() })
+        Ok(Listeners {
+            listeners,
+            connections: TaskTracker::new(),
+            accepting: TaskTracker::new(),
+            closed: CancellationToken::new(),
+        })
     }
 
     /// The TCP addresses as they came to be, ports chosen by the system included.
@@ -60,7 +64,8 @@ impl Listeners {
     }
 
     /// Serves until [`Listeners::close`].
-    pub fn serve(&mut self, routes: &axum::Router, gateway: &Shared) {
+    pub fn serve(&mut self, routes: &axum::Router, gateway: &Shared) -> io::Result<()> {
+        let threads = Threads::start(&self.connections, &self.closed)?;
         for listener in std::mem::take(&mut self.listeners) {
             let road = match &listener {
                 Listener::Unix(..) => Road::LocalSocket,
@@ -70,14 +75,16 @@ impl Listeners {
                 },
             };
             let edge = Edge::new(routes.clone(), gateway.clone(), road);
-            let (connections, closed) = (self.connections.clone(), self.closed.clone());
-            self.connections.spawn(accept(listener, edge, connections, closed));
+            self.accepting.spawn(accept(listener, edge, threads.clone(), self.closed.clone()));
         }
+        Ok(())
     }
 
     /// Accepts no more, lets requests under way finish for at most `grace`, and ends.
     pub async fn close(&self, grace: Duration) {
         self.closed.cancel();
+        self.accepting.close();
+        self.accepting.wait().await;
         self.connections.close();
         if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
             tracing::warn!(connections = self.connections.len(), "Connections were still open at the end");
@@ -85,19 +92,14 @@ impl Listeners {
     }
 }
 
-async fn accept(listener: Listener, edge: Edge, connections: TaskTracker, closed: CancellationToken) {
+async fn accept(listener: Listener, edge: Edge, mut threads: Threads, closed: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener) => accepted,
             () = closed.cancelled() => break,
         };
         match accepted {
-            Ok(Stream::Tcp(stream)) => {
-                connections.spawn(connection(stream, edge.clone(), closed.clone()));
-            }
-            Ok(Stream::Unix(stream)) => {
-                connections.spawn(connection(stream, edge.clone(), closed.clone()));
-            }
+            Ok(accepted) => threads.hand_over(accepted, edge.clone()).await,
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -111,39 +113,14 @@ async fn accept(listener: Listener, edge: Edge, connections: TaskTracker, closed
     }
 }
 
-enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
-}
-
-async fn next(listener: &Listener) -> io::Result<Stream> {
+async fn next(listener: &Listener) -> io::Result<Accepted> {
     match listener {
         Listener::Tcp(tcp) => {
             let (stream, _) = tcp.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            Ok(Accepted::Tcp(stream.into_std()?))
         }
-        Listener::Unix(unix, _) => Ok(Stream::Unix(unix.accept().await?.0)),
-    }
-}
-
-async fn connection<S>(stream: S, edge: Edge, closed: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
-    let mut serving = std::pin::pin!(serving);
-    let outcome = tokio::select! {
-        outcome = serving.as_mut() => outcome,
-        () = closed.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "A client's connection ended");
+        Listener::Unix(unix, _) => Ok(Accepted::Unix(unix.accept().await?.0.into_std()?)),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::proxy::Proxy;
 
 /// The gateway as the HTTP layer sees it.
 pub struct Gateway {
-    pub proxy: Proxy,
+    pub proxy: Arc<Proxy>,
     pub engines: Engines,
     pub auth: AuthGate,
     pub hosts: Hosts,
@@ -42,7 +42,7 @@ pub struct About {
 pub type Shared = Arc<Gateway>;
 
 impl Gateway {
-    pub fn new(proxy: Proxy, engines: Engines, auth: AuthGate, hosts: Hosts, about: About) -> Shared {
+    pub fn new(proxy: Arc<Proxy>, engines: Engines, auth: AuthGate, hosts: Hosts, about: About) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
         Arc::new(Gateway { proxy, engines, auth, hosts, about, tasks, draining })
     }

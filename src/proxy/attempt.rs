@@ -33,7 +33,7 @@ const ERROR_LIMIT: usize = 64 << 10;
 
 /// A request about to be tried.
 pub struct Attempt {
-    proxy: Proxy,
+    proxy: Arc<Proxy>,
     plan: Arc<Plan>,
     ongoing: Ongoing,
     lane: Arc<str>,
@@ -48,7 +48,7 @@ struct Answered {
 }
 
 impl Attempt {
-    pub fn new(proxy: Proxy, plan: Plan, ongoing: Ongoing, lane: Arc<str>, progress: Progress) -> Attempt {
+    pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, lane: Arc<str>, progress: Progress) -> Attempt {
         Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress }
     }
 
@@ -57,7 +57,7 @@ impl Attempt {
     pub async fn answer(self) -> Response<Answer> {
         let plan = Arc::clone(&self.plan);
         let progress = self.progress.clone();
-        if !plan.prepared.stream {
+        if !plan.stream {
             return match self.run().await {
                 Ok(answered) => answered.whole(&plan).await,
                 Err(failure) => failed(&failure),
@@ -232,7 +232,7 @@ async fn aggregated(
     ending: &Ending,
     facts: &mut Facts,
 ) -> Result<Bytes, Failure> {
-    let mut aggregate = Aggregate::new(&plan.profile.name, plan.prepared.max_tokens);
+    let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens);
     let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
     loop {
         let timeouts = plan.timeouts();

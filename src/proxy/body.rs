@@ -30,7 +30,7 @@ where
         rope.push(piece);
     }
     let scan = scanner.finish()?;
-    Ok(Scanned { body: rope, scan })
+    Ok(Scanned::new(rope, scan))
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! When a stream has waited too long, and when its client should hear a comment. One timer per
 //! stream that is set rarely: frames only leave a time stamp. Pure but for the clock it is given.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
 
 use crate::config::Timeouts;
 
@@ -21,6 +26,26 @@ pub struct Deadlines {
     /// The last bytes to the client, comments included.
     told: Instant,
     comments: bool,
+}
+
+/// The one timer of an answer; not even that for an answer that never has to wait.
+#[derive(Debug, Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready with what is due.
+    pub fn poll_due(&mut self, cx: &mut Context<'_>, deadlines: &Deadlines) -> Poll<Due> {
+        loop {
+            if let Some(timer) = &mut self.0 {
+                ready!(timer.as_mut().poll(cx));
+            }
+            match (deadlines.due(Instant::now()), &mut self.0) {
+                (Due::Later(at), Some(timer)) => timer.as_mut().reset(at.into()),
+                (Due::Later(at), none) => *none = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+                (due, _) => return Poll::Ready(due),
+            }
+        }
+    }
 }
 
 /// What is due.

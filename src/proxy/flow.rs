@@ -17,11 +17,11 @@ pub const EVENT_LIMIT: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Flow {
     kind: Kind,
-    /// Bytes of an event that is not complete yet, and in `Pass` also what is ready to go.
+    /// What came from upstream and has not gone on; what was looked at already comes first.
     held: BytesMut,
-    /// Bytes at the beginning of `held` that may go.
-    ready: usize,
-    /// Ready output where it is not the input.
+    /// Bytes of `held` in which no event ends, as far as they were looked at.
+    looked_at: usize,
+    /// What may go, where it is not the input itself.
     out: BytesMut,
     pub facts: Facts,
 }
@@ -52,57 +52,48 @@ impl Flow {
 
     fn new(kind: Kind) -> Flow {
         let (held, out) = (BytesMut::new(), BytesMut::new());
-        Flow { kind, held, ready: 0, out, facts: Facts::default() }
+        Flow { kind, held, looked_at: 0, out, facts: Facts::default() }
     }
 
     /// Takes bytes from upstream.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let searched = self.held.len();
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
-        let Some(end) = sse::last_boundary(&self.held, searched.max(self.ready)) else {
-            if self.held.len() - self.ready > EVENT_LIMIT {
+    }
+
+    /// Bytes that came and were not looked at yet.
+    pub fn fresh(&self) -> usize {
+        self.held.len() - self.looked_at
+    }
+
+    /// What may go on by now: all events that are complete. Looks at all of them at once, for that
+    /// costs less than one by one.
+    pub fn take(&mut self) -> Result<Bytes, Failure> {
+        let Some(end) = sse::last_boundary(&self.held, self.looked_at) else {
+            self.looked_at = self.held.len();
+            if self.held.len() > EVENT_LIMIT {
                 return Err(Failure::backend("the backend sent an event without end"));
             }
-            return Ok(());
+            return Ok(Bytes::new());
         };
-        if end <= self.ready {
-            return Ok(());
-        }
+        let events = self.held.split_to(end);
+        self.looked_at = self.held.len();
         match &mut self.kind {
             Kind::Pass => {
-                tap::events(&self.held[self.ready..end], &mut self.facts);
-                self.ready = end;
+                tap::events(&events, &mut self.facts);
+                return Ok(events.freeze());
             }
             Kind::Rename(name) => {
-                let events = self.held.split_to(end);
                 tap::events(&events, &mut self.facts);
                 rename(&events, name, &mut self.out);
             }
-            Kind::Repair(repair) => {
-                let events = self.held.split_to(end);
-                repair.feed(&events, &mut self.out, &mut self.facts);
-            }
+            Kind::Repair(repair) => repair.feed(&events, &mut self.out, &mut self.facts),
         }
-        Ok(())
-    }
-
-    /// Bytes that are ready to go.
-    pub fn ready(&self) -> usize {
-        self.ready + self.out.len()
-    }
-
-    /// Takes what is ready.
-    pub fn take(&mut self) -> Bytes {
-        if self.ready > 0 {
-            let ready = std::mem::take(&mut self.ready);
-            return self.held.split_to(ready).freeze();
-        }
-        self.out.split().freeze()
+        Ok(self.out.split().freeze())
     }
 
     /// Whether upstream left an event unfinished.
     pub fn is_broken_off(&self) -> bool {
-        self.held[self.ready..].iter().any(|byte| !byte.is_ascii_whitespace())
+        self.held.iter().any(|byte| !byte.is_ascii_whitespace())
     }
 }
 
@@ -153,8 +144,8 @@ mod tests {
     fn through(mut flow: Flow, pieces: &[&[u8]]) -> (String, Facts) {
         let mut out = Vec::new();
         for piece in pieces {
-            flow.feed(piece).unwrap();
-            out.extend_from_slice(&flow.take());
+            flow.feed(piece);
+            out.extend_from_slice(&flow.take().unwrap());
         }
         (String::from_utf8(out).unwrap(), flow.facts)
     }
@@ -164,10 +155,10 @@ mod tests {
         let (out, _) = through(Flow::pass(), &[b"data: {\"a\":1}\n", b"\ndata: {\"b\""]);
         assert_eq!(out, "data: {\"a\":1}\n\n");
         let mut flow = Flow::pass();
-        flow.feed(b"data: x").unwrap();
-        assert!(flow.is_broken_off());
-        flow.feed(b"\n\n").unwrap();
-        assert!(!flow.is_broken_off());
+        flow.feed(b"data: x");
+        assert!(flow.take().unwrap().is_empty() && flow.is_broken_off() && flow.fresh() == 0);
+        flow.feed(b"\n\n");
+        assert!(flow.take().unwrap() == "data: x\n\n" && !flow.is_broken_off());
     }
 
     #[test]
@@ -181,9 +172,10 @@ mod tests {
     fn an_event_without_end_is_an_error() {
         let mut flow = Flow::pass();
         let piece = vec![b'x'; EVENT_LIMIT / 2];
-        assert!(flow.feed(&piece).is_ok());
-        assert!(flow.feed(&piece).is_ok());
-        assert!(flow.feed(&piece).is_err());
+        for fits in [true, true, false] {
+            flow.feed(&piece);
+            assert_eq!(flow.take().is_ok(), fits);
+        }
     }
 
     proptest! {

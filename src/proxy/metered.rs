@@ -1,27 +1,22 @@
 //! An answer on its way to the client: frames pass, are metered alongside, and the answer ends
 //! exactly once: at its end, by an error, or because the client left. It holds the lease.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::time::Sleep;
 
-use super::deadlines::{Deadlines, Due};
+use super::deadlines::{Alarm, Deadlines, Due};
 use super::ending::Ending;
 use super::failure::Failure;
 use super::flow::Flow;
 use crate::dialect::facts::Facts;
 
-/// Bytes that are gathered before they go on at once.
+/// Bytes that are gathered before they go on at once. Only what has already arrived is gathered:
+/// nothing waits for more.
 const GATHER: usize = 64 << 10;
-/// Times the task steps back, once something is gathered and upstream has no more just now, so that
-/// the upstream connection can bring what it already holds. Each costs one pass through the run
-/// queue and nothing else: no timer, no delay when nobody else has work.
-const STEP_BACKS: u8 = 2;
 
 /// Why a body ends without its end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,13 +27,14 @@ pub struct Metered<B> {
     flow: Flow,
     ending: Option<Ending>,
     deadlines: Deadlines,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     /// Process time of the backend when it was first found silent.
     silent_since: Option<(Instant, std::time::Duration)>,
-    stepped_back: u8,
     counted: u64,
     /// Upstream is done with; what is ready still goes out.
     over: bool,
+    /// What goes to the client next.
+    ready: Option<Bytes>,
     /// The last words.
     last: Option<Bytes>,
 }
@@ -49,21 +45,16 @@ where
     B::Error: Into<BoxError>,
 {
     pub fn new(upstream: B, flow: Flow, ending: Ending, deadlines: Deadlines) -> Metered<B> {
-        let first = match deadlines.due(Instant::now()) {
-            Due::Later(at) => at,
-            _ => Instant::now(),
-        };
-        let timer = Box::pin(tokio::time::sleep_until(first.into()));
         Metered {
             upstream,
             flow,
             ending: Some(ending),
             deadlines,
-            timer,
+            alarm: Alarm::default(),
             silent_since: None,
-            stepped_back: 0,
             counted: 0,
             over: false,
+            ready: None,
             last: None,
         }
     }
@@ -74,37 +65,43 @@ where
             if self.over {
                 return Poll::Ready(self.rest());
             }
-            if self.flow.ready() >= GATHER {
-                return Poll::Ready(Some(self.hand_on()));
-            }
             match Pin::new(&mut self.upstream).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => self.frame(frame),
-                Poll::Ready(Some(Err(error))) => self.broke_off(&error.into().to_string()),
-                Poll::Ready(None) => self.upstream_ended(),
-                Poll::Pending if self.flow.ready() > 0 => {
-                    if self.stepped_back < STEP_BACKS {
-                        self.stepped_back += 1;
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(bytes) = frame.data_ref() {
+                        self.flow.feed(bytes);
                     }
-                    return Poll::Ready(Some(self.hand_on()));
-                }
-                Poll::Pending => {
-                    self.check_cancelled(cx);
-                    if !self.over {
-                        return ready!(self.poll_timer(cx))
-                            .map_or_else(|| self.poll_bytes(cx), |b| Poll::Ready(Some(b)));
+                    if self.flow.fresh() < GATHER {
+                        continue;
                     }
                 }
+                Poll::Ready(Some(Err(error))) => {
+                    self.look();
+                    self.broke_off(&error.into().to_string());
+                }
+                Poll::Ready(None) => {
+                    self.look();
+                    self.upstream_ended();
+                }
+                Poll::Pending if self.flow.fresh() > 0 => {}
+                Poll::Pending => return self.poll_waiting(cx),
+            }
+            self.look();
+            if let Some(bytes) = self.ready.take() {
+                self.deadlines.told(Instant::now());
+                return Poll::Ready(Some(bytes));
             }
         }
     }
 
-    fn frame(&mut self, frame: Frame<Bytes>) {
-        self.stepped_back = 0;
-        let Ok(bytes) = frame.into_data() else { return };
-        if let Err(failure) = self.flow.feed(&bytes) {
-            return self.fail(failure);
+    /// Looks at what has come: what of it may go, and what it tells.
+    fn look(&mut self) {
+        if self.over || self.flow.fresh() == 0 {
+            return;
+        }
+        match self.flow.take() {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => self.ready = Some(bytes),
+            Err(failure) => return self.fail(failure),
         }
         let new = self.flow.facts.deltas - self.counted;
         let now = Instant::now();
@@ -116,23 +113,14 @@ where
                 live.add_tokens_at(new, now);
             }
         }
-        if self.flow.facts.done && self.flow.facts.failure.is_some() {
+        if self.flow.facts.failure.is_some() {
             self.upstream_ended();
         }
     }
 
-    fn hand_on(&mut self) -> Bytes {
-        self.stepped_back = 0;
-        self.deadlines.told(Instant::now());
-        self.flow.take()
-    }
-
     /// What is left to say when upstream is done with.
     fn rest(&mut self) -> Option<Bytes> {
-        if self.flow.ready() > 0 {
-            return Some(self.flow.take());
-        }
-        self.last.take()
+        self.ready.take().or_else(|| self.last.take())
     }
 
     fn upstream_ended(&mut self) {
@@ -176,25 +164,26 @@ where
         }
     }
 
-    fn check_cancelled(&mut self, cx: &mut Context<'_>) {
-        let cancelled = self
-            .ending
-            .as_ref()
-            .and_then(Ending::live)
-            .is_some_and(|live| live.poll_cancelled(cx).is_ready());
-        if cancelled {
+    /// Nothing came: somebody may have ended the request, or a wait is over.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let live = self.ending.as_ref().and_then(Ending::live);
+        if live.is_some_and(|live| live.poll_cancelled(cx).is_ready()) {
             self.fail(Failure::cancelled());
+            return Poll::Ready(self.rest());
+        }
+        match ready!(self.poll_timer(cx)) {
+            Some(comment) => Poll::Ready(Some(comment)),
+            None => Poll::Ready(self.rest()),
         }
     }
 
-    /// Ready when something is to be said or was decided; none: look again.
+    /// Ready with a comment, or with nothing when the stream was ended.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            let due = ready!(self.alarm.poll_due(cx, &self.deadlines));
             let now = Instant::now();
             let timeouts = *self.deadlines.timeouts();
-            match self.deadlines.due(now) {
-                Due::Later(at) => self.timer.as_mut().reset(at.into()),
+            match due {
                 Due::Comment => {
                     self.deadlines.told(now);
                     let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };

@@ -40,10 +40,9 @@ use crate::profiles::ProfileSet;
 use crate::system::clock::Clock;
 use crate::usage::{NewRequest, Ongoing, Recorder};
 
-/// What the data plane works with; a cheap clone.
-#[derive(Clone)]
+/// What the data plane works with.
 pub struct Proxy {
-    pub profiles: Arc<ArcSwap<ProfileSet>>,
+    pub profiles: ArcSwap<ProfileSet>,
     pub backends: Backends,
     pub recorder: Recorder,
     pub upstreams: Upstreams,
@@ -71,7 +70,7 @@ pub struct Inference<B> {
 impl Proxy {
     /// Serves one request: read, resolve, plan, then one attempt whose answer goes on to the client.
     /// Every request ends exactly once in the records, here or with its answer's body.
-    pub async fn forward<B>(&self, request: Inference<B>) -> Response<Answer>
+    pub async fn forward<B>(self: &Arc<Self>, request: Inference<B>) -> Response<Answer>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -82,7 +81,7 @@ impl Proxy {
         let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         let planned = read.and_then(|scanned| {
             let profiles = self.profiles.load();
-            let entry = resolve::resolve(&profiles, &caller, &scanned.model()?)?;
+            let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?;
             ongoing.set_profile(&entry.name, Some(&entry.model));
             Plan::new(entry, &scanned, path, headers::upstream(&headers, &told_id))
         });
@@ -93,10 +92,10 @@ impl Proxy {
                 return failed(&failure);
             }
         };
-        for warning in &plan.prepared.warnings {
+        for warning in &plan.warnings {
             ongoing.warn(warning.as_str());
         }
-        let attempt = Attempt::new(self.clone(), plan, ongoing, caller.fairness, Progress::new());
+        let attempt = Attempt::new(Arc::clone(self), plan, ongoing, caller.fairness, Progress::new());
         let mut answer = attempt.answer().await;
         let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
         answer.headers_mut().insert("openai-processing-ms", took);
@@ -134,6 +133,10 @@ pub fn failed(failure: &Failure) -> Response<Answer> {
     if let Some(seconds) = failure.retry_after_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    let headers = response.headers_mut();
     if failure.final_ {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }

@@ -7,12 +7,12 @@ use http::HeaderMap;
 
 use super::failure::Failure;
 use super::flow::Flow;
-use super::upstream::UpstreamRequest;
+use super::upstream::{Message, UpstreamRequest};
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{EngineKind, ModelRef, Profile, Timeouts};
 use crate::dialect::quirks::{self, Quirks};
 use crate::dialect::repair::Repair;
-use crate::dialect::request::{self, Prepared, Scanned};
+use crate::dialect::request::{self, Scanned};
 use crate::profiles::Entry;
 
 /// A request and the way it will take.
@@ -21,9 +21,11 @@ pub struct Plan {
     pub profile: Arc<Profile>,
     pub launch: Arc<LaunchSpec>,
     pub quirks: &'static Quirks,
-    pub prepared: Prepared,
-    pub path: &'static str,
-    pub headers: HeaderMap,
+    pub stream: bool,
+    include_usage: bool,
+    pub max_tokens: Option<u64>,
+    pub warnings: Vec<String>,
+    message: Arc<Message>,
     /// Upstream knows the model by another name than the client.
     pub renamed: bool,
 }
@@ -46,14 +48,17 @@ impl Plan {
             defaults: &profile.defaults,
             context_length: profile.launch.context_length,
         };
+        let prepared = request::prepare(request, target)?;
         Ok(Plan {
-            prepared: request::prepare(request, target)?,
+            stream: prepared.stream,
+            include_usage: prepared.include_usage,
+            max_tokens: prepared.max_tokens,
+            warnings: prepared.warnings,
+            message: Arc::new(Message { path, headers, body: prepared.body }),
             quirks,
             renamed: served_name != profile.name,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
-            path,
-            headers,
         })
     }
 
@@ -62,12 +67,10 @@ impl Plan {
     }
 
     /// The request for a backend that is ready.
-    pub fn upstream(&self, target: &Target) -> UpstreamRequest {
+    pub fn upstream(&self, target: &Arc<Target>) -> UpstreamRequest {
         UpstreamRequest {
-            target: target.clone(),
-            path: self.path,
-            headers: self.headers.clone(),
-            body: self.prepared.body.clone(),
+            target: Arc::clone(target),
+            message: Arc::clone(&self.message),
             first_byte: self.profile.timeouts.first_token.max(Duration::from_millis(1)),
             fresh: false,
         }
@@ -77,7 +80,7 @@ impl Plan {
     pub fn flow(&self) -> Flow {
         let name = &self.profile.name;
         if self.quirks.repair {
-            Flow::repair(Repair::new(name, self.prepared.include_usage, self.prepared.max_tokens))
+            Flow::repair(Repair::new(name, self.include_usage, self.max_tokens))
         } else if self.renamed {
             Flow::rename(name)
         } else {

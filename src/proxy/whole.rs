@@ -1,16 +1,14 @@
 //! An answer that is one JSON object and passes through: its frames are the upstream's own. Like a
 //! stream it is metered alongside, ends exactly once, and holds the lease.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Sleep;
 
-use super::deadlines::{Deadlines, Due};
+use super::deadlines::{Alarm, Deadlines};
 use super::ending::Ending;
 use super::failure::Failure;
 use super::metered::BoxError;
@@ -22,18 +20,13 @@ pub struct Whole<B> {
     upstream: B,
     tap: WholeTap,
     ending: Option<Ending>,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     deadlines: Deadlines,
 }
 
 impl<B> Whole<B> {
     pub fn new(upstream: B, ending: Ending, deadlines: Deadlines) -> Whole<B> {
-        let first = match deadlines.due(Instant::now()) {
-            Due::Later(at) => at,
-            _ => Instant::now(),
-        };
-        let timer = Box::pin(tokio::time::sleep_until(first.into()));
-        Whole { upstream, tap: WholeTap::default(), ending: Some(ending), timer, deadlines }
+        Whole { upstream, tap: WholeTap::default(), ending: Some(ending), alarm: Alarm::default(), deadlines }
     }
 
     fn fail(&mut self, failure: Failure) -> BoxError {
@@ -53,13 +46,8 @@ impl<B> Whole<B> {
         if cancelled {
             return Poll::Ready(Failure::cancelled());
         }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            match self.deadlines.due(Instant::now()) {
-                Due::Later(at) => self.timer.as_mut().reset(at.into()),
-                due => return Poll::Ready(Failure::timed_out(format!("the answer stopped coming: {due:?}"))),
-            }
-        }
+        let due = ready!(self.alarm.poll_due(cx, &self.deadlines));
+        Poll::Ready(Failure::timed_out(format!("the answer stopped coming: {due:?}")))
     }
 }
 

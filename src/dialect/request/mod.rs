@@ -24,6 +24,8 @@ pub const DEFAULT_MAX_TOKENS: u64 = 32_768;
 pub struct Scanned {
     pub body: Rope,
     pub scan: Scan,
+    model: Result<String, BadRequest>,
+    stream: Result<bool, BadRequest>,
 }
 
 /// What the profile and its engine make of a request.
@@ -68,8 +70,26 @@ impl BadRequest {
 }
 
 impl Scanned {
+    /// Reads the two members that decide the way of every request.
+    pub fn new(body: Rope, scan: Scan) -> Scanned {
+        let unread = || Err(BadRequest::new("model", ""));
+        let mut scanned = Scanned { body, scan, model: unread(), stream: Ok(false) };
+        scanned.model = scanned.read_model();
+        scanned.stream = scanned.read_stream();
+        scanned
+    }
+
     /// The `model` the client asks for.
-    pub fn model(&self) -> Result<String, BadRequest> {
+    pub fn model(&self) -> Result<&str, BadRequest> {
+        self.model.as_deref().map_err(Clone::clone)
+    }
+
+    /// Whether the client wants a stream.
+    pub fn wants_stream(&self) -> Result<bool, BadRequest> {
+        self.stream.clone()
+    }
+
+    fn read_model(&self) -> Result<String, BadRequest> {
         let missing = "name the model in \"model\": a profile's name or alias";
         match self.scan.get("model") {
             Some(member) if member.kind == Kind::String => {
@@ -81,8 +101,7 @@ impl Scanned {
         }
     }
 
-    /// Whether the client wants a stream.
-    pub fn wants_stream(&self) -> Result<bool, BadRequest> {
+    fn read_stream(&self) -> Result<bool, BadRequest> {
         match self.scan.get("stream") {
             Some(member) if member.kind == Kind::Bool => self.value(member),
             Some(member) if member.kind != Kind::Null => {

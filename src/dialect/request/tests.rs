@@ -11,7 +11,7 @@ fn scanned(body: &str) -> Scanned {
     let mut scanner = Scanner::default();
     scanner.feed(body.as_bytes()).unwrap();
     let scan = scanner.finish().unwrap();
-    Scanned { body: Rope::from(Bytes::copy_from_slice(body.as_bytes())), scan }
+    Scanned::new(Rope::from(Bytes::copy_from_slice(body.as_bytes())), scan)
 }
 
 struct Case {

@@ -1,26 +1,53 @@
 //! Inference endpoints: identified, then handed to the data plane with their body unread.
 
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::response::Response;
+use http::{Method, Request, Response};
 
-use crate::http::caller::ApiCaller;
+use crate::http::caller;
 use crate::http::edge::Arrival;
-use crate::http::error::into_response;
+use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::Inference;
+use crate::proxy::{Answer, Inference, failed};
 
-/// `POST /v1/chat/completions`
-pub async fn chat_completions(
-    State(gateway): State<Shared>,
-    ApiCaller(caller): ApiCaller,
-    Extension(arrival): Extension<Arrival>,
-    request: Request,
-) -> Response {
+/// An endpoint that asks a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As clients name it.
+    pub path: &'static str,
+    /// Below a backend's base path.
+    upstream: &'static str,
+}
+
+/// All of them; every one is a POST.
+pub const ENDPOINTS: [Endpoint; 1] =
+    [Endpoint { path: "/v1/chat/completions", upstream: "/chat/completions" }];
+
+impl Endpoint {
+    /// The endpoint that a request is for.
+    pub fn of(method: &Method, path: &str) -> Option<Endpoint> {
+        let found = ENDPOINTS.into_iter().find(|endpoint| endpoint.path == path);
+        found.filter(|_| method == Method::POST)
+    }
+}
+
+/// Identifies the caller and lets the data plane answer.
+pub async fn infer<B>(
+    gateway: &Shared,
+    endpoint: Endpoint,
+    arrival: Arrival,
+    request: Request<B>,
+) -> Response<Answer>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let (parts, body) = request.into_parts();
+    let caller = match caller::identify(&parts.headers, arrival.road, gateway) {
+        Ok(caller) => caller,
+        Err(error) => return failed(&ApiError::from(error).0),
+    };
     let inference = Inference {
-        endpoint: "/v1/chat/completions",
-        path: "/chat/completions",
+        endpoint: endpoint.path,
+        path: endpoint.upstream,
         caller,
         id: arrival.id,
         client_id: arrival.client_id,
@@ -28,5 +55,5 @@ pub async fn chat_completions(
         headers: parts.headers,
         body,
     };
-    into_response(gateway.proxy.forward(inference).await)
+    gateway.proxy.forward(inference).await
 }

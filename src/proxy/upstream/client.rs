@@ -10,51 +10,46 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::pool::{Key, Pool};
+use super::pool::{Connection, Key, Pool};
 use super::{UpstreamError, UpstreamRequest};
 use crate::dialect::rope::Rope;
 
 /// Time a connection may take to come about.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Client {
     pool: Pool,
     tls: Arc<std::sync::OnceLock<HttpsConnector<HttpConnector>>>,
-    connections: TaskTracker,
 }
 
-/// An answer's body; gives its connection back when it has ended.
+/// An answer's body; moves its own bytes, and gives its connection back when it has ended.
 #[derive(Debug)]
 pub struct UpstreamBody {
     incoming: Incoming,
-    connection: Option<(SendRequest<Rope>, Key, Pool)>,
+    connection: Option<(Connection, Key, Pool)>,
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Client {
-    pub fn new() -> std::io::Result<Client> {
-        Ok(Client { pool: Pool::default(), tls: Arc::default(), connections: TaskTracker::new() })
-    }
-
     async fn send(self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
         let key = Key { authority: request.target.authority.clone(), https: request.target.https };
-        let kept = if request.fresh { None } else { self.kept(&key).await };
+        let kept = if request.fresh { None } else { self.pool.take(&key) };
         let reused = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
             None => self.connect(&key).await?,
         };
-        let sent = connection.send_request(head(request)?).await;
+        let sending = connection.sender.send_request(head(&request)?);
+        let sent = driven(&mut connection, sending).await;
         let answer = sent.map_err(|error| {
             // A reused connection that ends without a word was closed while it was idle.
             if reused && (error.is_canceled() || error.is_incomplete_message() || error.is_closed()) {
@@ -73,18 +68,7 @@ impl Client {
         }))
     }
 
-    /// A kept connection that can take a request.
-    async fn kept(&self, key: &Key) -> Option<SendRequest<Rope>> {
-        while let Some(mut connection) = self.pool.take(key) {
-            // Its task may not have noticed yet that the last answer is over; that takes one turn.
-            if connection.ready().await.is_ok() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    async fn connect(&self, key: &Key) -> Result<SendRequest<Rope>, UpstreamError> {
+    async fn connect(&self, key: &Key) -> Result<Connection, UpstreamError> {
         let failed = |reason: String| UpstreamError::Connect { authority: key.authority.to_string(), reason };
         let connecting = async {
             if key.https {
@@ -111,18 +95,13 @@ impl Client {
         tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(late)?
     }
 
-    async fn handshake<T>(&self, io: T) -> Result<SendRequest<Rope>, UpstreamError>
+    async fn handshake<T>(&self, io: T) -> Result<Connection, UpstreamError>
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let broken = |error: hyper::Error| UpstreamError::Broken(error.to_string());
         let (sender, connection) = http1::handshake(io).await.map_err(broken)?;
-        self.connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "A connection to a backend ended");
-            }
-        });
-        Ok(sender)
+        Ok(Connection { sender, driver: Box::pin(connection) })
     }
 
     fn connector(&self) -> Result<HttpsConnector<HttpConnector>, UpstreamError> {
@@ -178,9 +157,18 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if frame.is_none() || self.incoming.is_end_stream() {
-            self.done();
+        let this = &mut *self;
+        let mut frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        if frame.is_pending()
+            && let Some((connection, ..)) = &mut this.connection
+        {
+            // What it brings is there at once; what it does not bring wakes this task.
+            connection.drive(cx);
+            frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        }
+        let frame = std::task::ready!(frame);
+        if frame.is_none() || this.incoming.is_end_stream() {
+            this.done();
         }
         Poll::Ready(frame)
     }
@@ -194,19 +182,32 @@ impl Body for UpstreamBody {
     }
 }
 
+/// Waits for `outcome` and moves the connection's bytes meanwhile.
+async fn driven<T>(connection: &mut Connection, outcome: impl Future<Output = T>) -> T {
+    let mut outcome = std::pin::pin!(outcome);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        connection.drive(cx);
+        outcome.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// The request as it goes over the wire: origin form, with `Host`.
-fn head(request: UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
+fn head(request: &UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
     let address = |error: String| UpstreamError::Address(error);
-    let path = [request.target.base_path.as_str(), request.path].concat();
+    let path = [request.target.base_path.as_str(), request.message.path].concat();
     let path = PathAndQuery::try_from(path).map_err(|error| address(error.to_string()))?;
     let host = HeaderValue::try_from(request.target.authority.as_str())
         .map_err(|error| address(error.to_string()))?;
-    let mut headers = request.headers;
+    let mut headers = request.message.headers.clone();
     headers.insert(header::HOST, host);
-    if let Some(bearer) = request.target.bearer {
-        headers.insert(header::AUTHORIZATION, bearer);
+    if let Some(bearer) = &request.target.bearer {
+        headers.insert(header::AUTHORIZATION, bearer.clone());
     }
-    let mut out = Request::new(request.body);
+    let mut out = Request::new(request.message.body.clone());
     *out.method_mut() = Method::POST;
     *out.uri_mut() = Uri::from(path);
     *out.headers_mut() = headers;

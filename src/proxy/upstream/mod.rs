@@ -8,6 +8,7 @@ mod pool;
 mod retry;
 mod shed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
@@ -22,15 +23,21 @@ use deadline::Deadline;
 use retry::Retry;
 use shed::Shed;
 
-/// A request for a backend; cloning it copies no bytes.
-#[derive(Debug, Clone)]
-pub struct UpstreamRequest {
-    pub target: Target,
+/// What is said to a backend, whichever that will be.
+#[derive(Debug, Default)]
+pub struct Message {
     /// Below the target's base path, such as `/chat/completions`.
     pub path: &'static str,
     /// Already filtered: only what may go upstream.
     pub headers: HeaderMap,
     pub body: Rope,
+}
+
+/// A request for a backend; cloning it is cheap, for it may have to be sent again.
+#[derive(Debug, Clone)]
+pub struct UpstreamRequest {
+    pub target: Arc<Target>,
+    pub message: Arc<Message>,
     /// How long the answer's head may take.
     pub first_byte: Duration,
     /// Never a connection that was used before.
@@ -66,13 +73,19 @@ pub struct Upstreams {
     stack: Stack,
 }
 
+impl Default for Upstreams {
+    fn default() -> Self {
+        Upstreams::new()
+    }
+}
+
 impl Upstreams {
-    pub fn new() -> std::io::Result<Upstreams> {
+    pub fn new() -> Upstreams {
         let layers = tower::layer::util::Stack::new(
             tower::layer::util::Stack::new(retry::RetryLayer, deadline::DeadlineLayer),
             shed::ShedLayer::new(MAX_IN_FLIGHT),
         );
-        Ok(Upstreams { stack: layers.layer(Client::new()?) })
+        Upstreams { stack: layers.layer(Client::default()) }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -89,10 +102,8 @@ mod testing {
     /// Some request.
     pub fn request() -> UpstreamRequest {
         UpstreamRequest {
-            target: Target::local(9).expect("a local address"),
-            path: "/chat/completions",
-            headers: HeaderMap::new(),
-            body: Rope::default(),
+            target: Arc::new(Target::local(9).expect("a local address")),
+            message: Arc::default(),
             first_byte: Duration::from_secs(3),
             fresh: false,
         }

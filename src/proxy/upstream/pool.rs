@@ -1,8 +1,11 @@
 //! Connections that are kept between requests, by where they lead. The newest is taken first, and
 //! none that has been idle for so long that its server may be closing it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::uri::Authority;
@@ -17,9 +20,13 @@ const KEPT_PER_SERVER: usize = 512;
 /// Servers whose connections are kept.
 const SERVERS: usize = 1_024;
 
-#[derive(Debug, Clone, Default)]
-pub struct Pool {
-    servers: Arc<Mutex<HashMap<Key, Vec<Idle>>>>,
+/// The connections of this thread: each serving thread has its own, for a connection's readiness is
+/// told to the thread that opened it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pool;
+
+thread_local! {
+    static SERVERS_OF_THREAD: RefCell<HashMap<Key, VecDeque<Idle>>> = RefCell::default();
 }
 
 /// Where a connection leads.
@@ -29,38 +36,72 @@ pub struct Key {
     pub https: bool,
 }
 
+/// A connection with the work that moves its bytes, which whoever waits for them does: an answer
+/// needs no task of its own, and its chunks no way from one task to another.
+pub struct Connection {
+    pub sender: SendRequest<Rope>,
+    pub driver: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+}
+
 #[derive(Debug)]
 struct Idle {
-    connection: SendRequest<Rope>,
+    connection: Connection,
     since: Instant,
 }
 
-impl Pool {
-    /// The most recently used connection, if it is young enough.
-    pub fn take(&self, key: &Key) -> Option<SendRequest<Rope>> {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = servers.get_mut(key)?;
-        let newest = idle.pop()?;
-        if newest.since.elapsed() < IDLE_LIMIT {
-            return Some(newest.connection);
+impl Connection {
+    /// Moves bytes; true when the connection is over.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.driver.as_mut().poll(cx) {
+            Poll::Pending => false,
+            Poll::Ready(outcome) => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "A connection to a backend ended");
+                }
+                self.driver = Box::pin(std::future::pending());
+                true
+            }
         }
-        // All others are older.
-        servers.remove(key);
-        None
+    }
+
+    /// Whether it can take a request now. Notices what its server did while it was idle.
+    fn is_usable(&mut self) -> bool {
+        !self.drive(&mut Context::from_waker(Waker::noop())) && self.sender.is_ready()
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("sender", &self.sender).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// The most recently used connection that still can be used.
+    pub fn take(self, key: &Key) -> Option<Connection> {
+        loop {
+            let newest = SERVERS_OF_THREAD.with_borrow_mut(|servers| servers.get_mut(key)?.pop_back())?;
+            let mut connection = newest.connection;
+            if newest.since.elapsed() < IDLE_LIMIT && connection.is_usable() {
+                return Some(connection);
+            }
+        }
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(&self, key: Key, connection: SendRequest<Rope>) {
-        if connection.is_closed() {
-            return;
-        }
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        if servers.len() >= SERVERS && !servers.contains_key(&key) {
-            servers.retain(|_, idle| idle.last().is_some_and(|newest| newest.since.elapsed() < IDLE_LIMIT));
-        }
-        let idle = servers.entry(key).or_default();
-        if idle.len() < KEPT_PER_SERVER {
-            idle.push(Idle { connection, since: Instant::now() });
-        }
+    pub fn put(self, key: Key, connection: Connection) {
+        let now = Instant::now();
+        SERVERS_OF_THREAD.with_borrow_mut(|servers| {
+            if servers.len() >= SERVERS && !servers.contains_key(&key) {
+                servers.retain(|_, idle| idle.back().is_some_and(|newest| now - newest.since < IDLE_LIMIT));
+            }
+            let idle = servers.entry(key).or_default();
+            while idle.len() >= KEPT_PER_SERVER
+                || idle.front().is_some_and(|oldest| now - oldest.since >= IDLE_LIMIT)
+            {
+                idle.pop_front();
+            }
+            idle.push_back(Idle { connection, since: now });
+        });
     }
 }

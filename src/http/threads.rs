@@ -1,0 +1,120 @@
+//! The threads that serve connections, each with a runtime of its own: a request, its backend's
+//! connection and its answer stay on one thread from beginning to end.
+
+use std::io;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::edge::Edge;
+use super::serve::HEAD_LIMIT;
+
+/// Serving threads at the most; one of them passes tens of thousands of chunks a second.
+const MAX_THREADS: usize = 4;
+/// The variable by which tokio's own runtimes are told how many threads to use.
+const THREADS_VARIABLE: &str = "TOKIO_WORKER_THREADS";
+/// Connections that may wait for a thread to take them.
+const WAITING: usize = 1_024;
+
+/// An accepted connection.
+pub enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Serving threads, taking turns. They end when the last handle has gone and every connection of
+/// theirs has ended.
+#[derive(Clone)]
+pub struct Threads {
+    inboxes: Vec<mpsc::Sender<(Accepted, Edge)>>,
+    next: usize,
+}
+
+impl Threads {
+    /// Starts them; `closed` ends every connection after its present request, `connections` counts
+    /// the open ones.
+    pub fn start(connections: &TaskTracker, closed: &CancellationToken) -> io::Result<Threads> {
+        let mut threads = Threads { inboxes: Vec::new(), next: 0 };
+        for number in 0..count() {
+            let (sender, inbox) = mpsc::channel(WAITING);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (connections, closed) = (connections.clone(), closed.clone());
+            let work = move || runtime.block_on(serve(inbox, connections, closed));
+            let named = std::thread::Builder::new().name(format!("serve-{number}"));
+            named.spawn(work)?;
+            threads.inboxes.push(sender);
+        }
+        Ok(threads)
+    }
+
+    /// Hands a connection to the next thread.
+    pub async fn hand_over(&mut self, accepted: Accepted, edge: Edge) {
+        self.next = (self.next + 1) % self.inboxes.len();
+        if self.inboxes[self.next].send((accepted, edge)).await.is_err() {
+            tracing::error!(thread = self.next, "A serving thread has ended");
+        }
+    }
+}
+
+fn count() -> usize {
+    let asked = std::env::var(THREADS_VARIABLE).ok().and_then(|count| count.parse().ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.unwrap_or_else(cores).clamp(1, MAX_THREADS)
+}
+
+/// Serves what is handed over until nothing more can come and every connection has ended.
+async fn serve(
+    mut inbox: mpsc::Receiver<(Accepted, Edge)>,
+    connections: TaskTracker,
+    closed: CancellationToken,
+) {
+    let own = TaskTracker::new();
+    while let Some((accepted, edge)) = inbox.recv().await {
+        let open = connections.token();
+        let closed = closed.clone();
+        let stream = match accepted {
+            Accepted::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Stream::Tcp),
+            Accepted::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
+        };
+        own.spawn(async move {
+            match stream {
+                Ok(Stream::Tcp(stream)) => connection(stream, edge, closed).await,
+                Ok(Stream::Unix(stream)) => connection(stream, edge, closed).await,
+                Err(error) => tracing::warn!(%error, "A connection could not be served"),
+            }
+            drop(open);
+        });
+    }
+    own.close();
+    own.wait().await;
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn connection<S>(stream: S, edge: Edge, closed: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
+    let mut serving = std::pin::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = closed.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "A client's connection ended");
+    }
+}
