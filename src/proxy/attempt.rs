@@ -48,7 +48,13 @@ struct Answered {
 }
 
 impl Attempt {
-    pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, lane: Arc<str>, progress: Progress) -> Attempt {
+    pub fn new(
+        proxy: Arc<Proxy>,
+        plan: Plan,
+        ongoing: Ongoing,
+        lane: Arc<str>,
+        progress: Progress,
+    ) -> Attempt {
         Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress }
     }
 
