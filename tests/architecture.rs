@@ -183,7 +183,7 @@ fn code_in_the_map(file: &SourceFile) -> Vec<String> {
     file.product_code()
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !(line.starts_with("pub mod ") && line.ends_with(';')))
+        .filter(|line| !(line.is_empty() || line.starts_with("pub mod ") && line.ends_with(';')))
         .map(|line| format!("{}: `{line}` is not a `pub mod`", file.path))
         .collect()
 }

@@ -83,7 +83,7 @@ fn requests_beyond_the_limit_wait_their_turn_and_one_too_many_is_told_so() {
         let third = gateway.chat("q", "#chunks=1");
         assert_eq!(third.error(), (429, "queue_full".into()));
         assert!(third.header("retry-after").is_some());
-        assert_eq!(fake::exchange(&backend, "POST /__gate", "open").is_empty(), false);
+        fake::open_gate(&backend);
         while first.next().is_some() {}
         assert_eq!(second.join().unwrap().status, 200);
     });

@@ -12,8 +12,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-pub use http::{Answer, Stream};
-
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,7 +63,7 @@ impl Gateway {
         });
         let Some(address) = address else { panic!("the gateway did not start: {:#?}", log.lock().unwrap()) };
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line))
+            lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
         Gateway { child, address, folder, log }
     }
