@@ -124,17 +124,18 @@ where
     }
 
     fn upstream_ended(&mut self) {
-        self.over = true;
-        let facts = std::mem::take(&mut self.flow.facts);
-        if let Some(failure) = facts.failure.clone() {
-            return self.end_failed(&failure.into(), &facts);
-        }
-        if !facts.finished() || self.flow.is_broken_off() {
-            self.flow.facts = facts;
+        let facts = &self.flow.facts;
+        if facts.failure.is_none() && (!facts.finished() || self.flow.is_broken_off()) {
             return self.broke_off("it closed the connection");
         }
-        if let Some(ending) = self.ending.take() {
-            ending.complete(&facts);
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let facts = std::mem::take(&mut self.flow.facts);
+        match (facts.failure.clone(), self.ending.take()) {
+            (_, None) => {}
+            (None, Some(ending)) => ending.complete(&facts),
+            (Some(failure), Some(ending)) => tell(ending, &failure.into(), &facts),
         }
     }
 
@@ -144,23 +145,15 @@ where
 
     /// Ends the stream with an error event.
     fn fail(&mut self, failure: Failure) {
-        self.over = true;
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
         let facts = std::mem::take(&mut self.flow.facts);
         if facts.failure.is_none() && !facts.done {
             self.last = Some(failure.as_events().into());
         }
-        self.end_failed(&failure, &facts);
-    }
-
-    fn end_failed(&mut self, failure: &Failure, facts: &Facts) {
         if let Some(ending) = self.ending.take() {
-            tracing::warn!(
-                backend.id = ending.lease().backend_id(),
-                error.code = failure.code,
-                "A stream failed: {}",
-                failure.message
-            );
-            ending.fail(failure, facts, true);
+            tell(ending, &failure, &facts);
         }
     }
 
@@ -217,6 +210,17 @@ where
             Some((at, before)) => used.saturating_sub(before) * 20 > now - at,
         }
     }
+}
+
+/// Logs and records a failure in mid-stream.
+fn tell(ending: Ending, failure: &Failure, facts: &Facts) {
+    tracing::warn!(
+        backend.id = ending.lease().backend_id(),
+        error.code = failure.code,
+        "A stream failed: {}",
+        failure.message
+    );
+    ending.fail(failure, facts, true);
 }
 
 impl<B> Body for Metered<B>
