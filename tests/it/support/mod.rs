@@ -46,6 +46,11 @@ impl Gateway {
     /// The same in a folder that is there, as after a crash.
     pub fn start_in(folder: Arc<tempfile::TempDir>, profiles: &str, env: &[(&str, &str)]) -> Gateway {
         write_config(folder.path(), profiles);
+        Gateway::serve(folder, env)
+    }
+
+    /// Serves the config.toml that the folder holds.
+    pub fn serve(folder: Arc<tempfile::TempDir>, env: &[(&str, &str)]) -> Gateway {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
         clean(&mut command, folder.path());
         command.args(["serve", "--config"]).arg(folder.path().join("config.toml"));

@@ -1,0 +1,143 @@
+//! The main job with the real thing: the gateway installs `mlx-openai-server`, starts it for a request,
+//! streams back, records, and copes when it fails. The installation is shared with the other tests of
+//! the real engine and stays with the build.
+
+#[path = "fake/spawn.rs"]
+mod fake;
+#[path = "it/support/mod.rs"]
+#[expect(dead_code, reason = "the real engine needs the half of it")]
+mod support;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use support::{Gateway, lives, wait_for};
+
+const ANSWER: &str = "Hello! This tiny model runs on the real backend and always says exactly these words.";
+const THOUGHT: &str = "They greet me, so I reply politely now";
+
+/// A gateway with a data directory of its own that shares installations and the demo model.
+fn gateway(profiles: &str) -> Gateway {
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-engine");
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    for kept in ["engines", "models"] {
+        std::fs::create_dir_all(shared.join(kept)).unwrap();
+        std::os::unix::fs::symlink(shared.join(kept), data.join(kept)).unwrap();
+    }
+    let config = format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n{profiles}");
+    std::fs::write(folder.path().join("config.toml"), config).unwrap();
+    Gateway::serve(folder, &[])
+}
+
+/// One model server at a time, also where all tests run in one process.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const DEMO: &str = "[[profile]]\nname = \"demo\"\nmodel = \"builtin:demo\"\n";
+
+#[test]
+fn a_first_request_starts_it_and_its_thinking_answer_and_figures_come_back() {
+    let _one = one_at_a_time();
+    let gateway = gateway(DEMO);
+    assert_eq!(gateway.get("/api/v1/servers").json()["servers"][0]["state"], "stopped");
+    let answer = gateway.streamed("demo", "hi");
+    let mut said = (String::new(), String::new());
+    for data in answer.events().iter().filter(|data| data.as_str() != "[DONE]") {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        let delta = &chunk["choices"][0]["delta"];
+        said.0 += delta["content"].as_str().unwrap_or_default();
+        said.1 += delta["reasoning_content"].as_str().unwrap_or_default();
+    }
+    assert_eq!(said, (ANSWER.to_owned(), THOUGHT.to_owned()));
+    assert_eq!(answer.body.matches("\"role\"").count(), 1);
+    let record = gateway.record("completed");
+    assert_eq!((&record["completion_tokens"], &record["estimated"]), (&json!(29), &json!(false)));
+    assert!(
+        record["start_ms"].as_f64().unwrap() > 0.0 && record["decode_tokens_per_s"].as_f64().unwrap() > 0.0
+    );
+    let whole = gateway.chat("demo", "hi").json();
+    assert_eq!(whole["choices"][0]["message"]["content"], ANSWER);
+    let shown = gateway.cli(&["usage"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("total"), "{shown:?}");
+}
+
+#[test]
+fn a_tool_call_is_passed_to_the_client_and_a_limit_is_told_as_length() {
+    let _one = one_at_a_time();
+    let gateway = gateway(DEMO);
+    let tool = json!({"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}});
+    let message = json!([{"role": "user", "content": "Weather in Paris?"}]);
+    let body = json!({"model": "demo", "tools": [tool], "messages": message});
+    let choice = gateway.post("/v1/chat/completions", &body.to_string()).json()["choices"][0].clone();
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    let function = &choice["message"]["tool_calls"][0]["function"];
+    assert_eq!(
+        (&function["name"], &function["arguments"]),
+        (&json!("get_weather"), &json!("{\"city\": \"Paris\"}"))
+    );
+    let short = json!({"model": "demo", "max_completion_tokens": 12, "stop": "never", "messages": message});
+    let choice = gateway.post("/v1/chat/completions", &short.to_string()).json()["choices"][0].clone();
+    assert_eq!(choice["finish_reason"], "length");
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_generation_and_an_idle_process_is_stopped() {
+    let _one = one_at_a_time();
+    let gateway = gateway(&format!("{DEMO}keep_alive = \"0s\"\n"));
+    let mut stream = gateway.stream("demo", "#loop");
+    let mut content = 0;
+    while content < 40 {
+        content += usize::from(stream.next().unwrap().contains("\"content\""));
+    }
+    let pid = gateway.backend("demo", "ready")["pid"].as_i64().unwrap();
+    drop(stream);
+    let record = gateway.record("cancelled");
+    assert!(record["completion_tokens"].as_u64().unwrap() >= 40 && record["estimated"] == true, "{record}");
+    gateway.backend("demo", "stopped");
+    wait_for("the process's end", || (!lives(pid)).then_some(()));
+}
+
+#[test]
+fn a_handler_that_is_killed_in_mid_stream_ends_the_stream_with_an_error() {
+    let _one = one_at_a_time();
+    let gateway = gateway(&format!("{DEMO}timeouts = {{ idle = \"2s\" }}\n"));
+    let mut stream = gateway.stream("demo", "#loop");
+    while !stream.next().unwrap().contains("\"content\"") {}
+    let parent = gateway.backend("demo", "ready")["pid"].as_i64().unwrap();
+    let handler = wait_for("the handler process", || largest_child(parent));
+    kill(Pid::from_raw(i32::try_from(handler).unwrap()), Signal::SIGKILL).unwrap();
+    let mut last = Vec::new();
+    while let Some(event) = stream.next() {
+        last.push(event);
+    }
+    let error = &last[last.len() - 2];
+    assert!(error.contains("\"error\"") && last[last.len() - 1] == "data: [DONE]", "{error}");
+    assert!(gateway.record("failed")["completion_tokens"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_model_that_is_not_there_fails_with_its_reason() {
+    let _one = one_at_a_time();
+    let gateway = gateway("[[profile]]\nname = \"gone\"\nmodel = \"./nope\"\n");
+    let answer = gateway.chat("gone", "hi");
+    assert_eq!(answer.error(), (503, "backend_failed".into()));
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("nope"), "{answer:?}");
+}
+
+/// The child of `parent` with the most memory: the handler that holds the model.
+fn largest_child(parent: i64) -> Option<i64> {
+    let listed = std::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,rss="]).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let children = text.lines().filter_map(|line| {
+        let columns: Vec<i64> = line.split_whitespace().filter_map(|column| column.parse().ok()).collect();
+        (columns.get(1) == Some(&parent)).then(|| (columns[2], columns[0]))
+    });
+    children.max().map(|(_, pid)| pid)
+}
