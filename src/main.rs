@@ -10,10 +10,6 @@ use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
 use mlx_gateway::shutdown::{Signals, shut_down};
 use tracing_subscriber::EnvFilter;
 
-/// Many small allocations a request; version 2, for version 3 keeps more of what was freed.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What is logged when nobody says otherwise.
 const DEFAULT_FILTER: &str = "info";
 const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";

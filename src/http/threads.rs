@@ -63,8 +63,9 @@ impl Threads {
 
 fn count() -> usize {
     let asked = std::env::var(THREADS_VARIABLE).ok().and_then(|count| count.parse().ok());
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.unwrap_or_else(cores).clamp(1, MAX_THREADS)
+    // The other half is for backends, and for writing records.
+    let half = || std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2);
+    asked.unwrap_or_else(half).clamp(1, MAX_THREADS)
 }
 
 /// Serves what is handed over until nothing more can come and every connection has ended.

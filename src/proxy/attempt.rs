@@ -80,7 +80,8 @@ impl Attempt {
                 let mut response =
                     Response::new(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
                 headers::event_stream(response.headers_mut());
-                headers::figures(response.headers_mut(), &plan.profile.name, 0.0, 0.0);
+                // How long the waits will be is not known yet.
+                headers::profile(response.headers_mut(), &plan.profile.name);
                 response
             }
         }
@@ -146,7 +147,8 @@ impl Answered {
             Ok(metered) => {
                 let mut response = Response::new(Answer::Stream(Box::new(metered)));
                 headers::event_stream(response.headers_mut());
-                headers::figures(response.headers_mut(), &plan.profile.name, queue_ms, start_ms);
+                headers::profile(response.headers_mut(), &plan.profile.name);
+                headers::waits(response.headers_mut(), queue_ms, start_ms);
                 response
             }
             Err(failure) => failed(&failure),
@@ -174,7 +176,8 @@ impl Answered {
         } else {
             self.passed(plan)
         };
-        headers::figures(response.headers_mut(), &plan.profile.name, queue_ms, start_ms);
+        headers::profile(response.headers_mut(), &plan.profile.name);
+        headers::waits(response.headers_mut(), queue_ms, start_ms);
         response
     }
 

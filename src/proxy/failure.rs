@@ -21,7 +21,7 @@ pub struct Failure {
     /// Seconds after which another try makes sense.
     pub retry_after_s: Option<u32>,
     /// Another try cannot help: told to SDKs that retry by themselves.
-    pub final_: bool,
+    pub no_retry: bool,
     /// How the record names the end.
     pub recorded: Status,
 }
@@ -102,7 +102,7 @@ impl Failure {
             message: message.into(),
             param: None,
             retry_after_s: None,
-            final_: false,
+            no_retry: false,
             recorded: Status::Refused,
         }
     }
@@ -129,7 +129,7 @@ impl From<UpstreamFailure> for Failure {
             message: failure.message,
             param: failure.param.map(Cow::Owned),
             retry_after_s: (failure.status == 429).then_some(1),
-            final_: false,
+            no_retry: false,
             recorded: Status::Failed,
         }
     }
@@ -140,7 +140,7 @@ impl From<AcquireError> for Failure {
         let message = error.to_string();
         let failed = |log_tail: &[String]| Failure {
             recorded: Status::Failed,
-            final_: true,
+            no_retry: true,
             ..Failure::refused(503, "server_error", "backend_failed", with_log(&message, log_tail))
         };
         match &error {

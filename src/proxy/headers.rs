@@ -31,11 +31,15 @@ pub fn event_stream(out: &mut HeaderMap) {
     out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
-/// What a client learns of how its request was served.
-pub fn figures(out: &mut HeaderMap, profile: &str, queue_ms: f64, start_ms: f64) {
+/// The profile that serves the client.
+pub fn profile(out: &mut HeaderMap, profile: &str) {
     if let Ok(profile) = HeaderValue::from_str(profile) {
         out.insert(HeaderName::from_static("x-mlx-gateway-profile"), profile);
     }
+}
+
+/// How long the request waited for a turn and for the backend's start, in milliseconds.
+pub fn waits(out: &mut HeaderMap, queue_ms: f64, start_ms: f64) {
     out.insert(HeaderName::from_static("x-mlx-gateway-queue-ms"), HeaderValue::from(queue_ms as u64));
     out.insert(HeaderName::from_static("x-mlx-gateway-start-ms"), HeaderValue::from(start_ms as u64));
 }

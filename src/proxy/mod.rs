@@ -137,7 +137,7 @@ pub fn failed(failure: &Failure) -> Response<Answer> {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     let headers = response.headers_mut();
-    if failure.final_ {
+    if failure.no_retry {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     response

@@ -96,6 +96,9 @@ impl Upstreams {
 }
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 mod testing {
     use super::*;
 
@@ -103,7 +106,7 @@ mod testing {
     pub fn request() -> UpstreamRequest {
         UpstreamRequest {
             target: Arc::new(Target::local(9).expect("a local address")),
-            message: Arc::default(),
+            message: Arc::new(Message { path: "/chat/completions", ..Message::default() }),
             first_byte: Duration::from_secs(3),
             fresh: false,
         }

@@ -1,0 +1,124 @@
+//! The whole stack against servers that are a few lines each.
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::testing::request;
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+struct Server {
+    listener: TcpListener,
+    request: UpstreamRequest,
+}
+
+async fn server() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let request = UpstreamRequest { target: Arc::new(Target::local(port).unwrap()), ..request() };
+    Server { listener, request }
+}
+
+/// Reads a request without a body, and says its head.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn answer(upstreams: &Upstreams, request: &UpstreamRequest) -> Result<Bytes, UpstreamError> {
+    let response = upstreams.send(request.clone()).await?;
+    Ok(response.into_body().collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_requests_name_their_host() {
+    let Server { listener, request } = server().await;
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for _ in 0..3 {
+            let head = read_head(&mut stream).await;
+            assert!(head.starts_with("POST /v1/chat/completions"), "{head}");
+            assert!(head.contains("host: 127.0.0.1:"), "{head}");
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+    };
+    let upstreams = Upstreams::new();
+    let asking = async {
+        for _ in 0..3 {
+            assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
+        }
+    };
+    tokio::join!(serving, asking);
+}
+
+#[tokio::test]
+async fn a_connection_that_its_server_closed_meanwhile_does_no_harm() {
+    let Server { listener, request } = server().await;
+    let serving = async {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+    };
+    let upstreams = Upstreams::new();
+    let asking = async {
+        for _ in 0..2 {
+            assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
+        }
+    };
+    tokio::join!(serving, asking);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_is_read_to_its_end() {
+    let Server { listener, request } = server().await;
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nall of it").await.unwrap();
+    };
+    let upstreams = Upstreams::new();
+    let (answer, ()) = tokio::join!(answer(&upstreams, &request), serving);
+    assert_eq!(answer.unwrap(), "all of it");
+}
+
+#[tokio::test]
+async fn whoever_drops_an_answer_closes_its_connection() {
+    let Server { listener, request } = server().await;
+    let upstreams = Upstreams::new();
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+        let mut rest = Vec::new();
+        assert_eq!(stream.read_to_end(&mut rest).await.unwrap(), 0, "the client has gone");
+    };
+    let asking = async {
+        let mut response = upstreams.send(request).await.unwrap();
+        let frame = response.body_mut().frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "half");
+    };
+    tokio::join!(serving, asking);
+}
+
+#[tokio::test]
+async fn nobody_there_or_nonsense_is_told_apart() {
+    let Server { listener, request } = server().await;
+    let upstreams = Upstreams::new();
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(b"what?\r\n\r\n").await.unwrap();
+    };
+    let (nonsense, ()) = tokio::join!(upstreams.send(request.clone()), serving);
+    assert!(matches!(nonsense, Err(UpstreamError::Broken(_))), "{nonsense:?}");
+    drop(listener);
+    assert!(matches!(upstreams.send(request).await, Err(UpstreamError::Connect { .. })));
+}
