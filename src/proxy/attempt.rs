@@ -18,7 +18,7 @@ use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
 use super::{Proxy, failed, headers};
-use crate::backends::Progress;
+use crate::backends::{Lease, Progress};
 use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::edit::Edits;
 use crate::dialect::facts::Facts;
@@ -31,6 +31,10 @@ use crate::usage::Ongoing;
 /// Bytes of an error answer that are read.
 const ERROR_LIMIT: usize = 64 << 10;
 
+/// How long a dead process may go unnoticed by its supervisor, and how often that is asked.
+const GONE_LIMIT: Duration = Duration::from_secs(2);
+const GONE_LOOK: Duration = Duration::from_millis(20);
+
 /// A request about to be tried.
 pub struct Attempt {
     proxy: Arc<Proxy>,
@@ -38,6 +42,10 @@ pub struct Attempt {
     ongoing: Ongoing,
     lane: Arc<str>,
     progress: Progress,
+    /// From 0.
+    number: u32,
+    /// A process that could not be reached any more.
+    gone: Option<u32>,
 }
 
 /// An upstream's good answer whose body has not been read.
@@ -55,7 +63,7 @@ impl Attempt {
         lane: Arc<str>,
         progress: Progress,
     ) -> Attempt {
-        Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress }
+        Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress, number: 0, gone: None }
     }
 
     /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
@@ -89,34 +97,28 @@ impl Attempt {
 
     /// Leases a backend, sends the request, and gives its good answer.
     async fn run(self) -> Result<Answered, Failure> {
-        let Attempt { proxy, plan, ongoing, lane, progress } = self;
-        let leased = match proxy.backends.try_acquire(&plan.launch) {
-            Some(lease) => Ok(lease),
-            None => {
-                let live = Arc::clone(ongoing.live());
-                tokio::select! {
-                    leased = proxy.backends.acquire(&plan.launch, &lane, &progress) => leased.map_err(Failure::from),
-                    () = live.cancelled() => Err(Failure::cancelled()),
-                }
-            }
-        };
-        let lease = match leased {
+        let lease = match self.lease().await {
             Ok(lease) => lease,
             Err(failure) => {
-                ending::refuse(ongoing, &failure);
+                ending::refuse(self.ongoing, &failure);
                 return Err(failure);
             }
         };
+        let Attempt { proxy, plan, ongoing, lane, progress, number, .. } = self;
         ongoing.set_queue_ms(lease.queue_ms());
         ongoing.set_start_ms(lease.start_ms());
         let request = plan.upstream(lease.target());
-        let mut ending = Ending::new(ongoing, lease, proxy.clock.unix_ms());
+        let live = Arc::clone(ongoing.live());
+        let mut ending = Ending::new(ongoing, lease, number, proxy.clock.unix_ms());
         let began = Instant::now();
-        let Some(live) = ending.live().cloned() else { return Err(Failure::cancelled()) };
         let sent = tokio::select! {
             biased;
-            sent = proxy.upstreams.send(request) => sent.map_err(Failure::from),
-            () = live.cancelled() => Err(Failure::cancelled()),
+            sent = proxy.upstreams.send(request) => sent,
+            () = live.cancelled() => {
+                let failure = Failure::cancelled();
+                ending.fail(&failure, &Facts::default(), false);
+                return Err(failure);
+            }
         };
         let failure = match sent {
             Ok(response) => {
@@ -126,7 +128,16 @@ impl Attempt {
                 }
                 error_answer(response).await
             }
-            Err(failure) => failure,
+            // The process has died and is not missed yet. Nothing was sent: a new one may serve it.
+            Err(error @ UpstreamError::Connect { .. }) if number == 0 && ending.lease().pid().is_some() => {
+                let gone = ending.lease().pid();
+                let Some(ongoing) = ending.again(&error.to_string()) else {
+                    return Err(Failure::cancelled());
+                };
+                let next = Attempt { proxy, plan, ongoing, lane, progress, number: 1, gone };
+                return Box::pin(next.run()).await;
+            }
+            Err(error) => Failure::from(error),
         };
         tracing::warn!(
             backend.id = ending.lease().backend_id(),
@@ -136,6 +147,25 @@ impl Attempt {
         );
         ending.fail(&failure, &Facts::default(), false);
         Err(failure)
+    }
+
+    /// A lease on a backend that is not known to be gone.
+    async fn lease(&self) -> Result<Lease, Failure> {
+        let until = Instant::now() + GONE_LIMIT;
+        loop {
+            let lease = match self.proxy.backends.try_acquire(&self.plan.launch) {
+                Some(lease) => lease,
+                None => tokio::select! {
+                    leased = self.proxy.backends.acquire(&self.plan.launch, &self.lane, &self.progress) => leased?,
+                    () = self.ongoing.live().cancelled() => return Err(Failure::cancelled()),
+                },
+            };
+            if self.gone.is_none() || lease.pid() != self.gone || Instant::now() >= until {
+                return Ok(lease);
+            }
+            drop(lease);
+            tokio::time::sleep(GONE_LOOK).await;
+        }
     }
 }
 

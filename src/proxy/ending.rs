@@ -14,14 +14,24 @@ use crate::usage::{AttemptRecord, Live, Ongoing, Outcome, Status, Tokens};
 pub struct Ending {
     ongoing: Option<Ongoing>,
     lease: Lease,
+    number: u32,
     started: Instant,
     started_at: i64,
     upstream_status: Option<u16>,
 }
 
 impl Ending {
-    pub fn new(ongoing: Ongoing, lease: Lease, started_at: i64) -> Ending {
-        Ending { ongoing: Some(ongoing), lease, started: Instant::now(), started_at, upstream_status: None }
+    /// `number`: of the attempt, from 0.
+    pub fn new(ongoing: Ongoing, lease: Lease, number: u32, started_at: i64) -> Ending {
+        let (ongoing, started) = (Some(ongoing), Instant::now());
+        Ending { ongoing, lease, number, started, started_at, upstream_status: None }
+    }
+
+    /// The attempt failed before anything was sent, and the request goes on with another.
+    pub fn again(mut self, error: &str) -> Option<Ongoing> {
+        let ongoing = self.ongoing.take()?;
+        ongoing.push_attempt(self.record(Status::Failed, Tokens::default(), Some(error.to_owned())));
+        Some(ongoing)
     }
 
     pub fn lease(&self) -> &Lease {
@@ -63,17 +73,23 @@ impl Ending {
 
     fn end(&mut self, outcome: Outcome, error: Option<String>) {
         let Some(ongoing) = self.ongoing.take() else { return };
-        ongoing.push_attempt(AttemptRecord {
-            number: 0,
+        ongoing.push_attempt(self.record(outcome.status, outcome.tokens, error));
+        ongoing.finish(outcome);
+    }
+}
+
+impl Ending {
+    fn record(&self, status: Status, tokens: Tokens, error: Option<String>) -> AttemptRecord {
+        AttemptRecord {
+            number: self.number,
             backend: self.lease.backend_id().into(),
             started_at: self.started_at,
             duration_ms: self.started.elapsed().as_secs_f64() * 1000.0,
-            status: outcome.status,
+            status,
             upstream_status: self.upstream_status,
             error,
-            tokens: outcome.tokens,
-        });
-        ongoing.finish(outcome);
+            tokens,
+        }
     }
 }
 
