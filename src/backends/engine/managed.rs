@@ -56,6 +56,10 @@ struct Mark {
     /// SHA-256 of the lock.
     lock: String,
     installer: String,
+    /// Where it was made, links resolved: its scripts name their interpreter by this path, so an
+    /// installation that was moved or copied does not run.
+    #[serde(default)]
+    place: PathBuf,
 }
 
 impl Managed {
@@ -95,6 +99,7 @@ impl Managed {
             std::fs::remove_dir_all(&dir).map_err(io("remove what was left in", &dir))?;
         }
         std::fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        let dir = dir.canonicalize().map_err(io("resolve", &dir))?;
         let installer = self.installer(lock, report).await?;
         tracing::info!(
             engine.version = lock.version(), engine.installer = installer.name(), path = %dir.display(),
@@ -108,6 +113,7 @@ impl Managed {
             version: lock.version().to_owned(),
             lock: lock.digest(),
             installer: installer.name().to_owned(),
+            place: dir.clone(),
         };
         let mark = serde_json::to_vec_pretty(&mark).unwrap_or_default();
         write_whole(&dir.join("installed.json"), &mark).map_err(io("write into", &dir))?;
@@ -121,13 +127,14 @@ impl Managed {
         self.installed(&state.of(set)?.current)
     }
 
-    /// An installation by its folder name, if it is complete and its interpreter still there.
+    /// An installation by its folder name, if it is complete, where it was made, and its interpreter
+    /// still there.
     pub fn installed(&self, id: &str) -> Option<Installed> {
-        let dir = self.dir(id);
+        let dir = self.dir(id).canonicalize().ok()?;
         let bytes = std::fs::read(dir.join("installed.json")).ok()?;
         let mark: Mark = serde_json::from_slice(&bytes).ok()?;
         let venv = Venv { root: dir.join("venv") };
-        venv.has_interpreter().then(|| Installed { id: id.to_owned(), version: mark.version, venv, dir })
+        (mark.place == dir && venv.has_interpreter()).then(|| Installed { id: id.to_owned(), version: mark.version, venv, dir })
     }
 
     pub fn state(&self) -> State {

@@ -59,6 +59,32 @@ async fn an_installation_whose_interpreter_went_away_is_done_anew() {
 }
 
 #[tokio::test]
+async fn an_installation_that_was_moved_is_done_anew() {
+    let machine = Machine::new();
+    let managed = machine.managed();
+    let before = install(&managed, &NEW, &|_| {}).await.unwrap();
+    let moved = Managed { root: machine.managed().root.with_file_name("elsewhere"), ..machine.managed() };
+    std::fs::rename(&managed.root, &moved.root).unwrap();
+    assert_eq!(moved.installed(&NEW.id()), None);
+    let after = install(&moved, &NEW, &|_| {}).await.unwrap();
+    assert_ne!(after.dir, before.dir);
+    assert_eq!(machine.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn a_link_that_goes_away_takes_no_installation_with_it() {
+    let machine = Machine::new();
+    let managed = machine.managed();
+    std::fs::create_dir_all(&managed.root).unwrap();
+    let link = managed.root.with_file_name("link");
+    std::os::unix::fs::symlink(&managed.root, &link).unwrap();
+    let linked = Managed { root: link.clone(), ..machine.managed() };
+    let installed = install(&linked, &NEW, &|_| {}).await.unwrap();
+    std::fs::remove_file(link).unwrap();
+    assert_eq!(managed.installed(&NEW.id()), Some(installed));
+}
+
+#[tokio::test]
 async fn two_that_need_an_installation_share_it() {
     let machine = Machine::new();
     let (one, other) = (machine.managed(), machine.managed());
