@@ -16,7 +16,8 @@ use crate::backends::engine::{Engines, EnginesDeps};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Routes, Shared, routes};
+use crate::events::Bus;
+use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
 use crate::profiles::ProfileSet;
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
@@ -85,17 +86,18 @@ impl App {
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         };
-        let gateway = Gateway::new(
-            Arc::new(proxy),
+        let gateway = Gateway::new(Parts {
+            proxy: Arc::new(proxy),
             engines,
-            AuthGate::new(&config.auth),
-            Hosts::new(
+            auth: AuthGate::new(&config.auth),
+            hosts: Hosts::new(
                 memory::host_name().as_deref(),
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
-            about(&config, clock.unix_ms(), budget, total),
-        );
+            events: Bus::new(),
+            about: about(&config, clock.unix_ms(), budget, total),
+        });
         let routes = routes(gateway.clone());
         let background = TaskTracker::new();
         Ok(App { gateway, routes, store, backends, config, background, _lock: lock })

@@ -21,7 +21,7 @@ use error::ApiError;
 pub use hosts::Hosts;
 use openai::{inference, models};
 pub use serve::{Listener, Listeners};
-pub use state::{About, Gateway, Shared};
+pub use state::{About, Gateway, Parts, Shared};
 
 /// The routes as others hold them.
 pub type Routes = Router;

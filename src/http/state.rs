@@ -1,5 +1,6 @@
 //! What the routes share.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,15 +11,22 @@ use tokio_util::task::TaskTracker;
 use super::hosts::Hosts;
 use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
+use crate::events::Bus;
 use crate::proxy::Proxy;
 
-/// The gateway as the HTTP layer sees it.
-pub struct Gateway {
+/// The parts that the routes reach.
+pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
     pub auth: AuthGate,
     pub hosts: Hosts,
+    pub events: Bus,
     pub about: About,
+}
+
+/// The gateway as the HTTP layer sees it.
+pub struct Gateway {
+    parts: Parts,
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
@@ -42,9 +50,9 @@ pub struct About {
 pub type Shared = Arc<Gateway>;
 
 impl Gateway {
-    pub fn new(proxy: Arc<Proxy>, engines: Engines, auth: AuthGate, hosts: Hosts, about: About) -> Shared {
+    pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { proxy, engines, auth, hosts, about, tasks, draining })
+        Arc::new(Gateway { parts, tasks, draining })
     }
 
     /// From now on new requests are turned away.
@@ -54,5 +62,13 @@ impl Gateway {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+}
+
+impl Deref for Gateway {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
     }
 }

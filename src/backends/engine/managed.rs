@@ -134,7 +134,12 @@ impl Managed {
         let bytes = std::fs::read(dir.join("installed.json")).ok()?;
         let mark: Mark = serde_json::from_slice(&bytes).ok()?;
         let venv = Venv { root: dir.join("venv") };
-        (mark.place == dir && venv.has_interpreter()).then(|| Installed { id: id.to_owned(), version: mark.version, venv, dir })
+        (mark.place == dir && venv.has_interpreter()).then(|| Installed {
+            id: id.to_owned(),
+            version: mark.version,
+            venv,
+            dir,
+        })
     }
 
     pub fn state(&self) -> State {

@@ -108,7 +108,8 @@ impl Client {
         if let Some(connector) = self.tls.get() {
             return Ok(connector.clone());
         }
-        let builder = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
+        let ring = rustls::crypto::ring::default_provider();
+        let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(ring).map_err(|error| {
             UpstreamError::Address(format!("the system's certificates cannot be read: {error}"))
         })?;
         let mut http = HttpConnector::new();
