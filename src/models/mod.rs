@@ -2,6 +2,7 @@
 //! only, never weights, and never a network. Knows nothing of engines and their flags.
 
 mod facts;
+pub mod hub_cache;
 pub mod template;
 
 pub use facts::{Facts, FactsError, Kind, read};

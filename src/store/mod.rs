@@ -2,6 +2,7 @@
 //! typed functions, one file a table. One thread writes; reads have connections of their own.
 //! Knows nothing of HTTP, profiles or how a request is served.
 
+pub mod downloads;
 mod error;
 mod inbox;
 mod readers;

@@ -36,3 +36,22 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_running ON requests (id) WHERE status = 'running';
 CREATE INDEX requests_client ON requests (client_request_id) WHERE client_request_id IS NOT NULL;
+
+-- One row per download, so that one that was cut off goes on after a restart.
+CREATE TABLE downloads (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    model       TEXT    NOT NULL,
+    status      TEXT    NOT NULL,
+    reason      TEXT,
+    revision    TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    done_bytes  INTEGER NOT NULL,
+    total_bytes INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What an operator has set for the hub: its token.
+CREATE TABLE hub_settings (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
