@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::capabilities::Capabilities;
-use super::parsers::Parsers;
+use crate::models::parsers::Parsers;
 use crate::config::ModelType;
 
 /// The gateway queues requests itself, fairly and with a bound; the engine's queue only must not

@@ -1,0 +1,1 @@
+//! The facts of many models, from what their folders would say.
