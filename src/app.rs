@@ -9,15 +9,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{AuthGate, Road};
-use crate::backends::engine::{Engines, EnginesDeps};
+use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
 use crate::events::Bus;
+use crate::hub::downloads::{DownloadView, Downloads};
+use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
+use crate::models::hub_cache;
 use crate::profiles::ProfileSet;
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
@@ -51,6 +56,10 @@ pub enum AppError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
+    Hub(#[from] HubError),
+    #[error("there is no folder for models: set HOME or HF_HOME")]
+    NoCache,
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
@@ -63,10 +72,13 @@ impl App {
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
         let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let events = Bus::new();
+        let hub = open_hub(&config, &store, &events, &clock)?;
         let engines = Engines::new(EnginesDeps {
             data_dir: data_dir.clone(),
             config: config.engines.clone(),
             hub: config.hub.clone(),
+            models: Arc::new(FromHub(hub.downloads.clone())),
             budget_bytes: budget,
             environment: std::env::vars_os().collect(),
         });
@@ -89,13 +101,14 @@ impl App {
         let gateway = Gateway::new(Parts {
             proxy: Arc::new(proxy),
             engines,
+            hub,
             auth: AuthGate::new(&config.auth),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
-            events: Bus::new(),
+            events,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());
@@ -110,6 +123,9 @@ impl App {
         tracing::debug!(?reaped, "Looked for what an earlier gateway left behind");
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
+        if let Err(error) = self.gateway.hub.downloads.resume_all().await {
+            tracing::warn!(%error, "What an earlier run was downloading is not known");
+        }
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {
@@ -135,6 +151,57 @@ impl App {
             tracing::debug!("The listeners were bound twice");
         }
         Ok(listeners)
+    }
+}
+
+fn open_hub(
+    config: &Config,
+    store: &Store,
+    events: &Bus,
+    clock: &Arc<dyn Clock>,
+) -> Result<Hub, AppError> {
+    let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+    let login = std::env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
+    let token = TokenPlaces {
+        environment: config.hub.token.as_ref().map(|token| token.0.clone()),
+        file: config.hub.token_file.clone(),
+        login: login.or_else(|| Some(cache.parent()?.join("token"))),
+    };
+    Ok(Hub::new(HubDeps {
+        endpoint: config.hub.endpoint.clone(),
+        token,
+        cache,
+        folders: config.hub.folders.clone(),
+        store: store.clone(),
+        events: events.clone(),
+        clock: Arc::clone(clock),
+    })?)
+}
+
+/// The gateway's own downloads, as engines ask for them: one way on which models come here.
+struct FromHub(Downloads);
+
+impl ModelFetcher for FromHub {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        hub_cache::cached_snapshot(self.0.cache(), id)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        id: &'a str,
+        report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        let told = |view: &DownloadView| {
+            report(Arrival {
+                done_bytes: view.done_bytes,
+                total_bytes: view.total_bytes.unwrap_or_default(),
+            });
+        };
+        async move {
+            self.0.fetch(id, &told).await?;
+            self.find(id).ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
+        }
+        .boxed()
     }
 }
 

@@ -12,12 +12,14 @@ use super::hosts::Hosts;
 use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
+use crate::hub::Hub;
 use crate::proxy::Proxy;
 
 /// The parts that the routes reach.
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
+    pub hub: Hub,
     pub auth: AuthGate,
     pub hosts: Hosts,
     pub events: Bus,

@@ -277,8 +277,11 @@ impl Downloads {
         found.ok_or_else(|| OrderError::Unknown(id.to_owned()))
     }
 
-    async fn load(&self) -> Result<(), OrderError> {
+    /// Reads what the store holds, the hub's token too; once.
+    pub async fn load(&self) -> Result<(), OrderError> {
         let loading = || async {
+            let stored = rows::hub_token(&self.0.deps.store).await?;
+            self.0.deps.hub.token().set_stored(stored);
             let rows = rows::all(&self.0.deps.store).await?;
             let jobs: Vec<Arc<Job>> = rows.into_iter().map(|row| Arc::new(Job::from_row(row))).collect();
             *self.0.lock() = jobs;
