@@ -170,6 +170,7 @@ impl ThisMachine<'_> {
     async fn close(&self) {
         let app = self.app.lock().ok().and_then(|mut app| app.take());
         if let Some(app) = app {
+            app.gateway.hub.downloads.shutdown().await;
             app.store.close().await;
         }
     }

@@ -12,6 +12,7 @@ mod format;
 mod input;
 mod interrupt;
 mod logs;
+mod models;
 mod out;
 mod period;
 mod ps;
@@ -158,6 +159,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
+        ClientCommand::Models(command) => models::run(command, context).await,
     }
 }
 

@@ -83,7 +83,7 @@ async fn sources(
         let bytes = read(name).await?;
         Ok::<_, HubError>(bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()))
     };
-    let (config, generation_config, tokenizer_config, template, index, headers) = futures_util::try_join!(
+    let (config, generation_config, tokenizer_config, template, index, headers) = tokio::try_join!(
         json("config.json"),
         json("generation_config.json"),
         json("tokenizer_config.json"),

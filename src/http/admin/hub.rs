@@ -208,7 +208,7 @@ pub async fn remove_token(
 async fn look_into(gateway: &Shared, details: &mut ModelDetails, hub: Details) {
     let client = &gateway.hub.client;
     let commit = hub.model.commit.clone().unwrap_or_else(|| "main".to_owned());
-    let (facts, readme) = futures_util::join!(
+    let (facts, readme) = tokio::join!(
         gateway.hub.facts.of_hit(client, &hub.model),
         client.small_file(&details.id, &commit, "README.md"),
     );
