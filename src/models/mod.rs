@@ -2,8 +2,8 @@
 //! folder or from a hub's answers, which are handed in; never reads weights, and never a network.
 //! Knows nothing of engines beyond the names of their parsers, and nothing of profiles.
 
-mod attention;
 mod abilities;
+mod attention;
 mod cache;
 mod card;
 mod config;
