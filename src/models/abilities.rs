@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::facts::{Facts, Kind, Known, Source, Thinking};
+use super::facts::{Facts, Known, Source, Thinking};
 use super::sources::Sources;
 use super::{parsers, template};
 
@@ -21,11 +21,33 @@ const TOOL_TAGS: [&str; 9] = [
 const THINKING_TAGS: [&str; 3] = ["reasoning", "thinking", "chain-of-thought"];
 /// Families that are trained on tools, by the beginning of `model_type`.
 const TOOL_FAMILIES: [&str; 24] = [
-    "qwen2", "qwen3", "llama4", "mistral", "ministral", "mixtral", "gpt_oss", "glm4", "glm_moe", "kimi", "minimax",
-    "nemotron", "lfm2", "granite", "cohere", "command", "deepseek_v3", "hunyuan", "solar_open", "step3p5", "gemma4",
-    "smollm3", "seed_oss", "functiongemma",
+    "qwen2",
+    "qwen3",
+    "llama4",
+    "mistral",
+    "ministral",
+    "mixtral",
+    "gpt_oss",
+    "glm4",
+    "glm_moe",
+    "kimi",
+    "minimax",
+    "nemotron",
+    "lfm2",
+    "granite",
+    "cohere",
+    "command",
+    "deepseek_v3",
+    "hunyuan",
+    "solar_open",
+    "step3p5",
+    "gemma4",
+    "smollm3",
+    "seed_oss",
+    "functiongemma",
 ];
-const THINKING_FAMILIES: [&str; 6] = ["gpt_oss", "solar_open", "step3p5", "minimax_m2", "kimi_k2_thinking", "seed_oss"];
+const THINKING_FAMILIES: [&str; 6] =
+    ["gpt_oss", "solar_open", "step3p5", "minimax_m2", "kimi_k2_thinking", "seed_oss"];
 
 /// What its makers advise, as far as servers take it.
 const SAMPLING: [(&str, f64, f64); 6] = [
@@ -112,7 +134,7 @@ pub(super) fn sampling(sources: &Sources) -> Option<Known<Map<String, Value>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::inspect;
+    use crate::models::{Kind, inspect};
     use serde_json::json;
 
     fn facts(config: Value, template: Option<&str>, tags: &[&str]) -> Facts {
@@ -133,12 +155,17 @@ mod tests {
         assert_eq!(tools(facts(qwen(), Some("{% if tools %}"), &[])), Some((true, Source::ChatTemplate)));
         assert_eq!(tools(facts(qwen(), None, &[])), Some((true, Source::Family)));
         assert_eq!(tools(facts(json!({"model_type": "phi3"}), None, &[])), None);
-        assert_eq!(tools(facts(json!({"model_type": "bert"}), None, &["tools"])), Some((false, Source::Kind)));
+        assert_eq!(
+            tools(facts(json!({"model_type": "bert"}), None, &["tools"])),
+            Some((false, Source::Kind))
+        );
     }
 
     #[test]
     fn a_model_whose_calls_nobody_reads_is_not_ready_for_mcp() {
-        let ready = |template: &str| facts(json!({"model_type": "llama"}), Some(template), &[]).mcp_ready.map(|k| k.value);
+        let ready = |template: &str| {
+            facts(json!({"model_type": "llama"}), Some(template), &[]).mcp_ready.map(|k| k.value)
+        };
         assert_eq!(ready("{% if tools %}<tool_call>"), Some(true));
         assert_eq!(ready("{% if tools %}{\"name\": ...}"), Some(false));
         assert_eq!(ready("plain"), Some(false));
@@ -147,7 +174,9 @@ mod tests {
     #[test]
     fn advice_that_no_server_takes_is_left_out() {
         let of = |advice: Value| sampling(&Sources { generation_config: Some(advice), ..Sources::default() });
-        let all = of(json!({"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 7, "eos_token_id": 1})).unwrap();
+        let all =
+            of(json!({"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 7, "eos_token_id": 1}))
+                .unwrap();
         assert_eq!(Value::Object(all.value), json!({"temperature": 0.6, "top_k": 20}));
         assert_eq!(of(json!({"do_sample": false, "temperature": 0.6})), None);
         assert_eq!(of(json!({"temperature": "hot", "top_k": 2.5})), None);

@@ -107,7 +107,9 @@ fn elements(settings: &Settings<'_>, full: bool) -> Option<u64> {
     if let Some(rank) = settings.number(&["kv_lora_rank"]) {
         return latent(settings, rank);
     }
-    let heads = settings.number(&["num_attention_heads", "n_head", "n_heads", "num_heads"]).filter(|heads| *heads > 0)?;
+    let heads = settings
+        .number(&["num_attention_heads", "n_head", "n_heads", "num_heads"])
+        .filter(|heads| *heads > 0)?;
     let shared = settings.boolean("multi_query").then_some(1);
     let global = (full && settings.boolean("attention_k_eq_v"))
         .then(|| settings.number(&["num_global_key_value_heads"]))

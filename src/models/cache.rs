@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Facts;
 use super::folder::{self, FactsError, Listed};
 use super::sources::inspect;
-use super::Facts;
 
 /// Folders whose facts are kept; beyond that those go that were asked for longest ago.
 pub const MOST_CACHED: usize = 4096;
@@ -131,8 +131,10 @@ mod tests {
         let mut folders: Vec<PathBuf> = dirs.iter().map(|dir| dir.path().to_owned()).collect();
         folders.insert(4, dirs[0].path().join("none"));
         let read = FactsCache::new().read_all(&folders);
-        let names: Vec<String> =
-            read.iter().map(|one| one.as_ref().map_or("?".into(), |facts| facts.model_type.clone())).collect();
+        let names: Vec<String> = read
+            .iter()
+            .map(|one| one.as_ref().map_or("?".into(), |facts| facts.model_type.clone()))
+            .collect();
         assert_eq!(names, ["m0", "m1", "m2", "m3", "?", "m4", "m5", "m6", "m7", "m8"]);
     }
 

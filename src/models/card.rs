@@ -20,7 +20,9 @@ pub(super) fn license(sources: &Sources) -> Option<Known<String>> {
     };
     let named = || of_card("license_name");
     match of_card("license") {
-        Some(license) if license == ELSEWHERE => return Some(Known::new(named().unwrap_or(license), Source::Card)),
+        Some(license) if license == ELSEWHERE => {
+            return Some(Known::new(named().unwrap_or(license), Source::Card));
+        }
         Some(license) => return Some(Known::new(license, Source::Card)),
         None => {}
     }
@@ -46,7 +48,9 @@ pub(super) fn front_matter(readme: &str) -> Option<Value> {
             }
             continue;
         }
-        let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with([' ', '\t', '#'])) else { continue };
+        let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with([' ', '\t', '#'])) else {
+            continue;
+        };
         let (key, value) = (key.trim().to_owned(), value.trim());
         if value.is_empty() {
             table.insert(key.clone(), Value::Array(Vec::new()));
@@ -90,7 +94,8 @@ mod tests {
     fn a_licence_of_its_own_is_shown_by_its_name() {
         let license_of = |card: Value, tags: &[&str]| {
             let tags = tags.iter().map(ToString::to_string).collect();
-            license(&Sources { card: Some(card), tags, ..Sources::default() }).map(|known| (known.value, known.source))
+            license(&Sources { card: Some(card), tags, ..Sources::default() })
+                .map(|known| (known.value, known.source))
         };
         let other = serde_json::json!({"license": "other", "license_name": "lfm1.0"});
         assert_eq!(license_of(other, &[]), Some(("lfm1.0".into(), Source::Card)));

@@ -60,11 +60,6 @@ impl<'a> Settings<'a> {
         self.root.and_then(|root| root.get(name)?.as_str()).unwrap_or_default().to_owned()
     }
 
-    /// `model_type` of the text model, then of the whole.
-    pub(super) fn family(&self) -> &'a str {
-        self.text("model_type").unwrap_or_default()
-    }
-
     /// Whether either `model_type` begins so.
     pub(super) fn is_family(&self, prefix: &str) -> bool {
         let of = |table: Option<&'a Value>| table?.get("model_type")?.as_str();

@@ -25,7 +25,8 @@ pub(super) fn of(sources: &Sources, settings: &Settings<'_>, kind: Kind) -> Opti
         return None;
     }
     let said = settings.number(&NAMES).filter(|tokens| *tokens > 0);
-    let stretched = ["rope_scaling", "rope_parameters"].iter().find_map(|name| stretched(settings.get(name)?));
+    let stretched =
+        ["rope_scaling", "rope_parameters"].iter().find_map(|name| stretched(settings.get(name)?));
     if let Some(tokens) = said.max(stretched) {
         return Some(Known::new(tokens, Source::Config));
     }

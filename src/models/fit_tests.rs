@@ -13,7 +13,10 @@ fn qwen3_4b(weights_bytes: u64) -> Facts {
             "model_type": "qwen3", "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "hidden_size": 2560, "max_position_embeddings": 40960,
         })),
-        files: vec![crate::models::ModelFile { path: "model.safetensors".into(), bytes: Some(weights_bytes) }],
+        files: vec![crate::models::ModelFile {
+            path: "model.safetensors".into(),
+            bytes: Some(weights_bytes),
+        }],
         ..Sources::default()
     })
 }

@@ -89,8 +89,12 @@ fn list(folder: &Path, below: &str, depth: usize, into: &mut Vec<Listed>) -> std
         let path = format!("{below}{name}");
         // A link that leads nowhere is no file.
         match std::fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_file() => into.push((ModelFile { path, bytes: Some(meta.len()) }, meta.modified().ok())),
-            Ok(meta) if meta.is_dir() && depth > 0 => list(&entry.path(), &format!("{path}/"), depth - 1, into)?,
+            Ok(meta) if meta.is_file() => {
+                into.push((ModelFile { path, bytes: Some(meta.len()) }, meta.modified().ok()))
+            }
+            Ok(meta) if meta.is_dir() && depth > 0 => {
+                list(&entry.path(), &format!("{path}/"), depth - 1, into)?
+            }
             _ => {}
         }
     }
@@ -113,11 +117,11 @@ fn headers(folder: &Path, files: &[ModelFile]) -> Vec<Header> {
 }
 
 fn header(path: &Path) -> Option<Header> {
-    let told = |error: &dyn std::error::Error| {
+    let told = |error: String| {
         tracing::debug!(path = %path.display(), error, "Could not read the weights' table.");
     };
-    let mut file = File::open(path).inspect_err(|error| told(error)).ok()?;
-    safetensors::read(&mut file).inspect_err(|error| told(error)).ok()
+    let mut file = File::open(path).inspect_err(|error| told(error.to_string())).ok()?;
+    safetensors::read(&mut file).inspect_err(|error| told(error.to_string())).ok()
 }
 
 /// Only what counts of it: the rest may be megabytes of tokens.

@@ -8,7 +8,8 @@ use super::sources::Sources;
 
 const ENCODERS: [&str; 9] =
     ["bert", "xlm-roberta", "roberta", "modernbert", "nomic_bert", "new", "mpnet", "siglip", "clip"];
-const EMBEDDING_FILES: [&str; 3] = ["modules.json", "config_sentence_transformers.json", "1_Pooling/config.json"];
+const EMBEDDING_FILES: [&str; 3] =
+    ["modules.json", "config_sentence_transformers.json", "1_Pooling/config.json"];
 const SEES: [&str; 6] =
     ["vision_config", "vision_tower", "mm_vision_tower", "visual", "vision_tower_config", "vit_config"];
 const HEARS: [&str; 2] = ["audio_config", "audio_tower"];
@@ -39,7 +40,10 @@ pub(super) fn of(sources: &Sources) -> Kind {
     if root.ends_with("_vl") || root.contains("_vl_") || root.contains("llava") {
         return Kind::Multimodal;
     }
-    let tagged = matches!(sources.pipeline_tag.as_deref(), Some("image-text-to-text" | "any-to-any" | "audio-text-to-text"));
+    let tagged = matches!(
+        sources.pipeline_tag.as_deref(),
+        Some("image-text-to-text" | "any-to-any" | "audio-text-to-text")
+    );
     if tagged && !settings.is_known() { Kind::Multimodal } else { Kind::Lm }
 }
 

@@ -70,7 +70,8 @@ impl Quantization {
     fn name(&self) -> String {
         match (self.method.as_str(), self.bits) {
             ("affine" | "gptq" | "awq", Some(bits)) => {
-                let mut all: Vec<u64> = self.overrides.iter().map(|(_, bits, _)| *bits).chain([bits]).collect();
+                let mut all: Vec<u64> =
+                    self.overrides.iter().map(|(_, bits, _)| *bits).chain([bits]).collect();
                 all.sort_unstable();
                 all.dedup();
                 let all: Vec<String> = all.iter().map(u64::to_string).collect();
@@ -83,7 +84,8 @@ impl Quantization {
 
 pub(super) fn of(sources: &Sources) -> Option<Known<Quantization>> {
     let settings = Settings::of(sources.config.as_ref());
-    let table = ["quantization", "quantization_config"].iter().find_map(|name| settings.get(name)?.as_object());
+    let table =
+        ["quantization", "quantization_config"].iter().find_map(|name| settings.get(name)?.as_object());
     match table {
         Some(table) => Some(Known::new(packed(table), Source::Config)),
         None if settings.is_known() => whole_weights(sources, &settings),

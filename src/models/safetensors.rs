@@ -129,7 +129,9 @@ mod tests {
     #[test]
     fn a_table_of_absurd_length_is_not_read() {
         for bytes in [MOST_HEADER_BYTES + 1, u64::MAX] {
-            assert!(matches!(read(&mut &file("{}", bytes)[..]), Err(HeaderError::TooLong(found)) if found == bytes));
+            assert!(
+                matches!(read(&mut &file("{}", bytes)[..]), Err(HeaderError::TooLong(found)) if found == bytes)
+            );
         }
     }
 

@@ -76,7 +76,9 @@ pub fn inspect(sources: &Sources) -> Facts {
 }
 
 fn experts(settings: &config::Settings<'_>) -> Option<Known<Experts>> {
-    let total = settings.number(&["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"])?;
-    let per_token = settings.number(&["num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts"]);
+    let total =
+        settings.number(&["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"])?;
+    let per_token =
+        settings.number(&["num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts"]);
     (total > 1).then(|| Known::new(Experts { total, per_token }, Source::Config))
 }

@@ -36,7 +36,12 @@ pub fn suggest(facts: &Facts, budget_bytes: u64) -> Suggestion {
     Suggestion {
         model_type: facts.kind.name(),
         context_length: writes.then(|| context(facts, budget_bytes)).flatten(),
-        defaults: facts.sampling.as_ref().filter(|_| writes).map(|known| known.value.clone()).unwrap_or_default(),
+        defaults: facts
+            .sampling
+            .as_ref()
+            .filter(|_| writes)
+            .map(|known| known.value.clone())
+            .unwrap_or_default(),
         tool_parser: parsers.tool.filter(|_| writes),
         reasoning_parser: parsers.reasoning.filter(|_| writes),
     }

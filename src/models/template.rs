@@ -6,11 +6,24 @@ use serde_json::Value;
 use super::sources::Sources;
 
 /// Markers of thinking besides `<think>`.
-const THINKING_MARKERS: [&str; 7] =
-    ["<think>", "</think>", "<|channel|>analysis", "[THINK]", "<|think|>", "reasoning_content", "<|START_THINKING|>"];
+const THINKING_MARKERS: [&str; 7] = [
+    "<think>",
+    "</think>",
+    "<|channel|>analysis",
+    "[THINK]",
+    "<|think|>",
+    "reasoning_content",
+    "<|START_THINKING|>",
+];
 /// What switches thinking, by the families' own names.
-const SWITCHES: [&str; 6] =
-    ["enable_thinking", "reasoning_effort", "thinking_budget", "reasoning_mode", "thinking is defined", "/no_think"];
+const SWITCHES: [&str; 6] = [
+    "enable_thinking",
+    "reasoning_effort",
+    "thinking_budget",
+    "reasoning_mode",
+    "thinking is defined",
+    "/no_think",
+];
 
 /// The template stands in a file of its own, or in the tokenizer's settings: as text, or as a list
 /// of named ones, of which the one for tools is the fuller.

@@ -18,7 +18,8 @@ const WORD_BITS: u64 = 32;
 /// All weights, packed ones unpacked.
 pub(super) fn parameters(sources: &Sources, packing: Option<&Quantization>) -> Option<Known<u64>> {
     if !sources.headers.is_empty() {
-        let total = sources.headers.iter().fold(0, |sum: u64, header| sum.saturating_add(of_header(header, packing)));
+        let total =
+            sources.headers.iter().fold(0, |sum: u64, header| sum.saturating_add(of_header(header, packing)));
         return (total > 0).then(|| Known::new(total, Source::SafetensorsHeaders));
     }
     let of_index = || {
@@ -78,7 +79,9 @@ fn is_beside(path: &str) -> bool {
 
 fn of_header(header: &Header, packing: Option<&Quantization>) -> u64 {
     let counted = header.tensors.iter().map(|(name, tensor)| {
-        let Some(layer) = name.strip_suffix(".weight") else { return beside_weights(name, header, tensor.elements()) };
+        let Some(layer) = name.strip_suffix(".weight") else {
+            return beside_weights(name, header, tensor.elements());
+        };
         if tensor.dtype != "U32" {
             return tensor.elements();
         }
@@ -86,7 +89,9 @@ fn of_header(header: &Header, packing: Option<&Quantization>) -> u64 {
         let group = packing.and_then(|packing| packing.group_of(layer)).unwrap_or(USUAL_GROUP);
         match header.tensors.get(&format!("{layer}.scales")) {
             Some(scales) => scales.elements().saturating_mul(group),
-            None => tensor.elements().saturating_mul(WORD_BITS / packing.and_then(|p| p.bits).unwrap_or(4).clamp(1, WORD_BITS)),
+            None => tensor
+                .elements()
+                .saturating_mul(WORD_BITS / packing.and_then(|p| p.bits).unwrap_or(4).clamp(1, WORD_BITS)),
         }
     });
     counted.fold(0, u64::saturating_add)
@@ -98,7 +103,9 @@ fn beside_weights(name: &str, header: &Header, elements: u64) -> u64 {
     if name.ends_with("_blocks") {
         return elements.saturating_mul(2);
     }
-    let packed = |layer: &str| header.tensors.get(&format!("{layer}.weight")).is_some_and(|weight| weight.dtype == "U32");
+    let packed = |layer: &str| {
+        header.tensors.get(&format!("{layer}.weight")).is_some_and(|weight| weight.dtype == "U32")
+    };
     let of_packed = [".scales", ".biases"].iter().any(|end| name.strip_suffix(end).is_some_and(packed));
     if of_packed || name.ends_with(".scales") || SCALES.iter().any(|end| name.ends_with(end)) {
         return 0;

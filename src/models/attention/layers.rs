@@ -100,7 +100,9 @@ fn patterned(settings: &Settings<'_>, count: usize) -> Option<Vec<Layer>> {
     let window = window(settings);
     if let Some(pattern) = settings.text("sliding_window_pattern").filter(|pattern| !pattern.is_empty()) {
         let letters: Vec<char> = pattern.chars().collect();
-        return every(&|layer| if letters.get(layer % letters.len()) == Some(&'L') { window } else { Layer::Full });
+        return every(&|layer| {
+            if letters.get(layer % letters.len()) == Some(&'L') { window } else { Layer::Full }
+        });
     }
     let known = [("gemma3", 6), ("gemma4", 5), ("cohere2", 4), ("gpt_oss", 2)];
     let usual = known.iter().find(|(family, _)| settings.is_family(family)).map(|(_, every)| *every);

@@ -8,7 +8,9 @@ const STATE_BYTES: u64 = 4;
 
 /// Bytes of one layer's state in one conversation; `None` where the configuration does not tell.
 pub(super) fn bytes(settings: &Settings<'_>, element_bytes: u64) -> Option<u64> {
-    let convolution = |kernel: u64, width: u64| kernel.saturating_sub(1).saturating_mul(width).saturating_mul(element_bytes);
+    let convolution = |kernel: u64, width: u64| {
+        kernel.saturating_sub(1).saturating_mul(width).saturating_mul(element_bytes)
+    };
     if let Some(kernel) = settings.number(&["conv_L_cache"]) {
         return Some(convolution(kernel, settings.number(&["hidden_size"])?));
     }
@@ -48,7 +50,8 @@ fn mamba(settings: &Settings<'_>, convolution: impl Fn(u64, u64) -> u64) -> Opti
     }
     // Lightning attention: one matrix a head.
     let heads = settings.number(&["num_attention_heads"])?;
-    let dim = settings.number(&["head_dim"]).or_else(|| Some(settings.number(&["hidden_size"])? / heads.max(1)))?;
+    let dim =
+        settings.number(&["head_dim"]).or_else(|| Some(settings.number(&["hidden_size"])? / heads.max(1)))?;
     Some(recurrent(heads, dim, dim))
 }
 
