@@ -19,9 +19,9 @@ use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
 use crate::events::Bus;
+use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
 use crate::models::hub_cache;
 use crate::profiles::ProfileSet;
 use crate::proxy::{Proxy, Upstreams};
@@ -154,12 +154,7 @@ impl App {
     }
 }
 
-fn open_hub(
-    config: &Config,
-    store: &Store,
-    events: &Bus,
-    clock: &Arc<dyn Clock>,
-) -> Result<Hub, AppError> {
+fn open_hub(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Result<Hub, AppError> {
     let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
     let login = std::env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
     let token = TokenPlaces {

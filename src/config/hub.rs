@@ -29,7 +29,12 @@ impl Hub {
             reader.warning("token_file", Fault::new(format!("there is no file {}", path.display())));
         }
         let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
-        Hub { endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()), token, token_file, folders: folders(reader) }
+        Hub {
+            endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            token,
+            token_file,
+            folders: folders(reader),
+        }
     }
 }
 

@@ -168,9 +168,9 @@ impl HubClient {
         let refused = |status: u16, code: Option<&str>| self.wire.refused(status, code, None, about);
         match error {
             HFError::RateLimited { retry_after, .. } => self.wire.refused(429, None, *retry_after, about),
-            HFError::AuthRequired { context } | HFError::Forbidden { context } | HFError::Http { context } => {
-                refused(context.status.as_u16(), context.error_code.as_deref())
-            }
+            HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::Http { context } => refused(context.status.as_u16(), context.error_code.as_deref()),
             HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => refused(404, None),
             HFError::Request { source, .. } if source.is_decode() => HubError::Malformed(chain(source)),
             HFError::Request { source, .. } => self.wire.offline(chain(source)),

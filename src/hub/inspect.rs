@@ -67,12 +67,7 @@ impl HubFacts {
     }
 }
 
-async fn sources(
-    hub: &HubClient,
-    hit: &Hit,
-    commit: &str,
-    files: &[RepoFile],
-) -> Result<Sources, HubError> {
+async fn sources(hub: &HubClient, hit: &Hit, commit: &str, files: &[RepoFile]) -> Result<Sources, HubError> {
     let read = |name: &'static str| async move {
         if !files.iter().any(|file| file.path == name) {
             return Ok(None);
@@ -130,12 +125,7 @@ async fn headers(
 }
 
 /// Reads a file's beginning as far as its table goes; then the connection is dropped.
-async fn header(
-    hub: &HubClient,
-    model: &str,
-    commit: &str,
-    path: &str,
-) -> Result<Option<Header>, HubError> {
+async fn header(hub: &HubClient, model: &str, commit: &str, path: &str) -> Result<Option<Header>, HubError> {
     let (url, token) = (hub.file_url(model, commit, path), hub.token().value());
     let ask = Ask { url: &url, token: token.as_deref(), from: 0, model };
     let mut body = hub.wire().open(ask).await?.body;

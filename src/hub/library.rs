@@ -45,6 +45,7 @@ pub struct LocalModel {
     pub id: String,
     pub source: ModelSource,
     /// The folder with its files: the snapshot, where it is in the cache.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     pub commit: Option<String>,
     /// On the disk, all of its snapshots together.
@@ -53,6 +54,7 @@ pub struct LocalModel {
     pub modified_at_ms: Option<i64>,
     /// False: a part of it is missing, or was never fetched.
     pub complete: bool,
+    #[schema(value_type = Option<Facts>)]
     pub facts: Option<Arc<Facts>>,
     /// Why there are no facts.
     pub problem: Option<String>,
@@ -227,7 +229,8 @@ mod tests {
         }
     }
 
-    const MODEL: [(&str, &str); 2] = [("config.json", r#"{"model_type":"qwen3"}"#), ("m.safetensors", "xxxx")];
+    const MODEL: [(&str, &str); 2] =
+        [("config.json", r#"{"model_type":"qwen3"}"#), ("m.safetensors", "xxxx")];
 
     fn library() -> (tempfile::TempDir, Library) {
         let dir = tempfile::tempdir().unwrap();

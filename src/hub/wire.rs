@@ -111,8 +111,9 @@ impl Wire {
             request = request.header(header::RANGE, format!("bytes={}-", ask.from));
         }
         if let Some(token) = ask.token.filter(|_| self.is_own(url)) {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_invalid| malformed("the token cannot be sent; does it hold a line break?".into()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_invalid| {
+                malformed("the token cannot be sent; does it hold a line break?".into())
+            })?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
@@ -187,7 +188,8 @@ fn join(base: &str, location: &str) -> String {
     if let Some(absolute) = location.strip_prefix('/') {
         return format!("{scheme}://{host}/{absolute}");
     }
-    let folder = path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
+    let folder =
+        path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
     format!("{scheme}://{host}/{folder}/{location}")
 }
 

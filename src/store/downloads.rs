@@ -20,14 +20,15 @@ pub struct DownloadRow {
     pub total_bytes: Option<u64>,
 }
 
-const COLUMNS: &str =
-    "id, model, status, reason, revision, created_at, updated_at, done_bytes, total_bytes";
+const COLUMNS: &str = "id, model, status, reason, revision, created_at, updated_at, done_bytes, total_bytes";
 
 /// Writes a download down, new or changed.
 pub async fn put(store: &Store, row: DownloadRow) -> Result<(), StoreError> {
     store
         .write(move |conn| {
-            let sql = format!("INSERT OR REPLACE INTO downloads ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+            let sql = format!(
+                "INSERT OR REPLACE INTO downloads ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+            );
             conn.prepare_cached(&sql)?.execute((
                 row.id,
                 row.model,
@@ -79,8 +80,10 @@ pub async fn set_hub_token(store: &Store, token: Option<String>) -> Result<(), S
     store
         .write(move |conn| {
             match token {
-                Some(token) => conn
-                    .execute("INSERT OR REPLACE INTO hub_settings (name, value) VALUES ('token', ?1)", [token])?,
+                Some(token) => conn.execute(
+                    "INSERT OR REPLACE INTO hub_settings (name, value) VALUES ('token', ?1)",
+                    [token],
+                )?,
                 None => conn.execute("DELETE FROM hub_settings WHERE name = 'token'", ())?,
             };
             Ok(())

@@ -74,13 +74,15 @@ fn route(hub: &Hub, request: &Request) -> Result<Found, Answer> {
         ["api", "resolve-cache", "models", owner, name, _, path @ ..] => {
             let model = api::model(hub, &format!("{owner}/{name}"), request, true)?;
             let file = model.file(&path.join("/")).ok_or_else(missing)?.clone();
-            let head = Head::new(200).with("ETag", format!("\"{}\"", file.oid)).with("X-Repo-Commit", &model.commit);
+            let head =
+                Head::new(200).with("ETag", format!("\"{}\"", file.oid)).with("X-Repo-Commit", &model.commit);
             Ok(Found::File(file, head))
         }
         // The CDN: it knows no account.
         ["cdn", owner, name, hash, ..] => {
             let model = Model::find(&hub.root, &format!("{owner}/{name}"), hub.large).ok_or_else(missing)?;
-            let file = model.files.iter().find(|file| file.lfs.as_deref() == Some(hash)).ok_or_else(missing)?;
+            let file =
+                model.files.iter().find(|file| file.lfs.as_deref() == Some(hash)).ok_or_else(missing)?;
             Ok(Found::File(file.clone(), Head::new(200).with("ETag", format!("\"{hash}\""))))
         }
         [owner, name, "resolve", revision, path @ ..] => {

@@ -17,7 +17,8 @@ pub fn json_answer(value: &Value) -> Answer {
 }
 
 pub fn refusal(status: u16, code: Option<&str>, message: &str) -> Answer {
-    let mut head = Head::new(status).with("Content-Type", "application/json").with("X-Error-Message", message);
+    let mut head =
+        Head::new(status).with("Content-Type", "application/json").with("X-Error-Message", message);
     if let Some(code) = code {
         head = head.with("X-Error-Code", code);
     }
@@ -48,7 +49,9 @@ pub fn search(hub: &Hub, request: &Request) -> Answer {
     let mut infos: Vec<Value> = Model::all(&hub.root, hub.large)
         .into_iter()
         .filter(|model| request.asked("search").is_none_or(|text| lower(&model.id).contains(&lower(text))))
-        .filter(|model| request.asked("author").is_none_or(|author| model.id.starts_with(&format!("{author}/"))))
+        .filter(|model| {
+            request.asked("author").is_none_or(|author| model.id.starts_with(&format!("{author}/")))
+        })
         .map(|model| model.info())
         .filter(|info| {
             let tags = info["tags"].as_array().unwrap();

@@ -70,8 +70,7 @@ impl Model {
             .file("config.json")
             .and_then(|file| std::fs::read(&file.place).ok())
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let siblings: Vec<Value> =
-            self.files.iter().map(|file| json!({"rfilename": file.path})).collect();
+        let siblings: Vec<Value> = self.files.iter().map(|file| json!({"rfilename": file.path})).collect();
         json!({
             "_id": "0123456789abcdef01234567",
             "id": self.id,

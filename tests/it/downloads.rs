@@ -90,7 +90,10 @@ fn a_model_is_fetched_into_the_cache_and_the_token_stays_with_the_hub() {
         assert_eq!(request["authorization"] == "Bearer hf_good", own, "{request}");
     }
     let listed = gateway.get("/api/v1/models").json();
-    assert_eq!((&listed["models"][0]["id"], &listed["models"][0]["complete"]), (&json!("org/m"), &json!(true)));
+    assert_eq!(
+        (&listed["models"][0]["id"], &listed["models"][0]["complete"]),
+        (&json!("org/m"), &json!(true))
+    );
 }
 
 #[test]
@@ -107,7 +110,10 @@ fn two_requests_for_one_model_share_a_job_and_a_new_one_begins_when_it_is_over()
     let again = start(&gateway, "org/m");
     assert_ne!(again, id);
     until(&gateway, &again, "completed");
-    assert!(!hub.seen().iter().any(|request| request["path"].as_str().unwrap().contains("/cdn/")), "all was there");
+    assert!(
+        !hub.seen().iter().any(|request| request["path"].as_str().unwrap().contains("/cdn/")),
+        "all was there"
+    );
     assert_eq!(gateway.get("/api/v1/downloads").json()["downloads"].as_array().unwrap().len(), 1);
 }
 
@@ -120,7 +126,8 @@ fn a_cut_connection_is_continued_at_the_byte_where_it_broke() {
     let id = start(&gateway, "org/m");
     until(&gateway, &id, "completed");
     assert_same(&hub, &cache(&gateway), "org/m");
-    let ranges: Vec<String> = hub.seen().iter().filter_map(|seen| Some(seen["range"].as_str()?.to_owned())).collect();
+    let ranges: Vec<String> =
+        hub.seen().iter().filter_map(|seen| Some(seen["range"].as_str()?.to_owned())).collect();
     assert!(ranges.iter().any(|range| range == "bytes=100000-"), "{ranges:?}");
 }
 
@@ -170,8 +177,13 @@ fn ten_crashes_at_random_bytes_leave_a_file_that_is_the_same() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let whole = !name.ends_with(".incomplete") && name.len() == 64;
-            let theirs = std::fs::metadata(hub.folder("org/m").join("model-00001-of-00002.safetensors")).unwrap().len();
-            assert!(!whole || std::fs::metadata(&path).unwrap().len() == theirs, "a half file has a final name");
+            let theirs = std::fs::metadata(hub.folder("org/m").join("model-00001-of-00002.safetensors"))
+                .unwrap()
+                .len();
+            assert!(
+                !whole || std::fs::metadata(&path).unwrap().len() == theirs,
+                "a half file has a final name"
+            );
         }
     }
     hub.faults(&json!([]));
@@ -213,7 +225,8 @@ fn a_wrong_hash_never_gets_a_name_and_the_second_one_ends_it_with_the_reason() {
     let failed = until(&gateway, &id, "failed");
     assert!(failed["reason"].as_str().unwrap().contains("the hub promised"), "{failed}");
     let blobs = repo(&cache(&gateway), "org/other").join("blobs");
-    let names = std::fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        std::fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.len() == 64).count() == 0, "no wrong bytes have a final name");
     hub.faults(&json!([]));
     order(&gateway, &id, "retry");

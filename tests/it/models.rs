@@ -11,8 +11,14 @@ fn gateway(hub: &FakeHub, profiles: &str) -> Gateway {
 
 fn three_models(hub: &FakeHub) {
     for (id, about) in [
-        ("mlx-community/big", r#"{"downloads": 900, "likes": 1, "lastModified": "2026-03-01T00:00:00.000Z"}"#),
-        ("mlx-community/small", r#"{"downloads": 100, "likes": 7, "lastModified": "2026-05-01T00:00:00.000Z"}"#),
+        (
+            "mlx-community/big",
+            r#"{"downloads": 900, "likes": 1, "lastModified": "2026-03-01T00:00:00.000Z"}"#,
+        ),
+        (
+            "mlx-community/small",
+            r#"{"downloads": 100, "likes": 7, "lastModified": "2026-05-01T00:00:00.000Z"}"#,
+        ),
         ("other/torch", r#"{"downloads": 5000, "tags": ["pytorch"]}"#),
     ] {
         hub.model(id, 4096);
@@ -62,7 +68,11 @@ fn details_join_what_the_hub_says_with_what_is_here() {
     let unwanted: Vec<_> = files.iter().filter(|file| file["wanted"] == false).collect();
     assert_eq!((files.len(), &unwanted[0]["path"]), (7, &json!("pytorch_model.bin")));
     assert_eq!(details["local"], json!(null));
-    assert_eq!(gateway.get("/api/v1/models/mlx-community/nothing").status, 403, "there is none, or it is private");
+    assert_eq!(
+        gateway.get("/api/v1/models/mlx-community/nothing").status,
+        403,
+        "there is none, or it is private"
+    );
     assert_eq!(gateway.get("/api/v1/models/mlx-community/nothing?hub=false").status, 404);
     assert_eq!(gateway.get("/api/v1/models/nonsense").status, 404);
 }
@@ -181,7 +191,9 @@ fn models_of_other_tools_and_of_added_folders_appear_by_themselves() {
     put(&format!("{repo}/refs/main"), "abc");
     let listed = gateway.get("/api/v1/models").json();
     let models = listed["models"].as_array().unwrap();
-    assert!(models.iter().any(|model| model["id"] == "org/theirs" && model["facts"]["model_type"] == "qwen3"));
+    assert!(
+        models.iter().any(|model| model["id"] == "org/theirs" && model["facts"]["model_type"] == "qwen3")
+    );
     let mine = models.iter().find(|model| model["source"] == "folder").unwrap()["id"].as_str().unwrap();
     let refused = gateway.cli(&["models", "rm", mine]);
     assert_eq!(refused.status.code(), Some(6), "{refused:?}");

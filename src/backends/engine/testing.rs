@@ -141,7 +141,12 @@ impl Machine {
         let deps = EnginesDeps {
             data_dir: self.root.path().join("data"),
             config: config::Engines { mlx_openai_server: server },
-            hub: config::Hub { endpoint: "http://hub.invalid".to_owned(), token: None, token_file: None, folders: vec![] },
+            hub: config::Hub {
+                endpoint: "http://hub.invalid".to_owned(),
+                token: None,
+                token_file: None,
+                folders: vec![],
+            },
             models: Arc::new(Shelf(self.root.path().join("home/hub-model"))),
             budget_bytes: 16 * 1024 * 1024 * 1024,
             environment: self.host.clone(),

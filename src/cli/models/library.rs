@@ -3,9 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::shape::{
-    Details, Library, Local, abilities, bytes_of, fits, known, parameters, quantization,
-};
+use super::shape::{Details, Library, Local, abilities, bytes_of, fits, known, parameters, quantization};
 use super::{LsArgs, RmArgs, ShowArgs};
 use crate::cli::Context;
 use crate::cli::client::encode;
@@ -127,13 +125,31 @@ fn lines(details: &Details) -> Vec<String> {
     add("architecture", text("model_type"));
     add("parameters", parameters(facts));
     add("quantized", quantization(facts));
-    add("context", known(facts, "context_length").and_then(Value::as_u64).map(|n| format!("{} tokens", format::count(n))));
+    add(
+        "context",
+        known(facts, "context_length")
+            .and_then(Value::as_u64)
+            .map(|n| format!("{} tokens", format::count(n))),
+    );
     add("can", Some(abilities(facts)));
-    add("fits", fits(&details.fit).map(|fit| match bytes_of(&details.fit, "needed_bytes") {
-        Some(needed) => format!("{fit}: {needed} needed, {} allowed", or_none(bytes_of(&details.fit, "budget_bytes"), |b| b)),
-        None => fit,
-    }));
-    add("largest fit", details.fit.get("largest_context_tokens").and_then(Value::as_u64).map(|n| format!("{} tokens of context", format::count(n))));
+    add(
+        "fits",
+        fits(&details.fit).map(|fit| match bytes_of(&details.fit, "needed_bytes") {
+            Some(needed) => format!(
+                "{fit}: {needed} needed, {} allowed",
+                or_none(bytes_of(&details.fit, "budget_bytes"), |b| b)
+            ),
+            None => fit,
+        }),
+    );
+    add(
+        "largest fit",
+        details
+            .fit
+            .get("largest_context_tokens")
+            .and_then(Value::as_u64)
+            .map(|n| format!("{} tokens of context", format::count(n))),
+    );
     add("license", known(facts, "license").and_then(Value::as_str).map(str::to_owned));
     if let Some(hub) = &details.hub {
         let gate = if hub.model.gated { ", gated" } else { "" };

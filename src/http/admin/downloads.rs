@@ -54,11 +54,7 @@ pub async fn get(
 /// `POST /api/v1/downloads`: a model that is being fetched already keeps its one download.
 #[utoipa::path(post, path = "/downloads", tag = "models", request_body = NewDownload,
     responses((status = 202, body = DownloadView)))]
-pub async fn start(
-    State(gateway): State<Shared>,
-    _caller: Admin,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+pub async fn start(State(gateway): State<Shared>, _caller: Admin, body: Bytes) -> Result<Response, ApiError> {
     let new: NewDownload = serde_json::from_slice(&body).map_err(|error| {
         ApiError::bad_request(format!("the body is {{\"model\": \"OWNER/NAME\"}}: {error}"), "model")
     })?;

@@ -49,6 +49,7 @@ pub struct SearchHit {
     #[serde(flatten)]
     model: Hit,
     /// Null where they could not be had in time.
+    #[schema(value_type = Option<Facts>)]
     facts: Option<Arc<Facts>>,
     fit: Option<Fit>,
     /// Whether it is on this machine, whole.
@@ -79,6 +80,7 @@ pub struct ModelDetails {
     local: Option<ModelView>,
     /// Null where the hub was not asked, or gave nothing.
     hub: Option<Details>,
+    #[schema(value_type = Option<Facts>)]
     facts: Option<Arc<Facts>>,
     fit: Option<Fit>,
     readme: Option<String>,
@@ -130,7 +132,11 @@ pub async fn search(
         facts,
         model,
     };
-    Ok(Json(SearchResult { models: hits.into_iter().zip(facts).map(hit).collect(), next_offset, problem: None }))
+    Ok(Json(SearchResult {
+        models: hits.into_iter().zip(facts).map(hit).collect(),
+        next_offset,
+        problem: None,
+    }))
 }
 
 /// `GET /api/v1/models/{id}`: what is on this machine and what the hub says, together.

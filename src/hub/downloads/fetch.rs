@@ -153,7 +153,9 @@ impl Fetcher<'_> {
         // What the disk says counts more than what the connection says.
         let ended = written.and(read).and_then(|()| match open.is_whole() {
             true => Ok(()),
-            false => Err(HubError::Cut { reason: format!("{} came to its end early", state.file.path) }.into()),
+            false => {
+                Err(HubError::Cut { reason: format!("{} came to its end early", state.file.path) }.into())
+            }
         });
         Ok((open, ended))
     }

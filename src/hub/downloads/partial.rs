@@ -110,7 +110,7 @@ impl Partial {
         if found != self.promised.name().to_ascii_lowercase() {
             self.restart()?;
             let promised = self.promised.name().to_owned();
-            return Err(PartialError::WrongHash { file: self.name, found, promised });
+            return Err(PartialError::WrongHash { file: self.name.clone(), found, promised });
         }
         // On the disk before it has its name, so that a power cut leaves no half file under it.
         self.file.sync_all().map_err(|source| self.disk(source))?;

@@ -152,7 +152,8 @@ async fn plan(
 fn check_space(inner: &Inner, job: &Job) -> Result<(), Problem> {
     let needed = job.remaining();
     let Some(free) = (inner.deps.free_bytes)(&inner.deps.cache) else { return Ok(()) };
-    let others = inner.jobs().iter().filter(|other| other.id != job.id && other.status() == Status::Running);
+    let jobs = inner.jobs();
+    let others = jobs.iter().filter(|other| other.id != job.id && other.status() == Status::Running);
     let promised: u64 = others.map(|other| other.remaining()).sum();
     if needed == 0 || needed.saturating_add(promised).saturating_add(KEEP_FREE) <= free {
         return Ok(());

@@ -111,7 +111,8 @@ pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreErr
         .read(|conn| {
             let sql = "SELECT model, max(started_at) FROM requests WHERE model IS NOT NULL GROUP BY model";
             let mut statement = conn.prepare_cached(sql)?;
-            let rows = statement.query_map((), |row| Ok((Arc::from(row.get_ref(0)?.as_str()?), row.get(1)?)))?;
+            let rows =
+                statement.query_map((), |row| Ok((Arc::from(row.get_ref(0)?.as_str()?), row.get(1)?)))?;
             rows.collect()
         })
         .await
