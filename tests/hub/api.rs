@@ -48,7 +48,11 @@ pub fn search(hub: &Hub, request: &Request) -> Answer {
     let lower = |text: &str| text.to_lowercase();
     let mut infos: Vec<Value> = Model::all(&hub.root, hub.large)
         .into_iter()
-        .filter(|model| request.asked("search").is_none_or(|text| lower(&model.id).contains(&lower(text))))
+        .filter(|model| {
+            request.asked("search").is_none_or(|text| {
+                text.split_whitespace().all(|word| lower(&model.id).contains(&lower(word)))
+            })
+        })
         .filter(|model| {
             request.asked("author").is_none_or(|author| model.id.starts_with(&format!("{author}/")))
         })

@@ -213,3 +213,20 @@ fn commands_work_without_a_gateway_and_a_fetch_that_they_began_is_finished_by_on
     assert!(pulled.status.success(), "{pulled:?}");
     assert_eq!(gateway.cli_json(&["models", "ls"])["models"][0]["id"], "org/m");
 }
+
+#[test]
+fn the_commands_in_the_document_work_in_the_order_shown() {
+    let hub = FakeHub::start();
+    hub.model("mlx-community/Qwen3-4B-4bit", 4096);
+    let gateway = gateway(&hub, "");
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/models.md")).unwrap();
+    let commands: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("mlx-gateway ")).collect();
+    assert_eq!(commands.len(), 7);
+    for command in commands {
+        let ran = gateway.cli(&command.split(' ').collect::<Vec<_>>());
+        assert!(
+            ran.status.success() && !(ran.stdout.is_empty() && ran.stderr.is_empty()),
+            "{command}: {ran:?}"
+        );
+    }
+}
