@@ -139,7 +139,9 @@ pub async fn suggest(gateway: &Shared, settings: &mut Map<String, Value>) {
     let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
     let Ok(Ok(facts)) = read else { return };
     let suggestion = models::suggest(&facts, gateway.about.memory_budget_bytes);
-    let mut fill = |key: &str, value: Value| drop(settings.entry(key).or_insert(value));
+    let mut fill = |key: &str, value: Value| {
+        settings.entry(key).or_insert(value);
+    };
     fill("model_type", suggestion.model_type.into());
     if let Some(length) = suggestion.context_length {
         fill("context_length", length.into());
