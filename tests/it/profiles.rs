@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, PROFILES};
+use crate::support::{Answer, Gateway, PROFILES};
 
 fn model(gateway: &Gateway) -> String {
     gateway.folder.path().join("model").display().to_string()
