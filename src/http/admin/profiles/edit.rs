@@ -92,20 +92,22 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
     shown.changed = changed;
     shown.warnings = warnings.iter().map(ToString::to_string).collect();
     if !change.dry_run {
-        gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Everyone, &shown);
+        gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &shown);
     }
     Ok(Ok(shown))
 }
 
-pub async fn remove(gateway: &Shared, name: &str, if_match: Option<&str>) -> Result<(), ApiError> {
+/// Says whether a process still runs behind what is gone.
+pub async fn remove(gateway: &Shared, name: &str, if_match: Option<&str>) -> Result<bool, ApiError> {
     let _editing = gateway.profiles.editing.lock().await;
     changeable(gateway, name, if_match)?;
+    let backend_runs = runs(gateway, name);
     table::remove(&gateway.store, name).await?;
     gateway.profiles.remove(name);
     tracing::info!(profile.name = name, "A profile was removed");
     let gone = json!({"name": name, "removed": true});
-    gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Everyone, &gone);
-    Ok(())
+    gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &gone);
+    Ok(backend_runs)
 }
 
 /// The settings of a copy. Aliases stay with the original: they can have one owner only.
