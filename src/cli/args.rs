@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::models::ModelsCommand;
+use super::profiles::ProfilesCommand;
 
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
@@ -124,6 +125,9 @@ pub enum ClientCommand {
     Usage(UsageArgs),
     /// List requests, show one, or end one
     Requests(RequestsArgs),
+    /// List, make and change profiles
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),

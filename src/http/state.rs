@@ -13,13 +13,17 @@ use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
 use crate::hub::Hub;
+use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
+use crate::store::Store;
 
 /// The parts that the routes reach.
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
     pub hub: Hub,
+    pub profiles: ProfileBook,
+    pub store: Store,
     pub auth: AuthGate,
     pub hosts: Hosts,
     pub events: Bus,

@@ -14,5 +14,6 @@ mod cli;
 mod downloads;
 mod lifecycle;
 mod models;
+mod profiles;
 mod shutdown;
 mod usage;

@@ -49,7 +49,7 @@ pub async fn show(args: &ShowArgs, context: &mut Context) -> Result<(), CliError
 pub async fn remove(args: &RmArgs, context: &mut Context) -> Result<(), CliError> {
     let force = if args.force { "?force=true" } else { "" };
     let path = format!("/api/v1/models/{}{force}", encode(&args.model));
-    let answer = context.client.send::<Local>(Method::DELETE, &path, None).await?;
+    let answer = context.client.send::<Local>(Method::DELETE, &path, None, &[]).await?;
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }

@@ -15,7 +15,8 @@ const BAR: u64 = 20;
 
 pub async fn run(args: &PullArgs, context: &mut Context) -> Result<(), CliError> {
     let body = json!({"model": args.model});
-    let started = context.client.send::<Download>(Method::POST, "/api/v1/downloads", Some(&body)).await?;
+    let started =
+        context.client.send::<Download>(Method::POST, "/api/v1/downloads", Some(&body), &[]).await?;
     if args.no_wait {
         if context.out.json() {
             return context.out.raw_json(&started.raw);
