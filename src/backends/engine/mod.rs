@@ -167,10 +167,7 @@ impl Engines {
     pub fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
         match model {
             ModelRef::Folder(folder) => folder.is_dir().then(|| folder.clone()),
-            ModelRef::Hub(id) => {
-                let cache = env::hub_cache(&self.inner.host, &BTreeMap::new())?;
-                model::cached_snapshot(&cache, id)
-            }
+            ModelRef::Hub(id) => self.inner.models.find(id),
             ModelRef::Demo => None,
         }
     }

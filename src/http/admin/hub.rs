@@ -211,6 +211,16 @@ pub async fn remove_token(
     Ok(Json(shown(&gateway)))
 }
 
+/// The facts of a model that is not here; none where the hub cannot be asked.
+pub async fn facts_of(gateway: &Shared, model: &str) -> Option<Facts> {
+    if !crate::config::valid_hub_id(model) || gateway.hub.downloads.load().await.is_err() {
+        return None;
+    }
+    let details = gateway.hub.client.details(model).await.ok()?;
+    let facts = gateway.hub.facts.of_hit(&gateway.hub.client, &details.model).await.ok()?;
+    Some(Facts::clone(&facts))
+}
+
 async fn look_into(gateway: &Shared, details: &mut ModelDetails, hub: Details) {
     let client = &gateway.hub.client;
     let commit = hub.model.commit.clone().unwrap_or_else(|| "main".to_owned());

@@ -132,14 +132,18 @@ pub fn copied(original: &Placed, name: String) -> Result<Map<String, Value>, Api
     Ok(settings)
 }
 
-/// Fills in what follows from the model's facts, where the settings leave it open and the model is here.
+/// Fills in what follows from the model's facts, where the settings leave it open and the model is here
+/// or on the hub.
 pub async fn suggest(gateway: &Shared, settings: &mut Map<String, Value>) {
-    let Some(folder) = settings.get("model").and_then(Value::as_str).and_then(|model| folder(gateway, model))
-    else {
-        return;
+    let Some(model) = settings.get("model").and_then(Value::as_str) else { return };
+    let facts = match folder(gateway, model) {
+        Some(folder) => {
+            let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
+            read.ok().and_then(Result::ok)
+        }
+        None => crate::http::admin::hub::facts_of(gateway, model).await,
     };
-    let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
-    let Ok(Ok(facts)) = read else { return };
+    let Some(facts) = facts else { return };
     let suggestion = models::suggest(&facts, gateway.about.memory_budget_bytes);
     let mut fill = |key: &str, value: Value| {
         settings.entry(key).or_insert(value);
