@@ -17,7 +17,7 @@ use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
 use crate::events::Bus;
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
+use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes, tell_servers};
 use crate::profiles::ProfileSet;
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
@@ -110,6 +110,7 @@ impl App {
         tracing::debug!(?reaped, "Looked for what an earlier gateway left behind");
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
+        self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {

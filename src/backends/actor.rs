@@ -50,6 +50,8 @@ pub struct Tools {
     pub tracker: TaskTracker,
     /// How long a stop waits for those inside.
     pub stop_grace: Duration,
+    /// Told of every change that can be seen.
+    pub changes: Arc<watch::Sender<u64>>,
 }
 
 pub struct Actor {
@@ -304,7 +306,7 @@ impl Actor {
     fn publish(&self) {
         let state = &self.machine.state;
         let process = self.run.as_ref().and_then(|run| run.process.as_ref());
-        self.view.send_if_modified(|view| {
+        let changed = self.view.send_if_modified(|view| {
             if view.state == *state && view.process.as_ref() == process {
                 return false;
             }
@@ -315,6 +317,9 @@ impl Actor {
             view.process = process.cloned();
             true
         });
+        if changed {
+            self.tools.changes.send_modify(|count| *count += 1);
+        }
     }
 
     fn answer_starters_if_ready(&mut self) {

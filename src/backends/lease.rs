@@ -4,7 +4,7 @@
 use super::gate::{Gate, Pass};
 use super::target::Target;
 use crate::config::EngineKind;
-use crate::system::cpu;
+use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Lease {
     /// Processor time its process tree has used so far; none where there is no process to look at.
     /// Takes milliseconds: ask only when something looks wrong.
     pub fn cpu_time(&self) -> Option<Duration> {
-        self.pid().and_then(cpu::tree_time)
+        self.pid().and_then(system::tree_time)
     }
 
     /// The process that serves it; none for `engine = "url"`.

@@ -8,6 +8,8 @@
 
 pub mod engine;
 
+#[allow(dead_code, reason = "wip")]
+mod admission;
 mod actor;
 mod error;
 mod gate;
@@ -79,6 +81,8 @@ struct Inner {
     runner: Arc<dyn Runner>,
     clock: Arc<dyn Clock>,
     stop_grace: Duration,
+    /// Counts changes of any backend's state.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 /// One backend: what requests share with its actor, and the way to tell the actor something.
@@ -104,6 +108,7 @@ impl Backends {
             runner,
             clock,
             stop_grace,
+            changes: Arc::new(watch::Sender::new(0)),
         }))
     }
 
@@ -173,6 +178,11 @@ impl Backends {
     pub fn snapshot(&self) -> Vec<BackendSnapshot> {
         let slots = self.0.slots.load();
         slots.values().map(|h| BackendSnapshot::of(&h.slot, &h.view.borrow())).collect()
+    }
+
+    /// Tells of every change of a backend's state, step or process.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
     }
 
     /// The newest log lines of a backend, and those to come.
@@ -246,6 +256,7 @@ impl Inner {
             clock: Arc::clone(&self.clock),
             tracker: self.tracker.clone(),
             stop_grace: self.stop_grace,
+            changes: Arc::clone(&self.changes),
         };
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let (actor, view) = Actor::new(Arc::clone(&slot), tools);

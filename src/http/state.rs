@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
@@ -30,6 +31,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// Ends what would otherwise last as long as the gateway: event streams, watching.
+    ending: CancellationToken,
 }
 
 /// What `GET /api/v1/system` tells.
@@ -52,16 +55,22 @@ pub type Shared = Arc<Gateway>;
 impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { parts, tasks, draining })
+        Arc::new(Gateway { parts, tasks, draining, ending: CancellationToken::new() })
     }
 
     /// From now on new requests are turned away.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.ending.cancel();
     }
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Ready once the gateway is draining.
+    pub async fn ending(&self) {
+        self.ending.cancelled().await;
     }
 }
 

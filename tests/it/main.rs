@@ -9,6 +9,7 @@ mod auth;
 mod bad_input;
 mod chat;
 mod cli;
+mod events;
 mod lifecycle;
 mod shutdown;
 mod usage;

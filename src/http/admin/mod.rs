@@ -2,8 +2,10 @@
 //! by a parameter's type.
 
 mod engines;
+mod events;
 mod profiles;
 mod requests;
+pub(super) mod server;
 mod servers;
 mod system;
 mod usage;
@@ -24,6 +26,7 @@ pub fn routes() -> Router<Shared> {
         .route("/servers/{profile}/stop", post(servers::stop))
         .route("/servers/{profile}/restart", post(servers::restart))
         .route("/servers/{profile}/logs", get(servers::logs))
+        .route("/events", get(events::listen))
         .route("/usage", get(usage::get))
         .route("/requests", get(requests::list))
         .route("/requests/{id}", get(requests::get))

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::backends::{AcquireError, BackendSnapshot, LaunchSpec, LogBatch, LogReader};
+use super::server::{Server, Servers};
+use crate::backends::{AcquireError, LaunchSpec, LogBatch, LogReader};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
@@ -42,9 +42,8 @@ pub struct WaitQuery {
 }
 
 /// `GET /api/v1/servers`
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Value> {
-    let servers: Vec<Value> = gateway.proxy.backends.snapshot().iter().map(|s| view(&gateway, s)).collect();
-    Json(json!({"servers": servers}))
+pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Servers> {
+    Json(Servers { servers: Server::all(&gateway) })
 }
 
 /// `POST /api/v1/servers/{profile}/start`: 202, or with `?wait=true` the outcome.
@@ -78,12 +77,12 @@ pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
     Path(profile): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Server>, ApiError> {
     let spec = launch(&gateway, &profile)?;
     // False: it has never run, and so is stopped too.
     let known = gateway.proxy.backends.stop(&spec.id).await;
     tracing::info!(backend.id = spec.id, backend.known = known, "A backend was stopped by request");
-    Ok(Json(shown(&gateway, &spec.id)))
+    Ok(Json(shown(&gateway, &spec)))
 }
 
 /// `GET /api/v1/servers/{profile}/logs`: plain text, newest lines last.
@@ -151,7 +150,7 @@ async fn outcome(
 ) -> Result<Response, ApiError> {
     if wait {
         work.await?;
-        return Ok(Json(shown(gateway, &spec.id)).into_response());
+        return Ok(Json(shown(gateway, spec)).into_response());
     }
     let id = spec.id.clone();
     gateway.tasks.spawn(async move {
@@ -159,38 +158,9 @@ async fn outcome(
             tracing::warn!(backend.id = id, %error, "A backend that was asked for did not start");
         }
     });
-    Ok((StatusCode::ACCEPTED, Json(shown(gateway, &spec.id))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(shown(gateway, spec))).into_response())
 }
 
-fn shown(gateway: &Shared, id: &str) -> Value {
-    let all = gateway.proxy.backends.snapshot();
-    all.iter()
-        .find(|s| s.id == id)
-        .map_or_else(|| json!({"id": id, "state": "stopped"}), |s| view(gateway, s))
-}
-
-fn view(gateway: &Shared, backend: &BackendSnapshot) -> Value {
-    let since = gateway.proxy.clock.unix_ms() - backend.since_ms;
-    let throughput = gateway.proxy.recorder.throughput();
-    let tokens_per_s: f64 = backend.profiles.iter().map(|name| throughput.tokens_per_s(name)).sum();
-    let total_tokens: u64 = backend.profiles.iter().map(|name| throughput.total_tokens(name)).sum();
-    json!({
-        "id": backend.id,
-        "profiles": backend.profiles,
-        "engine": backend.engine,
-        "model": backend.model,
-        "state": backend.state,
-        "detail": backend.step,
-        "since_ms": backend.since_ms,
-        "uptime_s": (backend.state == "ready").then_some(since as f64 / 1000.0),
-        "pid": backend.pid,
-        "port": backend.port,
-        "in_flight": backend.in_flight,
-        "queued": backend.queued,
-        "tokens_per_s": tokens_per_s,
-        "total_tokens": total_tokens,
-        "error": backend.error,
-        "log_tail": backend.log_tail,
-        "command": backend.argv,
-    })
+fn shown(gateway: &Shared, spec: &LaunchSpec) -> Server {
+    Server::of(gateway, spec)
 }
