@@ -14,7 +14,6 @@ mod launch;
 mod lock;
 mod managed;
 mod model;
-mod parsers;
 mod platform;
 mod prepare;
 mod programs;
