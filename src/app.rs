@@ -22,7 +22,7 @@ use crate::profiles::ProfileSet;
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
 use crate::system::clock::{Clock, SystemClock};
-use crate::system::memory;
+use crate::system::{SystemProbe, memory};
 use crate::usage::{Recorder, retain};
 
 /// How long an asked-for stop of one backend waits for the requests inside.
@@ -62,7 +62,7 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
-        let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
         let engines = Engines::new(EnginesDeps {
             data_dir: data_dir.clone(),
             config: config.engines.clone(),
@@ -75,6 +75,10 @@ impl App {
             launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
             clock: Arc::clone(&clock),
             stop_grace: STOP_GRACE,
+            probe: Arc::new(SystemProbe::default()),
+            store: Some(store.clone()),
+            budget_bytes: budget,
+            min_stay: config.memory.min_stay,
         });
         let profiles = ProfileSet::new(config.profiles.clone());
         backends.declare(profiles.launches());
@@ -110,6 +114,7 @@ impl App {
         tracing::debug!(?reaped, "Looked for what an earlier gateway left behind");
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
+        self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::admin::server::Server;
+use super::admin::servers::FIGURES_AGE;
 use super::state::Shared;
 use crate::events::{Audience, Topic};
 
@@ -37,6 +38,7 @@ pub async fn tell_servers(gateway: Shared) {
             tell(&gateway, &mut told, Server::is_like);
             tokio::time::sleep(SETTLE).await;
         } else if gateway.events.listeners() > 0 {
+            gateway.proxy.backends.look(FIGURES_AGE).await;
             tell(&gateway, &mut told, |now, before| !now.differs(before));
         }
     }

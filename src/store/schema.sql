@@ -36,3 +36,11 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_running ON requests (id) WHERE status = 'running';
 CREATE INDEX requests_client ON requests (client_request_id) WHERE client_request_id IS NOT NULL;
+
+-- The most memory that backends with some launch settings were seen to use. The settings stand there
+-- as a digest.
+CREATE TABLE measured_memory (
+    settings    TEXT    NOT NULL PRIMARY KEY,
+    bytes       INTEGER NOT NULL,
+    measured_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

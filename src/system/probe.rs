@@ -63,7 +63,7 @@ impl Cpu {
         }
         let first = self.looked.replace(Instant::now()).is_none();
         if self.system.is_none() {
-            let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage());
+            let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::everything());
             self.system = System::new_with_specifics(what).ok();
         }
         let system = self.system.as_mut()?;

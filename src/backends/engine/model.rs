@@ -10,7 +10,7 @@ use crate::config::ModelType;
 use crate::models::{Facts, FactsError, Kind, read};
 
 /// A model as a server is given it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     pub argument: OsString,
     /// Unknown only for a model that the server is to fetch itself.

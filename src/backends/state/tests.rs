@@ -4,11 +4,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn failure() -> Failure {
-    Failure { reason: "exit code 0".into(), log_tail: vec!["bad".into()], timed_out_after: None }
+    Failure { reason: "exit code 0".into(), log_tail: vec!["bad".into()], timed_out_after: None, shortage: None }
 }
 
 fn machine(state: State) -> Machine {
-    Machine { state, failures: 0 }
+    Machine { state, ..Machine::default() }
 }
 
 fn preparing() -> State {

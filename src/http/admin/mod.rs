@@ -6,7 +6,7 @@ mod events;
 mod profiles;
 mod requests;
 pub(super) mod server;
-mod servers;
+pub(super) mod servers;
 mod system;
 mod usage;
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::backends::{BackendSnapshot, LaunchSpec};
+use crate::backends::{BackendSnapshot, LaunchSpec, NeedSource};
 use crate::http::state::Shared;
 
 /// `GET /api/v1/servers`
@@ -32,6 +32,17 @@ pub struct Server {
     pub in_flight: u32,
     /// Requests that wait for it.
     pub queued: usize,
+    /// How long a request that came now would wait for its turn, in seconds.
+    pub queue_wait_s: Option<f64>,
+    pub pinned: bool,
+    /// Memory of its whole process tree: on Linux the proportional set, on macOS the footprint.
+    pub memory_bytes: Option<u64>,
+    /// What it is expected to need, and where that comes from.
+    pub memory_expected_bytes: Option<u64>,
+    pub memory_expected_from: Option<NeedSource>,
+    /// Of its process tree; 100 is one processor.
+    pub cpu_percent: Option<f64>,
+    pub processes: Option<u32>,
     /// Completion tokens per second of its profiles over the last five seconds.
     pub tokens_per_s: f64,
     /// Completion tokens of its profiles since the gateway started.
@@ -85,6 +96,13 @@ impl Server {
             port: backend.port,
             in_flight: backend.in_flight,
             queued: backend.queued,
+            queue_wait_s: backend.queue_wait.map(|wait| wait.as_secs_f64()),
+            pinned: backend.pinned,
+            memory_bytes: backend.figures.and_then(|figures| figures.memory_bytes),
+            memory_expected_bytes: backend.need.map(|need| need.bytes),
+            memory_expected_from: backend.need.map(|need| need.source),
+            cpu_percent: backend.figures.and_then(|figures| figures.cpu_percent),
+            processes: backend.figures.map(|figures| figures.processes),
             error: backend.error,
             log_tail: backend.log_tail,
             command: backend.argv,
@@ -105,6 +123,13 @@ impl Server {
             port: None,
             in_flight: 0,
             queued: 0,
+            queue_wait_s: None,
+            pinned: spec.pinned,
+            memory_bytes: None,
+            memory_expected_bytes: spec.settings.memory,
+            memory_expected_from: spec.settings.memory.map(|_| NeedSource::Configured),
+            cpu_percent: None,
+            processes: None,
             tokens_per_s: 0.0,
             total_tokens: 0,
             error: None,

@@ -24,6 +24,9 @@ const LINES: usize = 100;
 /// Silence after which a follower hears an empty line's worth of nothing: the check that it is there.
 const FOLLOW_CHECK: Duration = Duration::from_secs(15);
 
+/// Figures that are shown are at most that old.
+pub const FIGURES_AGE: Duration = Duration::from_millis(900);
+
 /// Which lines of a log.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,8 +44,17 @@ pub struct WaitQuery {
     wait: bool,
 }
 
+/// Whether to let the requests inside finish first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopQuery {
+    #[serde(default)]
+    now: bool,
+}
+
 /// `GET /api/v1/servers`
 pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Servers> {
+    gateway.proxy.backends.look(FIGURES_AGE).await;
     Json(Servers { servers: Server::all(&gateway) })
 }
 
@@ -72,15 +84,20 @@ pub async fn restart(
     outcome(&gateway, &spec, query.wait, restarting).await
 }
 
-/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped.
+/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped; `?now=true` does not wait for
+/// the requests inside.
 pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
     Path(profile): Path<String>,
+    Query(query): Query<StopQuery>,
 ) -> Result<Json<Server>, ApiError> {
     let spec = launch(&gateway, &profile)?;
     // False: it has never run, and so is stopped too.
-    let known = gateway.proxy.backends.stop(&spec.id).await;
+    let known = match query.now {
+        true => gateway.proxy.backends.stop_now(&spec.id).await,
+        false => gateway.proxy.backends.stop(&spec.id).await,
+    };
     tracing::info!(backend.id = spec.id, backend.known = known, "A backend was stopped by request");
     Ok(Json(shown(&gateway, &spec)))
 }
