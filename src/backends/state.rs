@@ -152,7 +152,11 @@ impl Machine {
         let (state, effects) = match event {
             Event::Wanted => wanted(state, now),
             Event::Start => self.start(state),
-            Event::Stop => stop(state),
+            Event::Stop => {
+                // Whatever was wrong with the run, it was asked to end.
+                self.blame = None;
+                stop(state)
+            }
             Event::Restart => self.restart(state),
             Event::Step(what) => (stepped(state, what), vec![]),
             Event::Spawned => (spawned(state), vec![]),

@@ -1,6 +1,7 @@
 //! What the machine says: time, memory, processes. Knows nothing of backends or requests.
 
 pub mod clock;
+pub mod disk;
 #[cfg(target_os = "linux")]
 mod linux;
 mod machine;

@@ -3,6 +3,8 @@
 
 #[path = "../fake/spawn.rs"]
 mod fake;
+#[path = "../hub/spawn.rs"]
+mod hub;
 mod support;
 
 mod auth;
@@ -10,6 +12,12 @@ mod bad_input;
 mod chat;
 mod cli;
 mod events;
+mod downloads;
 mod lifecycle;
+mod memory;
+mod models;
+mod profiles;
+mod reload;
 mod shutdown;
 mod usage;
+mod watchdog;

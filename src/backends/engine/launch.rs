@@ -11,7 +11,7 @@ use crate::profiles::LaunchSpec;
 
 /// Tokens that one conversation is taken to have where the profile does not say: models are made for
 /// many more than most requests use, and what is seen corrects the estimate.
-const ORDINARY_CONTEXT: u64 = 16_384;
+const ORDINARY_CONTEXT: u64 = 8_192;
 
 impl Launcher for Engines {
     fn prepare<'a>(
@@ -23,6 +23,10 @@ impl Launcher for Engines {
     ) -> BoxFuture<'a, Result<Command, LaunchError>> {
         Box::pin(async move {
             let told = |step: Step| report(step.to_string());
+            if spec.auto_download {
+                let fetched = self.inner.fetch_model(&spec.settings, &told).await;
+                fetched.map_err(|error| LaunchError { reason: error.to_string(), log_tail: Vec::new() })?;
+            }
             let prepared =
                 Engines::prepare(self, &spec.settings, &spec.served_name, port, instance_dir, &told).await;
             let command =
