@@ -5,6 +5,7 @@
 pub mod downloads;
 mod error;
 mod inbox;
+pub mod measured_memory;
 pub mod profiles;
 mod readers;
 pub mod requests;

@@ -3,12 +3,14 @@
 
 mod downloads;
 mod engines;
+mod events;
 mod fit;
 mod hub;
 mod models;
 mod profiles;
 mod requests;
-mod servers;
+pub(super) mod server;
+pub(super) mod servers;
 mod system;
 mod usage;
 
@@ -31,6 +33,7 @@ pub fn routes() -> Router<Shared> {
         .route("/servers/{profile}/stop", post(servers::stop))
         .route("/servers/{profile}/restart", post(servers::restart))
         .route("/servers/{profile}/logs", get(servers::logs))
+        .route("/events", get(events::listen))
         .route("/usage", get(usage::get))
         .route("/requests", get(requests::list))
         .route("/requests/{id}", get(requests::get))
