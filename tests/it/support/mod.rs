@@ -2,7 +2,6 @@
 
 pub mod http;
 
-
 pub use http::Answer;
 
 use std::io::{BufRead, BufReader};
