@@ -21,7 +21,10 @@ use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
-use crate::http::{About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes, tell_servers};
+use crate::http::{
+    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
+    tell_servers,
+};
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;

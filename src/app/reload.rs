@@ -46,8 +46,8 @@ impl Reload {
                 !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref())
             };
             // A sign that does not fit in says the same as the one that waits.
-            if event.is_ok_and(|event| about(&event)) {
-                drop(sign.try_send(()));
+            if event.is_ok_and(|event| about(&event)) && sign.try_send(()).is_err() {
+                tracing::trace!("A change of the configuration file is already known");
             }
         };
         let watching = notify::recommended_watcher(told)

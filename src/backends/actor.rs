@@ -151,10 +151,12 @@ impl Actor {
     fn command(&mut self, command: Command) {
         match command {
             Command::Shutdown(until) => self.shut_down(until, |_| AcquireError::ShuttingDown),
-            Command::Retire => self.shut_down(later(Instant::now(), FAR), |profile| AcquireError::Unavailable {
-                profile: profile.to_owned(),
-                reason: "its profile was removed".into(),
-            }),
+            Command::Retire => {
+                self.shut_down(later(Instant::now(), FAR), |profile| AcquireError::Unavailable {
+                    profile: profile.to_owned(),
+                    reason: "its profile was removed".into(),
+                })
+            }
             Command::StopNow(answer) => {
                 self.stoppers.push(answer);
                 self.drain_until = Instant::now();

@@ -72,9 +72,9 @@ impl Gauge {
         for ((slot, pid), tree) in running.into_iter().zip(trees) {
             let before = slot.figures.load_full().filter(|figures| figures.pid == pid);
             let same = slot.pid.load(Ordering::Acquire) == pid;
-            slot.figures.store(tree.filter(|_| same).map(|tree| {
-                Arc::new(Figures::of(pid, &tree, before.as_deref(), now))
-            }));
+            slot.figures.store(
+                tree.filter(|_| same).map(|tree| Arc::new(Figures::of(pid, &tree, before.as_deref(), now))),
+            );
         }
         self.machine.store(Some(Arc::new(machine)));
         *looked = Some(now);
@@ -103,8 +103,15 @@ impl Gauge {
 impl Figures {
     fn of(pid: u32, tree: &Tree, before: Option<&Figures>, now: Instant) -> Figures {
         let (memory_bytes, processes) = (tree.memory_bytes, tree.processes);
-        let first =
-            Figures { pid, memory_bytes, peak_bytes: memory_bytes, cpu_percent: None, processes, cpu: tree.cpu, cpu_at: now };
+        let first = Figures {
+            pid,
+            memory_bytes,
+            peak_bytes: memory_bytes,
+            cpu_percent: None,
+            processes,
+            cpu: tree.cpu,
+            cpu_at: now,
+        };
         let Some(before) = before else { return first };
         let peak_bytes = memory_bytes.max(before.peak_bytes);
         let span = now.saturating_duration_since(before.cpu_at);

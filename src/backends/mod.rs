@@ -10,6 +10,7 @@ pub mod engine;
 
 mod actor;
 pub mod admission;
+mod awake;
 mod error;
 mod gate;
 mod gauge;
@@ -36,9 +37,9 @@ mod watch;
 
 pub use crate::profiles::LaunchSpec;
 pub use error::AcquireError;
+pub use gauge::Figures;
 pub use launcher::{Command as LaunchCommand, LaunchError, Launcher, Readiness};
 pub use lease::Lease;
-pub use gauge::Figures;
 pub use logs::{LogBatch, LogLine, LogReader};
 pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
@@ -129,7 +130,14 @@ impl Backends {
         let runner = Arc::new(ProcessRunner::new(deps.data_dir, deps.launcher, Arc::clone(&needs)));
         let gauge = Arc::new(Gauge::new(deps.probe));
         let admission = Admission::new(deps.budget_bytes, deps.min_stay, Arc::clone(&gauge));
-        Backends::assemble(Parts { runner, needs, gauge, admission, clock: deps.clock, stop_grace: deps.stop_grace })
+        Backends::assemble(Parts {
+            runner,
+            needs,
+            gauge,
+            admission,
+            clock: deps.clock,
+            stop_grace: deps.stop_grace,
+        })
     }
 
     fn assemble(parts: Parts) -> Backends {
@@ -330,8 +338,12 @@ impl Inner {
 
     fn retire_all_but(&self, declared: &BTreeSet<&str>) {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            self.slots.load().iter().map(|(id, handle)| (id.clone(), Arc::clone(handle))).partition(|(id, _)| declared.contains(id.as_str()));
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = self
+            .slots
+            .load()
+            .iter()
+            .map(|(id, handle)| (id.clone(), Arc::clone(handle)))
+            .partition(|(id, _)| declared.contains(id.as_str()));
         if gone.is_empty() || self.shutting_down.load(Ordering::Acquire) {
             return;
         }

@@ -51,7 +51,9 @@ impl Needs {
         let Some(store) = &self.store else { return };
         match measured_memory::all(store).await {
             Ok(rows) => self.lock().extend(rows.into_iter().take(KEPT_MAX)),
-            Err(error) => tracing::warn!(%error, "What was measured of backends cannot be read; they are estimated anew"),
+            Err(error) => {
+                tracing::warn!(%error, "What was measured of backends cannot be read; they are estimated anew")
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! A run of a backend, from nothing to nothing: folders, port, preparation, process, readiness,
 //! end, clean-up. Knows no state machine and no waiter; it reports and is told to stop.
 
-use super::instance::{Instance, log_path};
 use super::admission::Permit;
+use super::instance::{Instance, log_path};
 use super::launcher::{Launcher, Readiness};
 use super::logs::{LogBuffer, LogFile, RawLine};
 use super::needs::Needs;

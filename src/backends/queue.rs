@@ -36,7 +36,8 @@ impl<T> FairQueue<T> {
     /// Adds an entry of the caller `lane`; the ticket names it from then on. Higher priorities come
     /// first; among equals callers take turns.
     pub fn push(&mut self, lane: &Arc<str>, priority: i32, value: T) -> u64 {
-        let of_lane = |e: &&Entry<T>| e.priority == priority && (Arc::ptr_eq(&e.lane, lane) || e.lane == *lane);
+        let of_lane =
+            |e: &&Entry<T>| e.priority == priority && (Arc::ptr_eq(&e.lane, lane) || e.lane == *lane);
         // In order of rounds within a priority, so the last of the lane stands in its highest round.
         let behind = self.entries.iter().rev().find(of_lane).map(|e| e.round);
         let round = behind.unwrap_or(self.round) + 1;

@@ -74,7 +74,9 @@ impl BackendSnapshot {
             profiles: spec.profiles.clone(),
             in_flight,
             queued: slot.queued(),
-            queue_wait: slot.pace().map(|pace| pace.saturating_mul(u32::try_from(slot.queued()).unwrap_or(u32::MAX))),
+            queue_wait: slot
+                .pace()
+                .map(|pace| pace.saturating_mul(u32::try_from(slot.queued()).unwrap_or(u32::MAX))),
             figures: slot.figures.load().as_deref().copied(),
             need,
             pinned: spec.pinned,

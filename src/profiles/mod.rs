@@ -62,7 +62,9 @@ impl ProfileSet {
     /// that they are seen to be the same though their first profile is another.
     pub fn keeping_names_of(mut self, before: &ProfileSet) -> ProfileSet {
         let old: HashMap<_, _> = before.launches.iter().map(|launch| (&launch.settings, launch)).collect();
-        let kept = |launch: &LaunchSpec| old.get(&launch.settings).map(|old| (old.id.clone(), old.served_name.clone()));
+        let kept = |launch: &LaunchSpec| {
+            old.get(&launch.settings).map(|old| (old.id.clone(), old.served_name.clone()))
+        };
         let mut taken: HashSet<String> =
             self.launches.iter().filter_map(|launch| Some(kept(launch)?.0)).collect();
         let mut renamed = HashMap::new();

@@ -63,13 +63,7 @@ struct Answered {
 }
 
 impl Attempt {
-    pub fn new(
-        proxy: Arc<Proxy>,
-        plan: Plan,
-        ongoing: Ongoing,
-        asker: Asker,
-        progress: Progress,
-    ) -> Attempt {
+    pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, asker: Asker, progress: Progress) -> Attempt {
         Attempt { proxy, plan: Arc::new(plan), ongoing, asker, progress, number: 0, gone: None }
     }
 
@@ -369,7 +363,9 @@ async fn next_frame(
                 };
                 if name == "first_token" || !working {
                     if !working {
-                        ending.lease().suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
+                        ending
+                            .lease()
+                            .suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
                     }
                     return Err(Failure::timed_out(format!(
                         "timeouts.{name} of {} s has passed",

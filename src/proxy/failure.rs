@@ -149,7 +149,10 @@ impl From<AcquireError> for Failure {
             AcquireError::StartTimeout { log_tail, .. } => Failure::timed_out(with_log(&message, log_tail)),
             AcquireError::QueueFull { wait, .. } => {
                 let seconds = wait.map_or(1.0, |wait| wait.as_secs_f64().ceil());
-                Failure { retry_after_s: Some((seconds as u32).clamp(1, LONGEST_RETRY_S)), ..Failure::overloaded(message) }
+                Failure {
+                    retry_after_s: Some((seconds as u32).clamp(1, LONGEST_RETRY_S)),
+                    ..Failure::overloaded(message)
+                }
             }
             AcquireError::Memory { .. } => Failure {
                 no_retry: true,

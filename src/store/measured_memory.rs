@@ -11,7 +11,8 @@ pub async fn all(store: &Store) -> Result<Vec<(String, u64)>, StoreError> {
             let sql = "SELECT settings, bytes FROM measured_memory ORDER BY measured_at DESC";
             let mut statement = conn.prepare(sql)?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
-            rows.map(|row| row.map(|(settings, bytes)| (settings, u64::try_from(bytes).unwrap_or(0)))).collect()
+            rows.map(|row| row.map(|(settings, bytes)| (settings, u64::try_from(bytes).unwrap_or(0))))
+                .collect()
         })
         .await
 }

@@ -79,9 +79,8 @@ mod tests {
             process(13, 1, 10),
             process(20, 1, 20),
         ];
-        let pids = |root| {
-            members(root, &running).map(|all| all.iter().map(|member| member.pid).collect::<Vec<_>>())
-        };
+        let pids =
+            |root| members(root, &running).map(|all| all.iter().map(|member| member.pid).collect::<Vec<_>>());
         assert_eq!(pids(10), Some(vec![10, 12, 11, 13]));
         assert_eq!(pids(20), Some(vec![20]));
         assert_eq!(pids(99), None);

@@ -84,7 +84,11 @@ fn profiles_come_and_go_without_a_restart() {
     assert_eq!(pid(&gateway, "a"), a);
     // A name for the same launch settings, before the one that gave the backend its name.
     let before = config(&gateway);
-    change(&gateway, "[[profile]]\nname = \"a\"", "[[profile]]\nname = \"z\"\nmodel = \"./model\"\n[[profile]]\nname = \"a\"");
+    change(
+        &gateway,
+        "[[profile]]\nname = \"a\"",
+        "[[profile]]\nname = \"z\"\nmodel = \"./model\"\n[[profile]]\nname = \"a\"",
+    );
     until_read(&gateway, &before);
     assert_eq!(gateway.chat("z", "#chunks=1").status, 200);
     assert_eq!(pid(&gateway, "a"), a, "one backend for both");

@@ -78,8 +78,7 @@ impl ScriptedRun {
     }
 
     fn fail(self, reason: &str) {
-        let failure =
-            Failure { log_tail: vec!["last words".into()], ..Failure::because(reason) };
+        let failure = Failure { log_tail: vec!["last words".into()], ..Failure::because(reason) };
         self.end.send(failure).expect("the run is over");
     }
 }

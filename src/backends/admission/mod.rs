@@ -311,10 +311,20 @@ impl Hold {
 impl std::fmt::Display for Shortage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        write!(f, "it needs {:.2} GiB of memory and the budget has {:.2} GiB", gib(self.need), gib(self.limit))?;
+        write!(
+            f,
+            "it needs {:.2} GiB of memory and the budget has {:.2} GiB",
+            gib(self.need),
+            gib(self.limit)
+        )?;
         if self.pinned > 0 {
             write!(f, ", of which pinned profiles hold {:.2} GiB", gib(self.pinned))?;
         }
-        f.write_str("; raise memory.budget, choose a smaller model or context_length, or set the profile's memory")
+        f.write_str(
+            "; raise memory.budget, choose a smaller model or context_length, or set the profile's memory",
+        )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,12 @@ use super::*;
 use proptest::prelude::*;
 
 fn failure() -> Failure {
-    Failure { reason: "exit code 0".into(), log_tail: vec!["bad".into()], timed_out_after: None, shortage: None }
+    Failure {
+        reason: "exit code 0".into(),
+        log_tail: vec!["bad".into()],
+        timed_out_after: None,
+        shortage: None,
+    }
 }
 
 fn machine(state: State) -> Machine {

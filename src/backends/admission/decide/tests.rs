@@ -56,9 +56,8 @@ fn the_least_valuable_idle_ones_stop_and_no_more_than_needed() {
 
 #[test]
 fn of_two_equally_long_unused_the_one_that_loads_faster_stops() {
-    let loads_in = |seconds: u32| {
-        with(50, Standing::Ready { age: 900 * S, idle: Some(60 * S), reload: seconds * S })
-    };
+    let loads_in =
+        |seconds: u32| with(50, Standing::Ready { age: 900 * S, idle: Some(60 * S), reload: seconds * S });
     assert_eq!(decide(50, &[loads_in(120), loads_in(3)], &room(100)), Decision::Stop(vec![1]));
 }
 
@@ -103,8 +102,11 @@ fn any_resident() -> impl Strategy<Value = Resident> {
             Standing::Ready { age: age * S, idle: idle.map(|idle| idle.min(age) * S), reload: reload * S }
         }),
     ];
-    (0u64..60, standing, prop::bool::weighted(0.2))
-        .prop_map(|(charge, standing, pinned)| Resident { charge, standing, pinned })
+    (0u64..60, standing, prop::bool::weighted(0.2)).prop_map(|(charge, standing, pinned)| Resident {
+        charge,
+        standing,
+        pinned,
+    })
 }
 
 proptest! {
