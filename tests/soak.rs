@@ -3,7 +3,6 @@
 //! 15 s in `make test`, for as long as one likes with `make soak SECONDS=120`.
 
 #[path = "fake/spawn.rs"]
-#[expect(dead_code, reason = "the soak only starts the scripted server")]
 mod fake;
 #[path = "it/support/mod.rs"]
 #[expect(dead_code, reason = "the soak needs the half of it")]
