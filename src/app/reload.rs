@@ -60,6 +60,10 @@ impl Reload {
             }
         };
         self.seen = tokio::fs::read(&file).await.ok();
+        // It may have changed between the start's look at it and now.
+        if !self.is_as_started() {
+            self.read_again();
+        }
         loop {
             tokio::select! {
                 () = self.gateway.ending() => return,
@@ -72,6 +76,11 @@ impl Reload {
                 self.read_again();
             }
         }
+    }
+
+    fn is_as_started(&self) -> bool {
+        let same = |config: &Config| format!("{config:?}") == format!("{:?}", self.started);
+        config::load(&self.sources).is_ok_and(|(config, _)| same(&config))
     }
 
     fn read_again(&self) {
