@@ -10,10 +10,11 @@ export PATH := $(CARGO_TARGET_DIR)/tools/bin:$(PATH)
 
 CARGO ?= cargo
 ARGS ?=
+SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub lint check-macos bench setup-test fmt
+.PHONY: help run test test-rust test-sdk test-hub lint check-macos soak bench setup-test fmt
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,9 @@ test-sdk: setup-test ## The official OpenAI clients for Python and JavaScript ag
 
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh
+
+soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak SECONDS=120)
+	scripts/soak.sh $(SECONDS)
 
 bench: ## The load comparison with nginx and a direct connection
 	scripts/bench.sh $(ARGS)

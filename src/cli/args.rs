@@ -111,6 +111,8 @@ pub enum ClientCommand {
     Status,
     /// List the backends and what they do
     Ps,
+    /// Watch the machine and the backends
+    Top,
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend

@@ -21,6 +21,7 @@ mod requests;
 mod run;
 mod start;
 mod status;
+mod top;
 mod transport;
 mod usage;
 
@@ -152,6 +153,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
     match command {
         ClientCommand::Status => status::run(context).await,
         ClientCommand::Ps => ps::run(context).await,
+        ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,
         ClientCommand::Stop(args) => start::stop(&args, context).await,
         ClientCommand::Restart(args) => start::restart(&args, context).await,
