@@ -11,6 +11,7 @@ mod openai;
 mod serve;
 mod state;
 mod threads;
+mod ui;
 
 use axum::Router;
 use axum::extract::Request;
@@ -34,7 +35,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .iter()
         .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
     inference
-        .route("/", get(health::index))
+        .route("/", get(ui::index))
         .route("/livez", get(health::live))
         .route("/health", get(health::live))
         .route("/readyz", get(health::ready))
@@ -42,7 +43,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .route("/v1/models/{*id}", get(models::get))
         .nest("/api/v1", admin::routes())
         .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
+        .fallback(ui::serve)
         .with_state(gateway)
 }
 
