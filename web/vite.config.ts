@@ -19,6 +19,7 @@ export default defineConfig({
   },
   build: { target: 'es2022', assetsInlineLimit: 0, cssCodeSplit: true, reportCompressedSize: false },
   server: { port: 5199, strictPort: true, proxy: proxied },
+  preview: { port: 5199, strictPort: true, proxy: proxied },
   test: {
     environment: 'jsdom',
     include: ['tests/**/*.test.ts'],
