@@ -17,8 +17,8 @@ use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
 use crate::events::Bus;
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
-use crate::profiles::ProfileSet;
+use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes};
+use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
 use crate::system::clock::{Clock, SystemClock};
@@ -76,19 +76,22 @@ impl App {
             clock: Arc::clone(&clock),
             stop_grace: STOP_GRACE,
         });
-        let profiles = ProfileSet::new(config.profiles.clone());
-        backends.declare(profiles.launches());
-        let proxy = Proxy {
-            profiles: ArcSwap::from_pointee(profiles),
+        let proxy = Arc::new(Proxy {
+            profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
-        };
+        });
+        let applied = Arc::clone(&proxy);
+        let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
+        let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
         let gateway = Gateway::new(Parts {
-            proxy: Arc::new(proxy),
+            proxy,
             engines,
+            profiles,
+            store: store.clone(),
             auth: AuthGate::new(&config.auth),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::profiles::ProfilesCommand;
+
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
 /// Without a command it serves.
@@ -122,6 +124,9 @@ pub enum ClientCommand {
     Usage(UsageArgs),
     /// List requests, show one, or end one
     Requests(RequestsArgs),
+    /// List, make and change profiles
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),

@@ -14,6 +14,7 @@ mod interrupt;
 mod logs;
 mod out;
 mod period;
+mod profiles;
 mod ps;
 mod requests;
 mod run;
@@ -157,6 +158,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Run(args) => run::run(args, context).await,
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
+        ClientCommand::Profiles(command) => profiles::run(command, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
     }
 }

@@ -17,6 +17,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
 
+pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;

@@ -12,12 +12,16 @@ use super::hosts::Hosts;
 use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
+use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
+use crate::store::Store;
 
 /// The parts that the routes reach.
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
+    pub profiles: ProfileBook,
+    pub store: Store,
     pub auth: AuthGate,
     pub hosts: Hosts,
     pub events: Bus,

@@ -4,6 +4,7 @@
 
 mod error;
 mod inbox;
+pub mod profiles;
 mod readers;
 pub mod requests;
 mod schedule;

@@ -10,5 +10,6 @@ mod bad_input;
 mod chat;
 mod cli;
 mod lifecycle;
+mod profiles;
 mod shutdown;
 mod usage;

@@ -14,7 +14,6 @@ mod launch;
 mod lock;
 mod managed;
 mod model;
-mod parsers;
 mod platform;
 mod prepare;
 mod programs;
@@ -46,7 +45,7 @@ use self::lock::{Lock, Locks};
 use self::managed::{Installed, Managed};
 use self::platform::Platform;
 use self::prepare::Preparer;
-use crate::config::{self, LaunchSettings};
+use crate::config::{self, LaunchSettings, ModelRef};
 
 /// Everything needed to spawn a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +158,18 @@ impl Engines {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         self.inner.prepare(settings, served_name, port, instance_dir, report).await
+    }
+
+    /// The folder of a model that is whole and on this machine.
+    pub fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
+        match model {
+            ModelRef::Folder(folder) => folder.is_dir().then(|| folder.clone()),
+            ModelRef::Hub(id) => {
+                let cache = env::hub_cache(&self.inner.host, &BTreeMap::new())?;
+                model::cached_snapshot(&cache, id)
+            }
+            ModelRef::Demo => None,
+        }
     }
 
     /// What is installed, and what could be.

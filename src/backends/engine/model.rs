@@ -10,7 +10,7 @@ use crate::config::ModelType;
 use crate::models::{Facts, FactsError, Kind, read};
 
 /// A model as a server is given it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     pub argument: OsString,
     /// Unknown only for a model that the server is to fetch itself.
@@ -76,6 +76,7 @@ pub fn model_type(configured: Option<ModelType>, facts: Option<&Facts>, text_onl
         Some(Kind::Embeddings) => ModelType::Embeddings,
         Some(Kind::Whisper) => ModelType::Whisper,
         Some(Kind::ImageGeneration) => ModelType::ImageGeneration,
+        Some(Kind::ImageEdit) => ModelType::ImageEdit,
     }
 }
 
@@ -121,8 +122,7 @@ mod tests {
 
     #[test]
     fn the_configured_type_wins_over_the_files() {
-        let facts =
-            |kind| Facts { kind, model_type: String::new(), architectures: Vec::new(), chat_template: None };
+        let facts = |kind| Facts { kind, ..Facts::default() };
         let vision = facts(Kind::Multimodal);
         assert_eq!(model_type(Some(ModelType::Lm), Some(&vision), false), ModelType::Lm);
         assert_eq!(model_type(None, Some(&vision), false), ModelType::Multimodal);

@@ -15,11 +15,11 @@ use super::env::{self, ServerEnv, Vars};
 use super::error::{EngineError, io};
 use super::managed::{Installed, Managed};
 use super::model::{self, Resolved};
-use super::parsers;
 use super::platform::Platform;
 use super::programs::Program;
 use super::{Command, Readiness, Report, demo, download, upgrade};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
+use crate::models::parsers;
 
 /// The parts that preparing needs.
 pub struct Preparer {

@@ -12,13 +12,16 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::state::Shared;
+pub use profiles::load as load_profiles;
 
 /// The routes below `/api/v1`.
 pub fn routes() -> Router<Shared> {
     Router::new()
         .route("/system", get(system::get))
-        .route("/profiles", get(profiles::list))
-        .route("/profiles/{name}", get(profiles::get))
+        .route("/profiles", get(profiles::list).post(profiles::create))
+        .route("/profiles/{name}", get(profiles::get).put(profiles::put).delete(profiles::delete))
+        .route("/profiles/{name}/copy", post(profiles::copy))
+        .route("/profiles/{name}/export", get(profiles::export))
         .route("/servers", get(servers::list))
         .route("/servers/{profile}/start", post(servers::start))
         .route("/servers/{profile}/stop", post(servers::stop))
