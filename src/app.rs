@@ -155,6 +155,9 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         },
         memory_budget_bytes: budget,
         memory_total_bytes: total,
+        configured_listen: config.server.listen.clone(),
+        hub_endpoint: config.hub.endpoint.clone(),
+        settings: crate::config::shown(config),
     }
 }
 

@@ -108,6 +108,11 @@ pub enum Command {
 pub enum ClientCommand {
     /// Show how the gateway stands
     Status,
+    /// Look at everything the gateway needs, and say how to mend what is wrong
+    Doctor,
+    /// Start the gateway with the machine
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// List the backends and what they do
     Ps,
     /// Start a profile's backend
@@ -130,6 +135,26 @@ pub enum ClientCommand {
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ServiceCommand {
+    /// Write the supervisor's file and start the gateway
+    Install(ServiceArgs),
+    /// Stop it and remove the file
+    Uninstall(ServiceArgs),
+    /// Show whether it is installed and runs
+    Status(ServiceArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    /// For the whole machine, before anybody logs in (macOS; needs sudo)
+    #[arg(long)]
+    pub system: bool,
+    /// Show what would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Args)]

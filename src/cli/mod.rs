@@ -6,6 +6,7 @@ mod api;
 mod args;
 mod client;
 mod connect;
+mod doctor;
 mod engine;
 mod exit;
 mod format;
@@ -18,6 +19,7 @@ mod profiles;
 mod ps;
 mod requests;
 mod run;
+mod service;
 mod start;
 mod status;
 mod transport;
@@ -117,6 +119,10 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
 }
 
 async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut console: Console) -> Exit {
+    if let ClientCommand::Service(command) = &command {
+        let result = service::run(command, global, host, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -150,6 +156,9 @@ async fn perform(command: ClientCommand, context: &mut Context) -> Result<(), Cl
 async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), CliError> {
     match command {
         ClientCommand::Status => status::run(context).await,
+        ClientCommand::Doctor => doctor::run(context).await,
+        // Asks no gateway: it was done before one was looked for.
+        ClientCommand::Service(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,
         ClientCommand::Stop(args) => start::stop(&args, context).await,

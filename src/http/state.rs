@@ -1,5 +1,6 @@
 //! What the routes share.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::hosts::Hosts;
 use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
+use crate::config::Shown;
 use crate::events::Bus;
 use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
@@ -48,6 +50,10 @@ pub struct About {
     pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,
+    /// The configured addresses, whether or not they are bound.
+    pub configured_listen: Vec<SocketAddr>,
+    pub hub_endpoint: String,
+    pub settings: Vec<Shown>,
 }
 
 /// How routes get at it.

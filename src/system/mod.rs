@@ -2,5 +2,8 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod disk;
 pub mod memory;
+pub mod network;
 pub mod process;
+pub mod service;

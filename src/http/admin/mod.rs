@@ -1,10 +1,12 @@
 //! `/api/v1`: everything an operator does, one resource a file. Every handler names who may call it
 //! by a parameter's type.
 
+mod doctor;
 mod engines;
 mod profiles;
 mod requests;
 mod servers;
+mod settings;
 mod system;
 mod usage;
 
@@ -18,6 +20,9 @@ pub use profiles::load as load_profiles;
 pub fn routes() -> Router<Shared> {
     Router::new()
         .route("/system", get(system::get))
+        .route("/settings", get(settings::list))
+        .route("/service", get(settings::service))
+        .route("/doctor", get(doctor::get))
         .route("/profiles", get(profiles::list).post(profiles::create))
         .route("/profiles/{name}", get(profiles::get).put(profiles::put).delete(profiles::delete))
         .route("/profiles/{name}/copy", post(profiles::copy))
