@@ -100,7 +100,8 @@ fn npm(web: &Path, arguments: &[&str]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
+    let said =
+        String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
     let last: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = last.get(last.len().saturating_sub(6)..).unwrap_or_default().join(" | ");
     Err(format!("`npm {}` in web/ failed: {last}", arguments.join(" ")))
@@ -129,7 +130,8 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut entries =
+        fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     entries.sort();
     let mut all = Vec::new();
     for entry in entries {

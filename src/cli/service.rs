@@ -11,8 +11,14 @@ use super::exit::CliError;
 use super::out::Out;
 use crate::system::service::{self, Kind, Plan, ServiceError, Setup};
 
-pub fn run(command: &ServiceCommand, global: &Global, host: &impl Host, out: &mut Out) -> Result<(), CliError> {
-    let (ServiceCommand::Install(args) | ServiceCommand::Uninstall(args) | ServiceCommand::Status(args)) = command;
+pub fn run(
+    command: &ServiceCommand,
+    global: &Global,
+    host: &impl Host,
+    out: &mut Out,
+) -> Result<(), CliError> {
+    let (ServiceCommand::Install(args) | ServiceCommand::Uninstall(args) | ServiceCommand::Status(args)) =
+        command;
     let kind = kind(args)?;
     let setup = setup(global, host.data_dir()?)?;
     let plan = service::plan(kind, &setup);

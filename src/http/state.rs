@@ -1,6 +1,6 @@
 //! What the routes share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
-use crate::auth::AuthGate;
+use crate::auth::Accounts;
 use crate::backends::engine::Engines;
 use crate::config::Shown;
 use crate::events::Bus;
@@ -24,8 +24,10 @@ pub struct Parts {
     pub engines: Engines,
     pub profiles: ProfileBook,
     pub store: Store,
-    pub auth: AuthGate,
+    pub accounts: Arc<Accounts>,
     pub hosts: Hosts,
+    /// Whose `X-Forwarded-*` headers count.
+    pub trusted_proxies: Vec<IpAddr>,
     pub events: Bus,
     pub about: About,
 }
@@ -36,6 +38,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// The OpenAPI document, known once the routes are made.
+    pub openapi: OnceLock<String>,
 }
 
 /// What `GET /api/v1/system` tells.
@@ -62,7 +66,7 @@ pub type Shared = Arc<Gateway>;
 impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { parts, tasks, draining })
+        Arc::new(Gateway { parts, tasks, draining, openapi: OnceLock::new() })
     }
 
     /// From now on new requests are turned away.

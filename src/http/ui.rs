@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::caller::identify;
+use super::caller::{cookie_named, identify};
 use super::edge::Arrival;
 use super::state::Shared;
 use super::unknown_path;
@@ -28,7 +28,9 @@ const HASHED: &str = "/assets/";
 /// Below these, an unknown path is an error and never a page.
 const NOT_PAGES: [&str; 5] = ["/v1", "/api", "/mcp", "/metrics", "/docs"];
 /// Pages that need no session: the way to one.
-const OPEN_PAGES: [&str; 2] = ["/login", "/setup"];
+const OPEN_PAGES: [&str; 3] = ["/login", "/reset", "/setup"];
+/// Set by the page when somebody leaves the set-up.
+const SETUP_LEFT: &str = "mlx_gateway_setup";
 
 /// No script, style, picture or request from anywhere else, and no script within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
@@ -59,17 +61,21 @@ pub async fn serve(State(gateway): State<Shared>, request: Request) -> Response 
     let found = if reads { find(path, |path| asset(path).is_some()) } else { Found::Nothing };
     match found {
         Found::File(path) => file(path, request.headers()),
-        Found::Page if !OPEN_PAGES.contains(&path) && !is_let_in(&gateway, &request) => {
+        Found::Page => {
             let from = request.uri().path_and_query().map_or("/", |whole| whole.as_str());
-            to_login(from)
+            match entrance(path, from, visitor(&gateway, &request)) {
+                Some(to) => see_other(&to),
+                None => file(INDEX, request.headers()),
+            }
         }
-        Found::Page => file(INDEX, request.headers()),
         Found::Nothing => unknown_path(request).await.into_response(),
     }
 }
 
 fn find(path: &str, is_file: impl Fn(&str) -> bool) -> Found<'_> {
-    let below = |prefix: &&str| path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |prefix: &&str| {
+        path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     if NOT_PAGES.iter().any(|prefix| below(&prefix)) {
         return Found::Nothing;
     }
@@ -82,17 +88,45 @@ fn find(path: &str, is_file: impl Fn(&str) -> bool) -> Found<'_> {
     if last.contains('.') && !of_a_thing || path.starts_with(HASHED) { Found::Nothing } else { Found::Page }
 }
 
-fn is_let_in(gateway: &Shared, request: &Request) -> bool {
-    let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
-    identify(request.headers(), road, gateway).is_ok()
+/// Who asks for a page.
+#[derive(Debug, Clone, Copy)]
+struct Visitor {
+    /// They have a session, or nobody needs one.
+    let_in: bool,
+    /// Neither a key nor an account exists.
+    is_fresh: bool,
+    /// They have left the set-up once.
+    has_left_setup: bool,
 }
 
-/// `from` comes from the request line of our own host, so it is a path of ours.
-fn to_login(from: &str) -> Response {
+fn visitor(gateway: &Shared, request: &Request) -> Visitor {
+    let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
+    Visitor {
+        let_in: identify(request.headers(), request.method(), road, gateway).is_ok(),
+        is_fresh: gateway.accounts.gate.is_fresh(),
+        has_left_setup: cookie_named(request.headers(), SETUP_LEFT).is_some(),
+    }
+}
+
+/// Where a visitor has to go first. `from` comes from the request line of our own host, so it is a
+/// path of ours.
+fn entrance(path: &str, from: &str, visitor: Visitor) -> Option<String> {
+    if OPEN_PAGES.contains(&path) {
+        return None;
+    }
+    if visitor.is_fresh && (!visitor.let_in || path == "/" && !visitor.has_left_setup) {
+        return Some("/setup".to_owned());
+    }
+    if visitor.let_in {
+        return None;
+    }
     let next = percent_encoding::utf8_percent_encode(from, percent_encoding::NON_ALPHANUMERIC);
-    let to = if from == "/" { "/login".to_owned() } else { format!("/login?next={next}") };
+    Some(if from == "/" { "/login".to_owned() } else { format!("/login?next={next}") })
+}
+
+fn see_other(to: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
-    if let Ok(to) = HeaderValue::from_str(&to) {
+    if let Ok(to) = HeaderValue::from_str(to) {
         response.headers_mut().insert(header::LOCATION, to);
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -135,7 +169,8 @@ fn file(path: &str, asked: &HeaderMap) -> Response {
 
 /// The smallest form that was asked for.
 fn encoded(asset: &Asset, asked: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
-    let accepts = asked.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepts =
+        asked.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let takes = |name: &str| {
         accepts.split(',').any(|part| {
             let mut words = part.split(';').map(str::trim);
@@ -217,10 +252,23 @@ mod tests {
     }
 
     #[test]
-    fn only_the_path_follows_a_log_in() {
-        let to = |from: &str| to_login(from).headers().get(header::LOCATION).unwrap().to_str().unwrap().to_owned();
-        assert_eq!(to("/"), "/login");
-        assert_eq!(to("/servers?q=a&b"), "/login?next=%2Fservers%3Fq%3Da%26b");
-        assert_eq!(to("//evil.example.com"), "/login?next=%2F%2Fevil%2Eexample%2Ecom");
+    fn strangers_are_led_to_the_log_in_and_the_first_visitor_to_the_set_up() {
+        let of = |let_in, is_fresh, has_left_setup| Visitor { let_in, is_fresh, has_left_setup };
+        let (stranger, known) = (of(false, false, false), of(true, false, false));
+        for (from, visitor, expected) in [
+            ("/", stranger, Some("/login")),
+            ("/servers?q=a&b", stranger, Some("/login?next=%2Fservers%3Fq%3Da%26b")),
+            ("//evil.example.com", stranger, Some("/login?next=%2F%2Fevil%2Eexample%2Ecom")),
+            ("/login?next=%2F", stranger, None),
+            ("/setup", stranger, None),
+            ("/servers", known, None),
+            ("/", of(true, true, false), Some("/setup")),
+            ("/servers", of(true, true, false), None),
+            ("/", of(true, true, true), None),
+            ("/servers", of(false, true, true), Some("/setup")),
+        ] {
+            let path = from.split('?').next().unwrap();
+            assert_eq!(entrance(path, from, visitor).as_deref(), expected, "{from} {visitor:?}");
+        }
     }
 }

@@ -4,19 +4,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::backends::{AcquireError, BackendSnapshot, LaunchSpec, LogBatch, LogReader};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
+use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
 
 /// Lines given without a wish.
@@ -24,30 +24,79 @@ const LINES: usize = 100;
 /// Silence after which a follower hears an empty line's worth of nothing: the check that it is there.
 const FOLLOW_CHECK: Duration = Duration::from_secs(15);
 
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ServersView {
+    servers: Vec<ServerView>,
+}
+
+/// A backend and what it does.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct ServerView {
+    id: String,
+    /// The profiles that share it.
+    profiles: Vec<String>,
+    engine: &'static str,
+    model: Option<String>,
+    /// stopped, preparing, loading, ready, draining, stopping or failed.
+    state: &'static str,
+    /// The step of a preparation.
+    detail: Option<String>,
+    /// When it came into this state: milliseconds since 1970, UTC.
+    since_ms: i64,
+    uptime_s: Option<f64>,
+    pid: Option<u32>,
+    port: Option<u16>,
+    in_flight: u32,
+    queued: usize,
+    /// Over the last 5 s.
+    tokens_per_s: f64,
+    /// Completion tokens since the gateway started.
+    total_tokens: u64,
+    /// Why it failed.
+    error: Option<String>,
+    log_tail: Vec<String>,
+    command: Vec<String>,
+}
+
 /// Which lines of a log.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct LogQuery {
+    /// How many of the last lines; default 100.
     lines: Option<usize>,
+    /// Go on with what is written from now on.
     #[serde(default)]
     follow: bool,
 }
 
 /// Whether to wait for the outcome.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct WaitQuery {
+    /// Answer only when it is ready, or has failed.
     #[serde(default)]
     wait: bool,
 }
 
-/// `GET /api/v1/servers`
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Value> {
-    let servers: Vec<Value> = gateway.proxy.backends.snapshot().iter().map(|s| view(&gateway, s)).collect();
-    Json(json!({"servers": servers}))
+/// List the backends and what they do.
+#[utoipa::path(get, path = "/servers", tag = "servers", responses((status = 200, body = ServersView)))]
+pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<ServersView> {
+    let all = gateway.proxy.backends.snapshot();
+    Json(ServersView { servers: all.iter().map(|s| view(&gateway, s)).collect() })
 }
 
-/// `POST /api/v1/servers/{profile}/start`: 202, or with `?wait=true` the outcome.
+/// Start a profile's backend.
+#[utoipa::path(
+    post, path = "/servers/{profile}/start", tag = "servers", params(WaitQuery),
+    responses(
+        (status = 200, description = "It answers", body = ServerView),
+        (status = 202, description = "It is being started", body = ServerView),
+        (status = 429, description = "Too many wait for it already", body = ErrorBody),
+        (status = 504, description = "It did not start in time", body = ErrorBody),
+    )
+)]
 pub async fn start(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -60,7 +109,16 @@ pub async fn start(
     outcome(&gateway, &spec, query.wait, starting).await
 }
 
-/// `POST /api/v1/servers/{profile}/restart`
+/// Stop a profile's backend and start it again.
+#[utoipa::path(
+    post, path = "/servers/{profile}/restart", tag = "servers", params(WaitQuery),
+    responses(
+        (status = 200, description = "It answers", body = ServerView),
+        (status = 202, description = "It is being started", body = ServerView),
+        (status = 429, description = "Too many wait for it already", body = ErrorBody),
+        (status = 504, description = "It did not start in time", body = ErrorBody),
+    )
+)]
 pub async fn restart(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -73,12 +131,13 @@ pub async fn restart(
     outcome(&gateway, &spec, query.wait, restarting).await
 }
 
-/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped.
+/// Stop a profile's backend; answers when it has stopped.
+#[utoipa::path(post, path = "/servers/{profile}/stop", tag = "servers", responses((status = 200, body = ServerView)))]
 pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
     Path(profile): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ServerView>, ApiError> {
     let spec = launch(&gateway, &profile)?;
     // False: it has never run, and so is stopped too.
     let known = gateway.proxy.backends.stop(&spec.id).await;
@@ -86,7 +145,11 @@ pub async fn stop(
     Ok(Json(shown(&gateway, &spec.id)))
 }
 
-/// `GET /api/v1/servers/{profile}/logs`: plain text, newest lines last.
+/// Show what a backend has written, newest lines last.
+#[utoipa::path(
+    get, path = "/servers/{profile}/logs", tag = "servers", params(LogQuery),
+    responses((status = 200, description = "Plain text", body = String, content_type = "text/plain"))
+)]
 pub async fn logs(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -162,35 +225,32 @@ async fn outcome(
     Ok((StatusCode::ACCEPTED, Json(shown(gateway, &spec.id))).into_response())
 }
 
-fn shown(gateway: &Shared, id: &str) -> Value {
+fn shown(gateway: &Shared, id: &str) -> ServerView {
     let all = gateway.proxy.backends.snapshot();
-    all.iter()
-        .find(|s| s.id == id)
-        .map_or_else(|| json!({"id": id, "state": "stopped"}), |s| view(gateway, s))
+    let found = all.iter().find(|s| s.id == id).map(|s| view(gateway, s));
+    found.unwrap_or_else(|| ServerView { id: id.to_owned(), state: "stopped", ..ServerView::default() })
 }
 
-fn view(gateway: &Shared, backend: &BackendSnapshot) -> Value {
+fn view(gateway: &Shared, backend: &BackendSnapshot) -> ServerView {
     let since = gateway.proxy.clock.unix_ms() - backend.since_ms;
     let throughput = gateway.proxy.recorder.throughput();
-    let tokens_per_s: f64 = backend.profiles.iter().map(|name| throughput.tokens_per_s(name)).sum();
-    let total_tokens: u64 = backend.profiles.iter().map(|name| throughput.total_tokens(name)).sum();
-    json!({
-        "id": backend.id,
-        "profiles": backend.profiles,
-        "engine": backend.engine,
-        "model": backend.model,
-        "state": backend.state,
-        "detail": backend.step,
-        "since_ms": backend.since_ms,
-        "uptime_s": (backend.state == "ready").then_some(since as f64 / 1000.0),
-        "pid": backend.pid,
-        "port": backend.port,
-        "in_flight": backend.in_flight,
-        "queued": backend.queued,
-        "tokens_per_s": tokens_per_s,
-        "total_tokens": total_tokens,
-        "error": backend.error,
-        "log_tail": backend.log_tail,
-        "command": backend.argv,
-    })
+    ServerView {
+        id: backend.id.clone(),
+        profiles: backend.profiles.clone(),
+        engine: backend.engine,
+        model: backend.model.clone(),
+        state: backend.state,
+        detail: backend.step.clone(),
+        since_ms: backend.since_ms,
+        uptime_s: (backend.state == "ready").then_some(since as f64 / 1000.0),
+        pid: backend.pid,
+        port: backend.port,
+        in_flight: backend.in_flight,
+        queued: backend.queued,
+        tokens_per_s: backend.profiles.iter().map(|name| throughput.tokens_per_s(name)).sum(),
+        total_tokens: backend.profiles.iter().map(|name| throughput.total_tokens(name)).sum(),
+        error: backend.error.clone(),
+        log_tail: backend.log_tail.clone(),
+        command: backend.argv.clone(),
+    }
 }

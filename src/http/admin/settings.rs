@@ -56,7 +56,11 @@ pub async fn service(State(gateway): State<Shared>, _caller: AdminReader) -> Res
     let plan = service::plan(kind, &setup);
     let installed = plan.file.exists();
     // Asking the supervisor starts a process, so only where there is something to ask for.
-    let running = if installed { tokio::task::spawn_blocking(move || service::is_running(&plan)).await.ok().flatten() } else { Some(false) };
+    let running = if installed {
+        tokio::task::spawn_blocking(move || service::is_running(&plan)).await.ok().flatten()
+    } else {
+        Some(false)
+    };
     let path = service::plan(kind, &setup).file.display().to_string();
     Ok(Json(Service { kind: kind.name(), path, installed, running }))
 }

@@ -18,7 +18,10 @@ fn setup() -> Setup {
 fn an_agent_of_launchd_has_absolute_paths_and_a_home() {
     let plan = plan(Kind::LaunchAgent, &setup());
     assert_eq!(plan.file, Path::new("/Users/ada/Library/LaunchAgents/mlx-gateway.plist"));
-    assert_eq!(plan.install, [["launchctl", "bootstrap", "gui/501", "/Users/ada/Library/LaunchAgents/mlx-gateway.plist"]]);
+    assert_eq!(
+        plan.install,
+        [["launchctl", "bootstrap", "gui/501", "/Users/ada/Library/LaunchAgents/mlx-gateway.plist"]]
+    );
     assert_eq!(plan.uninstall, [["launchctl", "bootout", "gui/501/mlx-gateway"]]);
     insta::assert_snapshot!("launch_agent", plan.text);
 }

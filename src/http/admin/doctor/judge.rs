@@ -81,7 +81,8 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 fn engine(facts: &Facts) -> Finding {
-    let found = |level, message: String, mend: Option<&str>| finding("engine", "Engine", level, message, mend);
+    let found =
+        |level, message: String, mend: Option<&str>| finding("engine", "Engine", level, message, mend);
     if let Some(foreign) = facts.engines.iter().find(|engine| !engine.managed) {
         let program = foreign.program.clone().unwrap_or_default();
         return if facts.program_found {
@@ -98,7 +99,8 @@ fn engine(facts: &Facts) -> Finding {
         }
         None => found(
             Level::Warning,
-            "no engine is installed yet; the first start of a model installs it, which takes a few minutes".into(),
+            "no engine is installed yet; the first start of a model installs it, which takes a few minutes"
+                .into(),
             Some("mlx-gateway engine install mlx-openai-server"),
         ),
     }
@@ -122,7 +124,11 @@ fn hub(facts: &Facts) -> Finding {
         return found(Level::Ok, format!("{} answers", facts.hub), None);
     }
     let mend = "Check the network, or set hub.endpoint (HF_ENDPOINT) to a mirror; models that are here work without it";
-    found(Level::Warning, format!("{} cannot be reached, so nothing can be downloaded", facts.hub), Some(mend))
+    found(
+        Level::Warning,
+        format!("{} cannot be reached, so nothing can be downloaded", facts.hub),
+        Some(mend),
+    )
 }
 
 fn disk(facts: &Facts) -> Finding {
@@ -130,7 +136,9 @@ fn disk(facts: &Facts) -> Finding {
     let mend = Some("mlx-gateway models du");
     match facts.disk_free_bytes {
         None => found(Level::Unknown, "the free room is not known".into(), None),
-        Some(free) if free < DISK_FULL_BYTES => found(Level::Failed, format!("only {} are free", gb(free)), mend),
+        Some(free) if free < DISK_FULL_BYTES => {
+            found(Level::Failed, format!("only {} are free", gb(free)), mend)
+        }
         Some(free) if free < DISK_LOW_BYTES => {
             found(Level::Warning, format!("{} are free: few models fit", gb(free)), mend)
         }
@@ -173,7 +181,9 @@ fn ports(facts: &Facts) -> Finding {
 }
 
 fn network(facts: &Facts) -> Finding {
-    let found = |level, message: String, mend: Option<&str>| finding("network", "Other machines", level, message, mend);
+    let found = |level, message: String, mend: Option<&str>| {
+        finding("network", "Other machines", level, message, mend)
+    };
     let port = facts.port.unwrap_or_default();
     if facts.loopback_only {
         let mend = format!(
@@ -182,14 +192,24 @@ fn network(facts: &Facts) -> Finding {
         return found(Level::Ok, "only this machine can reach the gateway".into(), Some(&mend));
     }
     let Some(address) = &facts.lan_address else {
-        return found(Level::Warning, "this machine is on no network".into(), Some("Connect it, then look again"));
+        return found(
+            Level::Warning,
+            "this machine is on no network".into(),
+            Some("Connect it, then look again"),
+        );
     };
     let name = facts.host_name.as_deref().and_then(|name| name.split('.').next()).unwrap_or(address);
-    found(Level::Ok, format!("others reach it at http://{name}.local:{port}/v1 or http://{address}:{port}/v1"), None)
+    found(
+        Level::Ok,
+        format!("others reach it at http://{name}.local:{port}/v1 or http://{address}:{port}/v1"),
+        None,
+    )
 }
 
 fn permissions(facts: &Facts) -> Finding {
-    let found = |level, message: String, mend: Option<&str>| finding("permissions", "Permissions", level, message, mend);
+    let found = |level, message: String, mend: Option<&str>| {
+        finding("permissions", "Permissions", level, message, mend)
+    };
     let folder = facts.data_dir.display();
     if !facts.data_dir_writable {
         let mend = format!("chown -R \"$USER\" '{folder}' && chmod 700 '{folder}'");
@@ -198,13 +218,23 @@ fn permissions(facts: &Facts) -> Finding {
     match facts.data_dir_mode {
         Some(mode) if mode & 0o077 != 0 => {
             let mend = format!("chmod 700 '{folder}'");
-            found(Level::Warning, format!("other users of this machine can look into {folder} (mode {mode:o})"), Some(&mend))
+            found(
+                Level::Warning,
+                format!("other users of this machine can look into {folder} (mode {mode:o})"),
+                Some(&mend),
+            )
         }
         _ => found(Level::Ok, format!("{folder} is yours alone"), None),
     }
 }
 
-fn finding(id: &'static str, title: &'static str, level: Level, message: String, mend: Option<&str>) -> Finding {
+fn finding(
+    id: &'static str,
+    title: &'static str,
+    level: Level,
+    message: String,
+    mend: Option<&str>,
+) -> Finding {
     Finding { id, title, level, message, mend: mend.map(ToOwned::to_owned) }
 }
 
@@ -218,7 +248,13 @@ mod tests {
 
     fn well() -> Facts {
         Facts {
-            engines: vec![Engine { name: "e".into(), version: Some("1".into()), managed: true, installed: true, program: None }],
+            engines: vec![Engine {
+                name: "e".into(),
+                version: Some("1".into()),
+                managed: true,
+                installed: true,
+                program: None,
+            }],
             program_found: true,
             runtime: Some("uv".into()),
             hub: "https://hub.example.com".into(),
@@ -277,8 +313,11 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said_to_be_so() {
         let facts = Facts { disk_free_bytes: None, memory_total_bytes: None, ..well() };
-        let unknown: Vec<_> =
-            judge(&facts).into_iter().filter(|finding| finding.level == Level::Unknown).map(|finding| finding.id).collect();
+        let unknown: Vec<_> = judge(&facts)
+            .into_iter()
+            .filter(|finding| finding.level == Level::Unknown)
+            .map(|finding| finding.id)
+            .collect();
         assert_eq!(unknown, ["disk", "memory"]);
     }
 

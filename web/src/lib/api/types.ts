@@ -236,17 +236,20 @@ export interface ApiKey {
   created_at?: string | null;
   expires_at?: string | null;
   last_used_at?: string | null;
-  revoked_at?: string | null;
+  status: 'active' | 'expired' | 'revoked';
+  user_email: string | null;
 }
 
 export interface AuditEntry {
   id: string;
   at: string;
-  actor: string | null;
+  actor: string;
+  actor_name: string;
+  via: string;
   action: string;
   target: string | null;
+  status: number;
   address: string | null;
-  detail?: unknown;
 }
 
 export interface Permissions {
@@ -304,6 +307,8 @@ export interface Setting {
   key: string;
   value: unknown;
   origin: string;
+  /** The line of the file, the variable or the flag. */
+  detail: string | null;
 }
 
 export interface ServiceStatus {
