@@ -417,6 +417,7 @@ export const de: Dictionary = {
     profilesHint: 'Durch Kommas getrennt. Leer: alle Profile.',
     days: 'Läuft ab nach Tagen',
     daysHint: 'Leer: nie.',
+    first: 'Mit dem ersten Schlüssel beginnt dieses Gateway, nach einem zu fragen. Dieser verwaltet es auch und hält diese Seite angemeldet.',
     scope: { inference: 'Modelle fragen', mcp: 'MCP', tools: 'Werkzeuge', 'admin-read': 'alles ansehen', admin: 'verwalten' },
   },
   users: {

@@ -416,6 +416,7 @@ export const en = {
     profilesHint: 'Separated by commas. Empty: all profiles.',
     days: 'Expires after days',
     daysHint: 'Empty: never.',
+    first: 'With its first key this gateway begins to ask for one. This key administers it too, and keeps this page logged in.',
     scope: { inference: 'ask models', mcp: 'MCP', tools: 'tools', 'admin-read': 'read everything', admin: 'administer' } as Record<string, string>,
   },
   users: {
