@@ -9,16 +9,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Accounts, AuthFault, Road, Tokens};
-use crate::backends::engine::{Engines, EnginesDeps};
+use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config};
 use crate::events::Bus;
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes, tls_acceptor};
-use crate::profiles::ProfileSet;
+use crate::http::{
+    About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes, tls_acceptor,
+};
+use crate::hub::downloads::{DownloadView, Downloads};
+use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
+use crate::models::hub_cache;
+use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
@@ -58,6 +65,10 @@ pub enum AppError {
     #[error("{0}")]
     Accounts(#[from] AuthFault),
     #[error("{0}")]
+    Hub(#[from] HubError),
+    #[error("there is no folder for models: set HOME or HF_HOME")]
+    NoCache,
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
@@ -70,10 +81,13 @@ impl App {
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
         let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let events = Bus::new();
+        let hub = open_hub(&config, &store, &events, &clock)?;
         let engines = Engines::new(EnginesDeps {
             data_dir: data_dir.clone(),
             config: config.engines.clone(),
             hub: config.hub.clone(),
+            models: Arc::new(FromHub(hub.downloads.clone())),
             budget_bytes: budget,
             environment: std::env::vars_os().collect(),
         });
@@ -85,27 +99,31 @@ impl App {
         });
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
-        let profiles = ProfileSet::new(config.profiles.clone());
-        backends.declare(profiles.launches());
-        let proxy = Proxy {
-            profiles: ArcSwap::from_pointee(profiles),
+        let proxy = Arc::new(Proxy {
+            profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
-        };
+        });
+        let applied = Arc::clone(&proxy);
+        let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
+        let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
         let gateway = Gateway::new(Parts {
-            proxy: Arc::new(proxy),
+            proxy,
             engines,
             accounts: Arc::new(accounts),
+            hub,
+            profiles,
+            store: store.clone(),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
             trusted_proxies: config.server.trusted_proxies.clone(),
-            events: Bus::new(),
+            events,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());
@@ -122,6 +140,9 @@ impl App {
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         self.background.spawn(async move { keep_accounts(&accounts, &store).await });
+        if let Err(error) = self.gateway.hub.downloads.resume_all().await {
+            tracing::warn!(%error, "What an earlier run was downloading is not known");
+        }
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {
@@ -176,10 +197,55 @@ impl App {
         if self.config.server.loopback_only() || self.gateway.accounts.index().has_accounts() {
             return Vec::new();
         }
-        // Behind the #: browsers do not send it along, so that it stands in no log of a proxy.
         let token = self.gateway.accounts.setup_token();
         let urls = self.gateway.about.listen.get().into_iter().flatten();
-        urls.map(|url| format!("{url}/setup#token={token}")).collect()
+        urls.map(|url| format!("{url}/setup?token={token}")).collect()
+    }
+}
+
+fn open_hub(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Result<Hub, AppError> {
+    let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+    let login = std::env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
+    let token = TokenPlaces {
+        environment: config.hub.token.as_ref().map(|token| token.0.clone()),
+        file: config.hub.token_file.clone(),
+        login: login.or_else(|| Some(cache.parent()?.join("token"))),
+    };
+    Ok(Hub::new(HubDeps {
+        endpoint: config.hub.endpoint.clone(),
+        token,
+        cache,
+        folders: config.hub.folders.clone(),
+        store: store.clone(),
+        events: events.clone(),
+        clock: Arc::clone(clock),
+    })?)
+}
+
+/// The gateway's own downloads, as engines ask for them: one way on which models come here.
+struct FromHub(Downloads);
+
+impl ModelFetcher for FromHub {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        hub_cache::cached_snapshot(self.0.cache(), id)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        id: &'a str,
+        report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        let told = |view: &DownloadView| {
+            report(Arrival {
+                done_bytes: view.done_bytes,
+                total_bytes: view.total_bytes.unwrap_or_default(),
+            });
+        };
+        async move {
+            self.0.fetch(id, &told).await?;
+            self.find(id).ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
+        }
+        .boxed()
     }
 }
 

@@ -11,7 +11,8 @@ use mlx_gateway::shutdown::{Signals, shut_down};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when nobody says otherwise.
-const DEFAULT_FILTER: &str = "info";
+/// hf-hub logs every refusal as an error; the gateway tells them where they matter.
+const DEFAULT_FILTER: &str = "info,hf_hub=off";
 const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";
 
 fn main() -> ExitCode {
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(exit) => return exit.into(),
     };
+    // Two providers are linked; without a choice the first connection over TLS would panic.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return tell(&CliError::Failed("TLS was set up twice".into()), &invocation.global).into();
+    }
     let exit = match invocation.task {
         Task::Serve(args) => serve(&args, &invocation.global),
         Task::Check => check(&invocation.global),
@@ -169,6 +174,7 @@ impl ThisMachine<'_> {
     async fn close(&self) {
         let app = self.app.lock().ok().and_then(|mut app| app.take());
         if let Some(app) = app {
+            app.gateway.hub.downloads.shutdown().await;
             app.store.close().await;
         }
     }

@@ -104,6 +104,7 @@ pub fn spec_with(change: impl FnOnce(&mut LaunchSpec)) -> Arc<LaunchSpec> {
         keep_alive: KeepAlive::Forever,
         pinned: false,
         preload: false,
+        auto_download: false,
         max_concurrent: 2,
         queue: Queue { size: 3, timeout: Duration::from_secs(60) },
         timeouts: Timeouts {

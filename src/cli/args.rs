@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::KeysCommand;
+use super::models::ModelsCommand;
+use super::profiles::ProfilesCommand;
+use super::users::UsersCommand;
+
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
 /// Without a command it serves.
@@ -122,9 +127,21 @@ pub enum ClientCommand {
     Usage(UsageArgs),
     /// List requests, show one, or end one
     Requests(RequestsArgs),
+    /// List, make and change profiles
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
+    /// API keys: make, list, rotate, revoke
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Accounts: list, approve, disable and the like
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Find, fetch, list and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
 }
 
 #[derive(Debug, Clone, Args)]

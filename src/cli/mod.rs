@@ -11,9 +11,12 @@ mod exit;
 mod format;
 mod input;
 mod interrupt;
+mod keys;
 mod logs;
+mod models;
 mod out;
 mod period;
+mod profiles;
 mod ps;
 mod requests;
 mod run;
@@ -21,6 +24,7 @@ mod start;
 mod status;
 mod transport;
 mod usage;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -157,7 +161,11 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Run(args) => run::run(args, context).await,
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
+        ClientCommand::Profiles(command) => profiles::run(command, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
+        ClientCommand::Keys(command) => keys::run(command, context).await,
+        ClientCommand::Users(command) => users::run(command, context).await,
+        ClientCommand::Models(command) => models::run(command, context).await,
     }
 }
 

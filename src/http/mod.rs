@@ -25,6 +25,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;

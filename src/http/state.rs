@@ -13,13 +13,19 @@ use super::hosts::Hosts;
 use crate::auth::Accounts;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
+use crate::hub::Hub;
+use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
+use crate::store::Store;
 
 /// The parts that the routes reach.
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
     pub accounts: Arc<Accounts>,
+    pub hub: Hub,
+    pub profiles: ProfileBook,
+    pub store: Store,
     pub hosts: Hosts,
     /// Whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpAddr>,

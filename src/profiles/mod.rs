@@ -1,9 +1,11 @@
 //! Which profile a client means by `model`, and which profiles share a backend. Pure look-ups over what
 //! the configuration says; knows nothing of requests, callers or processes.
 
+mod book;
 mod glob;
 mod launch;
 
+pub use book::{Apply, Placed, ProfileBook, StoredProfile, Taken};
 pub use launch::LaunchSpec;
 
 use std::collections::HashMap;

@@ -116,6 +116,12 @@ impl Proxy {
         answer
     }
 
+    /// Puts a new set of profiles into force: the backends hear of it first, then the requests.
+    pub fn apply(&self, profiles: ProfileSet) {
+        self.backends.declare(profiles.launches());
+        self.profiles.store(Arc::new(profiles));
+    }
+
     fn begin(
         &self,
         endpoint: &'static str,

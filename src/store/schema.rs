@@ -10,8 +10,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{StoreError, reason};
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_requests.sql"), include_str!("migrations/0002_accounts.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001_requests.sql"),
+    include_str!("migrations/0002_profiles.sql"),
+    include_str!("migrations/0003_downloads.sql"),
+    include_str!("migrations/0004_accounts.sql"),
+];
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// Another program (a backup, `sqlite3`) may hold the file for a moment.

@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod disk;
 pub mod memory;
 pub mod process;

@@ -3,12 +3,17 @@
 
 #[path = "../fake/spawn.rs"]
 mod fake;
+#[path = "../hub/spawn.rs"]
+mod hub;
 mod support;
 
 mod auth;
 mod bad_input;
 mod chat;
 mod cli;
+mod downloads;
 mod lifecycle;
+mod models;
+mod profiles;
 mod shutdown;
 mod usage;

@@ -18,6 +18,10 @@ impl Launcher for Engines {
     ) -> BoxFuture<'a, Result<Command, LaunchError>> {
         Box::pin(async move {
             let told = |step: Step| report(step.to_string());
+            if spec.auto_download {
+                let fetched = self.inner.fetch_model(&spec.settings, &told).await;
+                fetched.map_err(|error| LaunchError { reason: error.to_string(), log_tail: Vec::new() })?;
+            }
             let prepared =
                 Engines::prepare(self, &spec.settings, &spec.served_name, port, instance_dir, &told).await;
             let command =

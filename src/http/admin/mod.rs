@@ -3,8 +3,12 @@
 
 mod audit;
 mod auth;
+mod downloads;
 mod engines;
+mod fit;
+mod hub;
 mod keys;
+mod models;
 mod profiles;
 mod requests;
 mod servers;
@@ -16,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::state::Shared;
+pub use profiles::load as load_profiles;
 
 /// The routes below `/api/v1`; what each is and answers stands at its handler.
 pub fn routes() -> OpenApiRouter<Shared> {
@@ -42,8 +47,10 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))
         .routes(routes!(audit::list))
-        .routes(routes!(profiles::list))
-        .routes(routes!(profiles::get))
+        .routes(routes!(profiles::list, profiles::create))
+        .routes(routes!(profiles::get, profiles::put, profiles::delete))
+        .routes(routes!(profiles::copy))
+        .routes(routes!(profiles::export))
         .routes(routes!(servers::list))
         .routes(routes!(servers::start))
         .routes(routes!(servers::stop))
@@ -57,4 +64,16 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(engines::install))
         .routes(routes!(engines::upgrade))
         .routes(routes!(engines::rollback))
+        .routes(routes!(models::list))
+        .routes(routes!(hub::search))
+        .routes(routes!(hub::get, models::remove))
+        .routes(routes!(downloads::list, downloads::start))
+        .routes(routes!(downloads::get))
+        .routes(routes!(downloads::progress))
+        .routes(routes!(downloads::pause))
+        .routes(routes!(downloads::resume))
+        .routes(routes!(downloads::cancel))
+        .routes(routes!(downloads::retry))
+        .routes(routes!(hub::settings))
+        .routes(routes!(hub::set_token, hub::remove_token))
 }

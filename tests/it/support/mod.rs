@@ -2,6 +2,8 @@
 
 mod http;
 
+pub use http::Answer;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
