@@ -1,6 +1,8 @@
 //! The composition root: a checked configuration becomes a gateway that can serve, or one that only
 //! answers commands while none runs.
 
+mod reload;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,10 +19,11 @@ use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
-use crate::config::{ApiAuth, Config};
+use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
 use crate::http::{
-    About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes, tls_acceptor,
+    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
+    tell_servers, tls_acceptor,
 };
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
@@ -29,8 +32,10 @@ use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
-use crate::system::memory;
+use crate::system::{SystemProbe, memory};
 use crate::usage::{Recorder, retain};
+
+use reload::Reload;
 
 /// How long an asked-for stop of one backend waits for the requests inside.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -80,7 +85,7 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
-        let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
         let events = Bus::new();
         let hub = open_hub(&config, &store, &events, &clock)?;
         let engines = Engines::new(EnginesDeps {
@@ -96,6 +101,10 @@ impl App {
             launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
             clock: Arc::clone(&clock),
             stop_grace: STOP_GRACE,
+            probe: Arc::new(SystemProbe::default()),
+            store: Some(store.clone()),
+            budget_bytes: budget,
+            min_stay: config.memory.min_stay,
         });
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
@@ -140,6 +149,8 @@ impl App {
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         self.background.spawn(async move { keep_accounts(&accounts, &store).await });
+        self.background.spawn(self.backends.watch_over());
+        self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
         if let Err(error) = self.gateway.hub.downloads.resume_all().await {
             tracing::warn!(%error, "What an earlier run was downloading is not known");
         }
@@ -152,6 +163,14 @@ impl App {
             });
         }
         Ok(())
+    }
+
+    /// From now on a change of the configuration file takes effect while running.
+    pub fn follow(&self, sources: Sources) {
+        if let Some(file) = self.config.file.clone() {
+            let reload = Reload::new(sources, self.config.clone(), Arc::clone(&self.gateway));
+            self.background.spawn(reload.follow(file));
+        }
     }
 
     /// The routes for this process itself, as over the local socket.
@@ -256,6 +275,7 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         data_dir: config.server.data_dir.clone(),
         config_file: config.file.clone(),
         listen: std::sync::OnceLock::new(),
+        config: ArcSwap::from_pointee(ConfigStatus::loaded(started_at)),
         auth: match (config.auth.api, &config.auth.environment_key) {
             (ApiAuth::Auto, Some(_)) | (ApiAuth::Required, _) => "required",
             (ApiAuth::Auto, None) => "open on loopback (auto)",

@@ -116,7 +116,7 @@ pub enum ClientCommand {
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend
-    Stop(ProfileArgs),
+    Stop(StopArgs),
     /// Stop a profile's backend and start it again
     Restart(StartArgs),
     /// Show what backends have written, of one profile or of all
@@ -145,9 +145,12 @@ pub enum ClientCommand {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct ProfileArgs {
+pub struct StopArgs {
     /// The profile
     pub profile: String,
+    /// Do not wait for the requests it is serving
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,7 @@ pub mod downloads;
 mod error;
 mod inbox;
 pub mod keys;
+pub mod measured_memory;
 pub mod profiles;
 mod readers;
 pub mod requests;

@@ -64,8 +64,8 @@ impl Control {
                 "authorization": request.header("authorization"),
             }));
         }
-        let matching = |fault: &&mut Fault| request.path.contains(&fault.path) && fault.times != Some(0);
-        let Some(fault) = state.faults.iter_mut().find(|fault| matching(&&mut **fault)) else {
+        let matching = |fault: &Fault| request.path.contains(&fault.path) && fault.times != Some(0);
+        let Some(fault) = state.faults.iter_mut().find(|fault| matching(fault)) else {
             return Fault::default();
         };
         fault.times = fault.times.map(|times| times - 1);

@@ -187,6 +187,15 @@ impl Preparer {
         Ok(command)
     }
 
+    /// The model's folder, if it is here already. Looks at files.
+    pub(super) fn present(&self, settings: &LaunchSettings) -> Option<PathBuf> {
+        match settings.model.as_ref()? {
+            ModelRef::Folder(folder) => Some(folder.clone()),
+            ModelRef::Demo => Some(demo::folder(&self.models_dir)),
+            ModelRef::Hub(id) => self.models.find(id),
+        }
+    }
+
     /// The model as a folder wherever that can be had.
     async fn model(&self, settings: &LaunchSettings, report: Report<'_>) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();

@@ -5,13 +5,15 @@ mod audit;
 mod auth;
 mod downloads;
 mod engines;
+mod events;
 mod fit;
 mod hub;
 mod keys;
 mod models;
 mod profiles;
 mod requests;
-mod servers;
+pub(super) mod server;
+pub(super) mod servers;
 mod system;
 mod usage;
 mod users;
@@ -76,4 +78,5 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(downloads::retry))
         .routes(routes!(hub::settings))
         .routes(routes!(hub::set_token, hub::remove_token))
+        .routes(routes!(events::listen))
 }
