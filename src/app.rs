@@ -1,6 +1,8 @@
 //! The composition root: a checked configuration becomes a gateway that can serve, or one that only
 //! answers commands while none runs.
 
+mod reload;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,23 +11,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Accounts, AuthFault, Road, Tokens};
-use crate::backends::engine::{Engines, EnginesDeps};
+use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
-use crate::config::{ApiAuth, Config};
+use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
 use crate::http::{
-    About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes, tls_acceptor,
+    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
+    tell_servers, tls_acceptor,
 };
+use crate::hub::downloads::{DownloadView, Downloads};
+use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
+use crate::models::hub_cache;
 use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
-use crate::system::memory;
+use crate::system::{SystemProbe, memory};
 use crate::usage::{Recorder, retain};
+
+use reload::Reload;
 
 /// How long an asked-for stop of one backend waits for the requests inside.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -60,6 +70,10 @@ pub enum AppError {
     #[error("{0}")]
     Accounts(#[from] AuthFault),
     #[error("{0}")]
+    Hub(#[from] HubError),
+    #[error("there is no folder for models: set HOME or HF_HOME")]
+    NoCache,
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
@@ -71,11 +85,14 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
-        let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
+        let events = Bus::new();
+        let hub = open_hub(&config, &store, &events, &clock)?;
         let engines = Engines::new(EnginesDeps {
             data_dir: data_dir.clone(),
             config: config.engines.clone(),
             hub: config.hub.clone(),
+            models: Arc::new(FromHub(hub.downloads.clone())),
             budget_bytes: budget,
             environment: std::env::vars_os().collect(),
         });
@@ -84,6 +101,10 @@ impl App {
             launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
             clock: Arc::clone(&clock),
             stop_grace: STOP_GRACE,
+            probe: Arc::new(SystemProbe::default()),
+            store: Some(store.clone()),
+            budget_bytes: budget,
+            min_stay: config.memory.min_stay,
         });
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
@@ -101,16 +122,17 @@ impl App {
         let gateway = Gateway::new(Parts {
             proxy,
             engines,
+            accounts: Arc::new(accounts),
+            hub,
             profiles,
             store: store.clone(),
-            accounts: Arc::new(accounts),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
             trusted_proxies: config.server.trusted_proxies.clone(),
-            events: Bus::new(),
+            events,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());
@@ -127,6 +149,11 @@ impl App {
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         self.background.spawn(async move { keep_accounts(&accounts, &store).await });
+        self.background.spawn(self.backends.watch_over());
+        self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
+        if let Err(error) = self.gateway.hub.downloads.resume_all().await {
+            tracing::warn!(%error, "What an earlier run was downloading is not known");
+        }
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {
@@ -136,6 +163,14 @@ impl App {
             });
         }
         Ok(())
+    }
+
+    /// From now on a change of the configuration file takes effect while running.
+    pub fn follow(&self, sources: Sources) {
+        if let Some(file) = self.config.file.clone() {
+            let reload = Reload::new(sources, self.config.clone(), Arc::clone(&self.gateway));
+            self.background.spawn(reload.follow(file));
+        }
     }
 
     /// The routes for this process itself, as over the local socket.
@@ -181,10 +216,55 @@ impl App {
         if self.config.server.loopback_only() || self.gateway.accounts.index().has_accounts() {
             return Vec::new();
         }
-        // Behind the #: browsers do not send it along, so that it stands in no log of a proxy.
         let token = self.gateway.accounts.setup_token();
         let urls = self.gateway.about.listen.get().into_iter().flatten();
-        urls.map(|url| format!("{url}/setup#token={token}")).collect()
+        urls.map(|url| format!("{url}/setup?token={token}")).collect()
+    }
+}
+
+fn open_hub(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Result<Hub, AppError> {
+    let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+    let login = std::env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
+    let token = TokenPlaces {
+        environment: config.hub.token.as_ref().map(|token| token.0.clone()),
+        file: config.hub.token_file.clone(),
+        login: login.or_else(|| Some(cache.parent()?.join("token"))),
+    };
+    Ok(Hub::new(HubDeps {
+        endpoint: config.hub.endpoint.clone(),
+        token,
+        cache,
+        folders: config.hub.folders.clone(),
+        store: store.clone(),
+        events: events.clone(),
+        clock: Arc::clone(clock),
+    })?)
+}
+
+/// The gateway's own downloads, as engines ask for them: one way on which models come here.
+struct FromHub(Downloads);
+
+impl ModelFetcher for FromHub {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        hub_cache::cached_snapshot(self.0.cache(), id)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        id: &'a str,
+        report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        let told = |view: &DownloadView| {
+            report(Arrival {
+                done_bytes: view.done_bytes,
+                total_bytes: view.total_bytes.unwrap_or_default(),
+            });
+        };
+        async move {
+            self.0.fetch(id, &told).await?;
+            self.find(id).ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
+        }
+        .boxed()
     }
 }
 
@@ -195,6 +275,7 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         data_dir: config.server.data_dir.clone(),
         config_file: config.file.clone(),
         listen: std::sync::OnceLock::new(),
+        config: ArcSwap::from_pointee(ConfigStatus::loaded(started_at)),
         auth: match (config.auth.api, &config.auth.environment_key) {
             (ApiAuth::Auto, Some(_)) | (ApiAuth::Required, _) => "required",
             (ApiAuth::Auto, None) => "open on loopback (auto)",

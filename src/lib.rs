@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod auth;
 pub mod backends;
 pub mod dialect;
+pub mod hub;
 pub mod profiles;
 pub mod usage;
 

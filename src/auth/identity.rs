@@ -20,7 +20,7 @@ pub struct Caller {
     pub tools: Option<Arc<[String]>>,
     /// Requests of one id share one place in fair queues.
     pub fairness: Arc<str>,
-    /// Higher ones come first where requests wait.
+    /// In queues higher ones go first; 0 is ordinary.
     pub priority: i32,
     /// How it was identified.
     pub via: Via,

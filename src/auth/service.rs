@@ -294,12 +294,24 @@ impl Accounts {
                 None
             }
         };
+        if account.as_ref().is_some_and(|account| account.status != Status::Active) {
+            self.close_streams(id);
+        }
         if account.is_none() {
             for key in self.index.keys().iter().filter(|key| key.user.as_deref() == Some(id)) {
                 self.revoke(key).await?;
             }
         }
         Ok(account)
+    }
+
+    /// Ends what the keys of an account have open; they count again when it is enabled.
+    fn close_streams(&self, user: &str) {
+        for key in self.index.keys().iter().filter(|key| key.user.as_deref() == Some(user)) {
+            let row = KeyRow { last_used_at: key.last_used_ms(), ..key.row.clone() };
+            self.index.put_key(Key::of(row, Arc::clone(&key.meter), None));
+            key.ended.cancel();
+        }
     }
 
     /// Sets a password for somebody.

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::KeysCommand;
+use super::models::ModelsCommand;
 use super::profiles::ProfilesCommand;
+use super::users::UsersCommand;
 
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
@@ -118,7 +121,7 @@ pub enum ClientCommand {
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend
-    Stop(ProfileArgs),
+    Stop(StopArgs),
     /// Stop a profile's backend and start it again
     Restart(StartArgs),
     /// Show what backends have written, of one profile or of all
@@ -135,6 +138,15 @@ pub enum ClientCommand {
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
+    /// API keys: make, list, rotate, revoke
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Accounts: list, approve, disable and the like
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Find, fetch, list and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -158,9 +170,12 @@ pub struct ServiceArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct ProfileArgs {
+pub struct StopArgs {
     /// The profile
     pub profile: String,
+    /// Do not wait for the requests it is serving
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Clone, Args)]

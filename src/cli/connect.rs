@@ -74,6 +74,9 @@ fn works_offline(command: &ClientCommand) -> bool {
         ClientCommand::Doctor
         | ClientCommand::Usage(_)
         | ClientCommand::Engine(_)
+        | ClientCommand::Keys(_)
+        | ClientCommand::Users(_)
+        | ClientCommand::Models(_)
         | ClientCommand::Profiles(_) => true,
         ClientCommand::Requests(args) => !matches!(args.command, Some(RequestsCommand::Cancel { .. })),
         _ => false,

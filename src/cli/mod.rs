@@ -12,7 +12,9 @@ mod exit;
 mod format;
 mod input;
 mod interrupt;
+mod keys;
 mod logs;
+mod models;
 mod out;
 mod period;
 mod profiles;
@@ -24,6 +26,7 @@ mod start;
 mod status;
 mod transport;
 mod usage;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -169,6 +172,9 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Requests(args) => requests::run(args, context).await,
         ClientCommand::Profiles(command) => profiles::run(command, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
+        ClientCommand::Keys(command) => keys::run(command, context).await,
+        ClientCommand::Users(command) => users::run(command, context).await,
+        ClientCommand::Models(command) => models::run(command, context).await,
     }
 }
 

@@ -178,7 +178,7 @@ async fn edit(args: EditArgs, context: &mut Context) -> Result<(), CliError> {
         body
     };
     let tag = before.etag.unwrap_or_default();
-    let headers: &[(&str, &str)] = if tag.is_empty() { &[] } else { &[("if-match", &tag)] };
+    let headers: &[(&str, &str)] = if tag.is_empty() { &[] } else { &[("if-match", tag.as_str())] };
     let path = dry(&path(&args.name, ""), args.dry_run);
     let answer = context.client.send(Method::PUT, &path, Some(&body), headers).await?;
     conclude(if args.dry_run { "would be changed" } else { "is changed" }, answer, context)

@@ -126,11 +126,11 @@ pub fn to_toml(settings: &Map<String, Json>) -> Result<String, toml::ser::Error>
     struct File<'a> {
         profile: [&'a Map<String, Json>; 1],
     }
-    // Plain values go before tables, as TOML wants them.
-    let (tables, plain): (Vec<_>, Vec<_>) =
-        settings.iter().filter(|(_, value)| !value.is_null()).partition(|(_, value)| value.is_object());
+    // The name first; plain values before tables, as TOML wants them.
+    let mut all: Vec<(&String, &Json)> = settings.iter().filter(|(_, value)| !value.is_null()).collect();
+    all.sort_by_key(|(key, value)| (*key != "name", value.is_object()));
     let ordered: Map<String, Json> =
-        plain.into_iter().chain(tables).map(|(key, value)| (key.clone(), value.clone())).collect();
+        all.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     toml::to_string(&File { profile: [&ordered] })
 }
 

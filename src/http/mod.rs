@@ -9,6 +9,7 @@ mod error;
 mod extract;
 mod health;
 mod hosts;
+mod live;
 mod openai;
 mod openapi;
 mod peer;
@@ -30,10 +31,11 @@ pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;
+pub use live::tell_servers;
 use openai::{inference, models};
 pub use peer::Peer;
 pub use serve::{Listener, Listeners};
-pub use state::{About, Gateway, Parts, Shared};
+pub use state::{About, ConfigStatus, Gateway, Parts, Shared};
 pub use tls::acceptor as tls_acceptor;
 
 /// The routes as others hold them.

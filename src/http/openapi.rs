@@ -154,6 +154,15 @@ fn describe(operation: &mut Operation) {
         errors.push(("413", "The body is too large"));
         errors.push(("415", "The body is not JSON"));
     }
+    for (status, known) in &mut operation.responses.responses {
+        let untold = |known: &utoipa::openapi::Response| known.content.is_empty() && status.as_str() >= "400";
+        if let RefOr::T(known) = known
+            && untold(known)
+        {
+            let words = if known.description.is_empty() { "Refused" } else { known.description.as_str() };
+            *known = error(words);
+        }
+    }
     for (status, description) in errors {
         let known = &mut operation.responses.responses;
         known.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));

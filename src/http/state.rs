@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
@@ -14,6 +16,7 @@ use crate::auth::Accounts;
 use crate::backends::engine::Engines;
 use crate::config::Shown;
 use crate::events::Bus;
+use crate::hub::Hub;
 use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
 use crate::store::Store;
@@ -22,9 +25,10 @@ use crate::store::Store;
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
+    pub accounts: Arc<Accounts>,
+    pub hub: Hub,
     pub profiles: ProfileBook,
     pub store: Store,
-    pub accounts: Arc<Accounts>,
     pub hosts: Hosts,
     /// Whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpAddr>,
@@ -40,6 +44,8 @@ pub struct Gateway {
     draining: AtomicBool,
     /// The OpenAPI document, known once the routes are made.
     pub openapi: OnceLock<String>,
+    /// Ends what would otherwise last as long as the gateway: event streams, watching.
+    ending: CancellationToken,
 }
 
 /// What `GET /api/v1/system` tells.
@@ -49,6 +55,8 @@ pub struct About {
     pub started_at: i64,
     pub data_dir: PathBuf,
     pub config_file: Option<PathBuf>,
+    /// What became of the newest look at that file.
+    pub config: ArcSwap<ConfigStatus>,
     /// Base URLs, known once the listeners are bound.
     pub listen: OnceLock<Vec<String>>,
     pub auth: &'static str,
@@ -60,22 +68,46 @@ pub struct About {
     pub settings: Vec<Shown>,
 }
 
+/// Whether the configuration file is what the gateway goes by.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct ConfigStatus {
+    /// Milliseconds since 1970, UTC: when what is in force was read.
+    pub loaded_at_ms: i64,
+    /// Everything that is wrong with the file as it is now; what was read before stays in force.
+    pub error: Option<String>,
+    /// Sections that have changed and take effect with the next start.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl ConfigStatus {
+    pub fn loaded(at_ms: i64) -> ConfigStatus {
+        ConfigStatus { loaded_at_ms: at_ms, error: None, needs_restart: Vec::new() }
+    }
+}
+
 /// How routes get at it.
 pub type Shared = Arc<Gateway>;
 
 impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { parts, tasks, draining, openapi: OnceLock::new() })
+        let ending = CancellationToken::new();
+        Arc::new(Gateway { parts, tasks, draining, openapi: OnceLock::new(), ending })
     }
 
     /// From now on new requests are turned away.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.ending.cancel();
     }
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Ready once the gateway is draining.
+    pub async fn ending(&self) {
+        self.ending.cancelled().await;
     }
 }
 

@@ -107,5 +107,5 @@ fn the_largest_context_is_the_last_that_fits() {
 fn nothing_overflows() {
     let facts = qwen3_4b(u64::MAX);
     assert_eq!(estimate(&facts, u64::MAX, u32::MAX).total_bytes(), u64::MAX);
-    assert_eq!(largest_context(&facts, u64::MAX, u32::MAX).is_some(), true);
+    assert!(largest_context(&facts, u64::MAX, u32::MAX).is_some());
 }

@@ -11,6 +11,7 @@ mod context;
 mod facts;
 pub mod fit;
 mod folder;
+pub mod hub_cache;
 mod kind;
 pub mod parsers;
 mod quantization;

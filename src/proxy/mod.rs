@@ -34,7 +34,7 @@ use plan::Plan;
 pub use upstream::Upstreams;
 
 use crate::auth::{Caller, Permit, Standing};
-use crate::backends::{Backends, Progress};
+use crate::backends::{Asker, Backends, Progress};
 use crate::dialect::request::Scanned;
 use crate::profiles::ProfileSet;
 use crate::system::clock::Clock;
@@ -108,7 +108,8 @@ impl Proxy {
                 return response;
             }
         };
-        let attempt = Attempt::new(Arc::clone(self), plan, ongoing, caller.fairness, Progress::new());
+        let asker = Asker { lane: caller.fairness, priority: caller.priority };
+        let attempt = Attempt::new(Arc::clone(self), plan, ongoing, asker, Progress::new());
         let mut answer = attempt.answer().await;
         let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
         answer.headers_mut().insert("openai-processing-ms", took);
@@ -118,6 +119,7 @@ impl Proxy {
 
     /// Puts a new set of profiles into force: the backends hear of it first, then the requests.
     pub fn apply(&self, profiles: ProfileSet) {
+        let profiles = profiles.keeping_names_of(&self.profiles.load());
         self.backends.declare(profiles.launches());
         self.profiles.store(Arc::new(profiles));
     }

@@ -3,9 +3,11 @@
 //! Knows nothing of HTTP, profiles or how a request is served.
 
 pub mod audit;
+pub mod downloads;
 mod error;
 mod inbox;
 pub mod keys;
+pub mod measured_memory;
 pub mod profiles;
 mod readers;
 pub mod requests;

@@ -3,13 +3,21 @@
 
 #[path = "../fake/spawn.rs"]
 mod fake;
+#[path = "../hub/spawn.rs"]
+mod hub;
 mod support;
 
 mod auth;
 mod bad_input;
 mod chat;
 mod cli;
+mod downloads;
+mod events;
 mod lifecycle;
+mod memory;
+mod models;
 mod profiles;
+mod reload;
 mod shutdown;
 mod usage;
+mod watchdog;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, PROFILES};
+use crate::support::{Answer, Gateway, PROFILES};
 
 fn model(gateway: &Gateway) -> String {
     gateway.folder.path().join("model").display().to_string()
@@ -156,4 +156,21 @@ fn profiles_can_be_made_while_no_gateway_runs() {
     assert!(made.status.success(), "{made:?}");
     let next = Gateway::start_in(Arc::clone(&gateway.folder), PROFILES, &[]);
     assert_eq!(next.chat("offline", "#chunks=1").status, 200);
+}
+
+#[test]
+fn the_commands_in_the_document_work_in_their_order() {
+    let gateway = Gateway::start("[[profile]]\nname = \"other\"\nmodel = \"./model\"\n");
+    let document = include_str!("../../docs/profiles.md");
+    let block = document.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    for line in block.lines() {
+        let command = line.split(" #").next().unwrap();
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let output = gateway.cli(&words);
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+    let left = gateway.get("/api/v1/profiles").json();
+    let names: Vec<&str> =
+        left["profiles"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["other", "qwen", "shorter"]);
 }

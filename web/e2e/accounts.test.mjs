@@ -92,10 +92,10 @@ test('A AUTH-01, AUTH-04: the key of the environment opens the pages and is kept
     await page.goto(`${gateway.base}/servers`);
     await page.waitForURL('**/login?next=%2Fservers');
     await page.getByRole('tab', { name: 'API key' }).click();
-    await page.getByLabel('API key', { exact: true }).fill('wrong');
+    await page.locator('input[type=password]').fill('wrong');
     await page.getByRole('button', { name: 'Log in' }).click();
     await page.getByText('This key is not valid.').waitFor();
-    await page.getByLabel('API key', { exact: true }).fill('sk-of-the-environment');
+    await page.locator('input[type=password]').fill('sk-of-the-environment');
     await page.getByRole('button', { name: 'Log in' }).click();
     await page.getByRole('heading', { name: 'Servers' }).waitFor();
     assert.equal(await page.evaluate(() => localStorage.getItem('mlx-gateway.key')), 'sk-of-the-environment');

@@ -5,7 +5,6 @@ mod argv;
 mod capabilities;
 mod demo;
 mod digest;
-mod download;
 mod env;
 mod error;
 mod exclusive;
@@ -14,6 +13,7 @@ mod launch;
 mod lock;
 mod managed;
 mod model;
+mod models;
 mod platform;
 mod prepare;
 mod programs;
@@ -31,6 +31,7 @@ mod testing;
 mod tests;
 
 pub use error::EngineError;
+pub use models::{Arrival, ModelFetcher};
 pub use step::Step;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ pub struct EnginesDeps {
     pub data_dir: PathBuf,
     pub config: config::Engines,
     pub hub: config::Hub,
+    pub models: Arc<dyn ModelFetcher>,
     /// Memory that backends may use in all.
     pub budget_bytes: u64,
     /// The gateway's own environment, of which children get a part.
@@ -138,6 +140,7 @@ impl Engines {
                 managed,
                 server: deps.config.mlx_openai_server,
                 hub: deps.hub,
+                models: deps.models,
                 host,
                 platform,
                 models_dir: deps.data_dir.join("models"),
@@ -164,10 +167,7 @@ impl Engines {
     pub fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
         match model {
             ModelRef::Folder(folder) => folder.is_dir().then(|| folder.clone()),
-            ModelRef::Hub(id) => {
-                let cache = env::hub_cache(&self.inner.host, &BTreeMap::new())?;
-                model::cached_snapshot(&cache, id)
-            }
+            ModelRef::Hub(id) => self.inner.models.find(id),
             ModelRef::Demo => None,
         }
     }

@@ -104,6 +104,8 @@ pub struct Me {
     scopes: Vec<&'static str>,
     /// The session's id.
     session: Option<String>,
+    /// Nobody has to log in: no key and no account exists.
+    open: bool,
 }
 
 /// What a page needs to know before anybody is logged in.
@@ -254,12 +256,13 @@ pub async fn me(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> 
         via: caller.via.name(),
         scopes: caller.scopes.names(),
         session: caller.session.as_deref().map(str::to_owned),
+        open: caller.via == Via::Open,
     })
 }
 
 /// Choose a new password by a link that an administrator made.
 #[utoipa::path(
-    post, path = "/auth/reset", tag = "public", operation_id = "auth_reset", request_body = NewPassword,
+    post, path = "/auth/reset-password", tag = "public", operation_id = "auth_reset_password", request_body = NewPassword,
     responses(
         (status = 204, description = "The password is set; sessions have ended"),
         (status = 404, description = "The link has been used or has expired", body = ErrorBody),

@@ -4,11 +4,17 @@
 mod audit;
 mod auth;
 mod doctor;
+mod downloads;
 mod engines;
+mod events;
+mod fit;
+mod hub;
 mod keys;
+mod models;
 mod profiles;
 mod requests;
-mod servers;
+pub(super) mod server;
+pub(super) mod servers;
 mod settings;
 mod system;
 mod usage;
@@ -65,4 +71,17 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(engines::install))
         .routes(routes!(engines::upgrade))
         .routes(routes!(engines::rollback))
+        .routes(routes!(models::list))
+        .routes(routes!(hub::search))
+        .routes(routes!(hub::get, models::remove))
+        .routes(routes!(downloads::list, downloads::start))
+        .routes(routes!(downloads::get))
+        .routes(routes!(downloads::progress))
+        .routes(routes!(downloads::pause))
+        .routes(routes!(downloads::resume))
+        .routes(routes!(downloads::cancel))
+        .routes(routes!(downloads::retry))
+        .routes(routes!(hub::settings))
+        .routes(routes!(hub::set_token, hub::remove_token))
+        .routes(routes!(events::listen))
 }

@@ -47,6 +47,8 @@ pub struct CopyRequest {
 pub struct Removed {
     name: String,
     removed: bool,
+    /// A process that served it still runs, until it is idle for as long as it may be or is stopped.
+    backend_runs: bool,
 }
 
 /// `GET /api/v1/profiles`
@@ -165,8 +167,8 @@ pub async fn delete(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Removed>, ApiError> {
-    edit::remove(&gateway, &name, if_match(&headers).as_deref()).await?;
-    Ok(Json(Removed { name, removed: true }))
+    let backend_runs = edit::remove(&gateway, &name, if_match(&headers).as_deref()).await?;
+    Ok(Json(Removed { name, removed: true, backend_runs }))
 }
 
 fn tagged(profile: Profile, status: StatusCode) -> Response {

@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::backends::{AcquireError, BackendSnapshot, LaunchSpec, LogBatch, LogReader};
+use super::server::{Server, Servers};
+use crate::backends::{AcquireError, LaunchSpec, LogBatch, LogReader};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
@@ -24,39 +25,8 @@ const LINES: usize = 100;
 /// Silence after which a follower hears an empty line's worth of nothing: the check that it is there.
 const FOLLOW_CHECK: Duration = Duration::from_secs(15);
 
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct ServersView {
-    servers: Vec<ServerView>,
-}
-
-/// A backend and what it does.
-#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct ServerView {
-    id: String,
-    /// The profiles that share it.
-    profiles: Vec<String>,
-    engine: &'static str,
-    model: Option<String>,
-    /// stopped, preparing, loading, ready, draining, stopping or failed.
-    state: &'static str,
-    /// The step of a preparation.
-    detail: Option<String>,
-    /// When it came into this state: milliseconds since 1970, UTC.
-    since_ms: i64,
-    uptime_s: Option<f64>,
-    pid: Option<u32>,
-    port: Option<u16>,
-    in_flight: u32,
-    queued: usize,
-    /// Over the last 5 s.
-    tokens_per_s: f64,
-    /// Completion tokens since the gateway started.
-    total_tokens: u64,
-    /// Why it failed.
-    error: Option<String>,
-    log_tail: Vec<String>,
-    command: Vec<String>,
-}
+/// Figures that are shown are at most that old.
+pub const FIGURES_AGE: Duration = Duration::from_millis(900);
 
 /// Which lines of a log.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -80,19 +50,29 @@ pub struct WaitQuery {
     wait: bool,
 }
 
+/// Whether to let the requests inside finish first.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StopQuery {
+    /// Do not wait for the requests inside.
+    #[serde(default)]
+    now: bool,
+}
+
 /// List the backends and what they do.
-#[utoipa::path(get, path = "/servers", tag = "servers", responses((status = 200, body = ServersView)))]
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<ServersView> {
-    let all = gateway.proxy.backends.snapshot();
-    Json(ServersView { servers: all.iter().map(|s| view(&gateway, s)).collect() })
+#[utoipa::path(get, path = "/servers", tag = "servers", responses((status = 200, body = Servers)))]
+pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Servers> {
+    gateway.proxy.backends.look(FIGURES_AGE).await;
+    Json(Servers { servers: Server::all(&gateway) })
 }
 
 /// Start a profile's backend.
 #[utoipa::path(
     post, path = "/servers/{profile}/start", tag = "servers", params(WaitQuery),
     responses(
-        (status = 200, description = "It answers", body = ServerView),
-        (status = 202, description = "It is being started", body = ServerView),
+        (status = 200, description = "It answers", body = Server),
+        (status = 202, description = "It is being started", body = Server),
         (status = 429, description = "Too many wait for it already", body = ErrorBody),
         (status = 504, description = "It did not start in time", body = ErrorBody),
     )
@@ -113,8 +93,8 @@ pub async fn start(
 #[utoipa::path(
     post, path = "/servers/{profile}/restart", tag = "servers", params(WaitQuery),
     responses(
-        (status = 200, description = "It answers", body = ServerView),
-        (status = 202, description = "It is being started", body = ServerView),
+        (status = 200, description = "It answers", body = Server),
+        (status = 202, description = "It is being started", body = Server),
         (status = 429, description = "Too many wait for it already", body = ErrorBody),
         (status = 504, description = "It did not start in time", body = ErrorBody),
     )
@@ -132,17 +112,21 @@ pub async fn restart(
 }
 
 /// Stop a profile's backend; answers when it has stopped.
-#[utoipa::path(post, path = "/servers/{profile}/stop", tag = "servers", responses((status = 200, body = ServerView)))]
+#[utoipa::path(post, path = "/servers/{profile}/stop", tag = "servers", params(StopQuery), responses((status = 200, body = Server)))]
 pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
     Path(profile): Path<String>,
-) -> Result<Json<ServerView>, ApiError> {
+    Query(query): Query<StopQuery>,
+) -> Result<Json<Server>, ApiError> {
     let spec = launch(&gateway, &profile)?;
     // False: it has never run, and so is stopped too.
-    let known = gateway.proxy.backends.stop(&spec.id).await;
+    let known = match query.now {
+        true => gateway.proxy.backends.stop_now(&spec.id).await,
+        false => gateway.proxy.backends.stop(&spec.id).await,
+    };
     tracing::info!(backend.id = spec.id, backend.known = known, "A backend was stopped by request");
-    Ok(Json(shown(&gateway, &spec.id)))
+    Ok(Json(shown(&gateway, &spec)))
 }
 
 /// Show what a backend has written, newest lines last.
@@ -214,7 +198,7 @@ async fn outcome(
 ) -> Result<Response, ApiError> {
     if wait {
         work.await?;
-        return Ok(Json(shown(gateway, &spec.id)).into_response());
+        return Ok(Json(shown(gateway, spec)).into_response());
     }
     let id = spec.id.clone();
     gateway.tasks.spawn(async move {
@@ -222,35 +206,9 @@ async fn outcome(
             tracing::warn!(backend.id = id, %error, "A backend that was asked for did not start");
         }
     });
-    Ok((StatusCode::ACCEPTED, Json(shown(gateway, &spec.id))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(shown(gateway, spec))).into_response())
 }
 
-fn shown(gateway: &Shared, id: &str) -> ServerView {
-    let all = gateway.proxy.backends.snapshot();
-    let found = all.iter().find(|s| s.id == id).map(|s| view(gateway, s));
-    found.unwrap_or_else(|| ServerView { id: id.to_owned(), state: "stopped", ..ServerView::default() })
-}
-
-fn view(gateway: &Shared, backend: &BackendSnapshot) -> ServerView {
-    let since = gateway.proxy.clock.unix_ms() - backend.since_ms;
-    let throughput = gateway.proxy.recorder.throughput();
-    ServerView {
-        id: backend.id.clone(),
-        profiles: backend.profiles.clone(),
-        engine: backend.engine,
-        model: backend.model.clone(),
-        state: backend.state,
-        detail: backend.step.clone(),
-        since_ms: backend.since_ms,
-        uptime_s: (backend.state == "ready").then_some(since as f64 / 1000.0),
-        pid: backend.pid,
-        port: backend.port,
-        in_flight: backend.in_flight,
-        queued: backend.queued,
-        tokens_per_s: backend.profiles.iter().map(|name| throughput.tokens_per_s(name)).sum(),
-        total_tokens: backend.profiles.iter().map(|name| throughput.total_tokens(name)).sum(),
-        error: backend.error.clone(),
-        log_tail: backend.log_tail.clone(),
-        command: backend.argv.clone(),
-    }
+fn shown(gateway: &Shared, spec: &LaunchSpec) -> Server {
+    Server::of(gateway, spec)
 }

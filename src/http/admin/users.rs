@@ -166,8 +166,7 @@ pub async fn reset_password(
     }
     let (token, expires_at) = gateway.accounts.reset_link(&id).await?;
     tracing::info!(user.id = id, actor = %caller.name, "A link to a new password was made");
-    // Behind the #: browsers do not send it along, so that it stands in no log.
-    let link = Some(format!("/reset#token={token}"));
+    let link = Some(format!("/login?reset={token}"));
     Ok(Json(ResetLink { link, token: Some(token), expires_at: Some(rfc3339(expires_at)) }))
 }
 

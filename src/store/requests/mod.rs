@@ -8,7 +8,7 @@ mod write;
 use std::sync::Arc;
 
 pub(super) use read::first_id_at;
-pub use read::{Filter, LIST_MAX, Range, UsageRow, get, list, scan};
+pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list, scan};
 pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
 pub use write::prune;
 pub(super) use write::{mark_interrupted, upsert};

@@ -1,6 +1,8 @@
 //! Facts about other processes: when they began, who is in a process group, what marks they carry.
 //! Only looks; never signals.
 
+use std::time::Duration;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -15,6 +17,17 @@ use other as platform;
 /// such process runs (a zombie does not).
 pub fn start_mark(pid: u32) -> Option<String> {
     platform::start_mark(pid)
+}
+
+/// Every process that runs.
+pub fn running() -> Vec<Running> {
+    platform::running()
+}
+
+/// The memory that a process holds: on Linux its proportional set, on macOS its physical footprint,
+/// which includes what Metal allocated for it. `None`: gone, or not to be seen by this user.
+pub fn memory_bytes(pid: u32) -> Option<u64> {
+    platform::memory_bytes(pid)
 }
 
 /// The processes of a group that still run (zombies do not).
@@ -36,9 +49,13 @@ pub fn user_id() -> u32 {
 }
 
 /// A process that is not a zombie.
-struct Running {
-    pid: u32,
-    group: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    pub pid: u32,
+    pub parent: u32,
+    pub group: u32,
+    /// Processor time that it has used.
+    pub cpu: Duration,
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const MODELS = {
 const profile = (name, model, more = '') => `[[profile]]\nname = ${JSON.stringify(name)}\nmodel = ${JSON.stringify(model)}\n${more}\n`;
 
 export class Gateway {
-  static async start({ profiles = true, env = {}, sections = '' } = {}) {
+  static async start({ profiles = true, env = {}, sections = '', listen = '127.0.0.1:0' } = {}) {
     const folder = mkdtempSync(join(tmpdir(), 'mlx-gateway-web-'));
     const model = (name) => {
       const at = join(folder, 'models', name);
@@ -29,7 +29,7 @@ export class Gateway {
       return at;
     };
     const config = [
-      '[server]\nlisten = "127.0.0.1:0"\nshutdown_grace = "2s"\n',
+      `[server]\nlisten = "${listen}"\nshutdown_grace = "2s"\n`,
       `[engine.mlx-openai-server]\nmanaged = false\ncommand = [${JSON.stringify(FAKE)}]\n`,
       sections,
     ];

@@ -92,20 +92,22 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
     shown.changed = changed;
     shown.warnings = warnings.iter().map(ToString::to_string).collect();
     if !change.dry_run {
-        gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Everyone, &shown);
+        gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &shown);
     }
     Ok(Ok(shown))
 }
 
-pub async fn remove(gateway: &Shared, name: &str, if_match: Option<&str>) -> Result<(), ApiError> {
+/// Says whether a process still runs behind what is gone.
+pub async fn remove(gateway: &Shared, name: &str, if_match: Option<&str>) -> Result<bool, ApiError> {
     let _editing = gateway.profiles.editing.lock().await;
     changeable(gateway, name, if_match)?;
+    let backend_runs = runs(gateway, name);
     table::remove(&gateway.store, name).await?;
     gateway.profiles.remove(name);
     tracing::info!(profile.name = name, "A profile was removed");
     let gone = json!({"name": name, "removed": true});
-    gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Everyone, &gone);
-    Ok(())
+    gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &gone);
+    Ok(backend_runs)
 }
 
 /// The settings of a copy. Aliases stay with the original: they can have one owner only.
@@ -130,14 +132,18 @@ pub fn copied(original: &Placed, name: String) -> Result<Map<String, Value>, Api
     Ok(settings)
 }
 
-/// Fills in what follows from the model's facts, where the settings leave it open and the model is here.
+/// Fills in what follows from the model's facts, where the settings leave it open and the model is here
+/// or on the hub.
 pub async fn suggest(gateway: &Shared, settings: &mut Map<String, Value>) {
-    let Some(folder) = settings.get("model").and_then(Value::as_str).and_then(|model| folder(gateway, model))
-    else {
-        return;
+    let Some(model) = settings.get("model").and_then(Value::as_str) else { return };
+    let facts = match folder(gateway, model) {
+        Some(folder) => {
+            let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
+            read.ok().and_then(Result::ok)
+        }
+        None => crate::http::admin::hub::facts_of(gateway, model).await,
     };
-    let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
-    let Ok(Ok(facts)) = read else { return };
+    let Some(facts) = facts else { return };
     let suggestion = models::suggest(&facts, gateway.about.memory_budget_bytes);
     let mut fill = |key: &str, value: Value| {
         settings.entry(key).or_insert(value);

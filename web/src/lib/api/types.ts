@@ -23,7 +23,6 @@ export interface Server {
   command: string[];
   memory_bytes?: number | null;
   cpu_percent?: number | null;
-  gpu_percent?: number | null;
   idle_stop_in_s?: number | null;
   pinned?: boolean;
   removed?: boolean;
@@ -131,6 +130,8 @@ export interface System {
   listen: string[];
   auth: string;
   draining: boolean;
+  processors: number | null;
+  gpu: { percent?: number | null };
   backends: Record<string, number>;
   memory: { budget_bytes: number; total_bytes: number | null; used_bytes?: number | null; available_bytes?: number | null };
   records_lost: number;
@@ -218,6 +219,8 @@ export interface Model {
   complete?: boolean;
   size_bytes?: number | null;
   modified_at_ms?: number | null;
+  /** Of a hit: whether it is on this machine too. */
+  local?: boolean;
   downloads?: number | null;
   likes?: number | null;
   facts: Facts | null;

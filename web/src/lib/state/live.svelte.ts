@@ -25,6 +25,8 @@ export class Keyed<T extends { removed?: boolean }> extends Resource<T[]> {
   }
 }
 
+const MACHINE_EVERY_MS = 5_000;
+
 type Listener = (event: GatewayEvent) => void;
 
 class Live {
@@ -37,6 +39,7 @@ class Live {
 
   #stream: EventStream | null = null;
   #listeners = new Set<Listener>();
+  #looked = 0;
 
   /** Loads everything and listens from then on. */
   start(admin: boolean): void {
@@ -85,19 +88,21 @@ class Live {
 
   #take(event: GatewayEvent): void {
     const data = event.data as never;
-    if (event.name === 'server.changed') this.servers.take(data);
-    else if (event.name === 'server.figures') this.#figures(data);
-    else if (event.name === 'profile.changed') this.profiles.take(data);
-    else if (event.name === 'download.changed' || event.name === 'download.progress') this.downloads.take(data);
-    else if (event.name.startsWith('system.')) this.system.data = { ...this.system.data, ...(data as System) };
-    else if (event.name.startsWith('user.')) void this.#countPending();
+    if (event.name === 'server.changed') {
+      this.servers.take(data);
+      this.#lookAtMachine();
+    }
+    if (event.name === 'profile.changed') this.profiles.take(data);
+    else if (event.name === 'download.changed') this.downloads.take(data);
+    else if (/^users?\./.test(event.name)) void this.#countPending();
     for (const listener of this.#listeners) listener(event);
   }
 
-  #figures(data: { servers: Partial<Server>[] }): void {
-    for (const figures of data.servers ?? []) {
-      if (this.servers.data?.some((server) => server.id === figures.id)) this.servers.take(figures as Server);
-    }
+  /** Figures of the machine go with those of the backends, less often. */
+  #lookAtMachine(): void {
+    if (Date.now() - this.#looked < MACHINE_EVERY_MS) return;
+    this.#looked = Date.now();
+    void this.system.load();
   }
 }
 

@@ -1,7 +1,7 @@
-// Loading a list again when the stream says that one of its things changed, at most once a second.
+// Loading a list again when the stream says that one of its things changed, at most every second and a half.
 import { live } from './live.svelte';
 
-const AT_MOST_EVERY_MS = 1000;
+const AT_MOST_EVERY_MS = 1500;
 
 /** `names`: beginnings of event names. The answer ends it. */
 export function whenChanged(names: string[], load: () => void): () => void {
