@@ -6,6 +6,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server
+cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server --example fake_hub
 cd web
 node e2e/screenshots.mjs "$TARGET_DIR/screenshots"

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$ROOT"
 
 step "pages: types"
-cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server
+cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server --example fake_hub
 cd web
 [ -d node_modules ] || fail "the pages were left out of the build" "install Node 20 with npm, and unset MLX_GATEWAY_WEB"
 npm run --silent check

@@ -16,6 +16,7 @@ mod events;
 mod lifecycle;
 mod memory;
 mod models;
+mod pages;
 mod profiles;
 mod reload;
 mod shutdown;

@@ -86,9 +86,13 @@ export class Gateway {
 
   /** Asks the scripted model; `words` are its own, such as `#chunks=20`. */
   ask(model, words) {
+    return this.askAs(null, model, words);
+  }
+
+  askAs(token, model, words) {
     return fetch(`${this.base}/v1/chat/completions`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
       body: JSON.stringify({ model, stream: true, messages: [{ role: 'user', content: words }] }),
     }).then((response) => response.text());
   }
