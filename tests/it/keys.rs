@@ -114,6 +114,8 @@ fn budgets_go_on_after_a_restart() {
     let (key, _) = gateway.key(&admin, &json!({"name": "k", "tokens_per_month": 30}));
     assert_eq!(gateway.chat_as(&key, "qwen", "#chunks=25 #prompt-tokens=10").status, 200);
     assert_eq!(gateway.chat_as(&key, "qwen", "#chunks=1").status, 429);
+    // The records are written by the time they are shown.
+    assert_eq!(gateway.as_bearer(&admin, "GET", "/api/v1/requests", None).status, 200);
     let gateway = Gateway::serve(gateway.crash(), &[]);
     assert_eq!(
         gateway.chat_as(&key, "qwen", "#chunks=1").status,

@@ -215,6 +215,7 @@ fn request(gateway: &Gateway, method: &str, path: &str, headers: &str) -> String
         ("POST", "/v1/chat/completions") => {
             Some(json!({"model": "nope", "messages": [{"role": "user", "content": "x"}]}))
         }
+        ("POST", "/api/v1/keys") => Some(json!({"name": "nope"})),
         ("POST" | "PUT", _) => Some(Value::Object(Default::default())),
         _ => None,
     };
