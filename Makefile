@@ -13,7 +13,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub test-web screenshots lint check-macos bench setup-test fmt
+.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos bench setup-test fmt
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +21,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-sdk test-hub test-web ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-sdk test-hub test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -44,6 +44,9 @@ screenshots: setup-test ## Pictures of every screen below the target directory
 
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh
+
+test-api: setup-test ## The admin API against its own description
+	scripts/test-api.sh
 
 bench: ## The load comparison with nginx and a direct connection
 	scripts/bench.sh $(ARGS)

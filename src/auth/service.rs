@@ -442,15 +442,13 @@ impl Accounts {
 
     fn attempt(&self, account: &str, origin: &Origin) -> Result<(), AuthFault> {
         let (Some(address), at) = (origin.address, self.at()) else { return Ok(()) };
-        let account = if account.is_empty() { format!("of {address}") } else { account.to_owned() };
-        let wait = self.throttle().attempt(&account, &address.to_string(), at);
+        let wait = self.throttle().attempt(account, &address.to_string(), at);
         wait.map_or(Ok(()), |wait| Err(AuthFault::Throttled(wait)))
     }
 
     fn succeeded(&self, account: &str, origin: &Origin) {
         let Some(address) = origin.address else { return };
-        let account = if account.is_empty() { format!("of {address}") } else { account.to_owned() };
-        self.throttle().succeeded(&account, &address.to_string());
+        self.throttle().succeeded(account, &address.to_string());
     }
 
     fn at(&self) -> Duration {

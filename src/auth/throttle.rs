@@ -25,9 +25,13 @@ struct Failures {
 
 impl Throttle {
     /// How long whoever tries has to wait; `None`: not at all. What is tried counts as a failure
-    /// until [`Throttle::succeeded`] is told, so that attempts at one time count too.
+    /// until [`Throttle::succeeded`] is told, so that attempts at one time count too. An empty account
+    /// is none: only the address counts.
     pub fn attempt(&mut self, account: &str, address: &str, at: Duration) -> Option<Duration> {
-        let names = [(format!("a {account}"), PER_ACCOUNT), (format!("i {address}"), PER_ADDRESS)];
+        let mut names = vec![(format!("i {address}"), PER_ADDRESS)];
+        if !account.is_empty() {
+            names.push((format!("a {account}"), PER_ACCOUNT));
+        }
         let waits = names.iter().filter_map(|(name, most)| self.wait(name, *most, at));
         if let Some(wait) = waits.max() {
             return Some(wait);

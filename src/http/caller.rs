@@ -39,6 +39,14 @@ impl SessionUser {
     pub fn owner(&self) -> Option<&str> {
         if self.0.sees_all() { None } else { Some(self.0.user.as_deref().unwrap_or_default()) }
     }
+
+    /// Refuses who sees everything and may change nothing.
+    pub fn may_change(&self) -> Result<(), ApiError> {
+        if self.owner().is_some() || self.0.has(Scope::Admin) {
+            return Ok(());
+        }
+        Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into())
+    }
 }
 
 impl FromRequestParts<Shared> for ApiCaller {

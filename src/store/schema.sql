@@ -108,6 +108,8 @@ CREATE TABLE audit (
     status     INTEGER NOT NULL,
     address    TEXT,
     request    TEXT
+) STRICT, WITHOUT ROWID;
+
 -- Profiles made through the API. The settings are a JSON object with the keys of config.toml, so that
 -- a new key needs no new column; they are checked whenever they are read.
 CREATE TABLE profiles (

@@ -294,9 +294,8 @@ pub async fn end_session(
     user: SessionUser,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let own = user.owner().is_some();
+    user.may_change()?;
     let found = gateway.accounts.index().session(&id).filter(|session| is_theirs(&user, session));
-    let found = found.filter(|_| own || user.0.has(Scope::Admin));
     let found = found.ok_or_else(|| ApiError::not_found(format!("there is no session \"{id}\"")))?;
     gateway.accounts.end_sessions(|session| session.id == found.row.id).await?;
     Ok(StatusCode::NO_CONTENT)

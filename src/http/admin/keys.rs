@@ -187,9 +187,7 @@ pub async fn revoke(
 fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow, ApiError> {
     let caller = &user.0;
     let admin = caller.has(Scope::Admin);
-    if !admin && user.owner().is_none() {
-        return Err(Failure::not_allowed("a key that only reads makes no keys").into());
-    }
+    user.may_change()?;
     let name = asked.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
         return Err(ApiError::bad_request(
@@ -302,12 +300,9 @@ fn is_theirs(user: &SessionUser, key: &Key) -> bool {
 
 /// A key that the caller may change; somebody else's is not there.
 fn changeable(gateway: &Shared, user: &SessionUser, id: &str) -> Result<Arc<Key>, ApiError> {
+    user.may_change()?;
     let found = gateway.accounts.index().key(id).filter(|key| is_theirs(user, key));
-    let found = found.ok_or_else(|| ApiError::not_found(format!("there is no key \"{id}\"")))?;
-    if user.owner().is_none() && !user.0.has(Scope::Admin) {
-        return Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into());
-    }
-    Ok(found)
+    found.ok_or_else(|| ApiError::not_found(format!("there is no key \"{id}\"")))
 }
 
 fn view(gateway: &Shared, key: &Key, now_ms: i64) -> KeyView {

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Scope;
 use crate::http::caller::SessionUser;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
@@ -87,10 +86,8 @@ pub async fn cancel(
     user: SessionUser,
     Path(id): Path<String>,
 ) -> Result<Json<Cancelled>, ApiError> {
+    user.may_change()?;
     let found = theirs(&gateway, &user, &id).await?;
-    if user.owner().is_none() && !user.0.has(Scope::Admin) {
-        return Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into());
-    }
     if gateway.proxy.recorder.cancel(&found.id) {
         return Ok(Json(Cancelled { id: found.id, cancelled: true }));
     }
