@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{AuthGate, Road};
+use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
@@ -23,14 +23,14 @@ use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
 use crate::http::{
     About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
-    tell_servers,
+    tell_servers, tls_acceptor,
 };
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;
 use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
 use crate::usage::{Recorder, retain};
@@ -39,6 +39,11 @@ use reload::Reload;
 
 /// How long an asked-for stop of one backend waits for the requests inside.
 const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// How often it is written when keys were last used.
+const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
+/// How long the audit log goes back: a year.
+const AUDIT_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Everything, wired.
 pub struct App {
@@ -63,6 +68,8 @@ pub enum AppError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
+    Accounts(#[from] AuthFault),
+    #[error("{0}")]
     Hub(#[from] HubError),
     #[error("there is no folder for models: set HOME or HF_HOME")]
     NoCache,
@@ -72,7 +79,7 @@ pub enum AppError {
 
 impl App {
     /// Takes the data directory and puts everything together; nothing is bound or started yet.
-    pub fn open(config: Config) -> Result<App, AppError> {
+    pub async fn open(config: Config) -> Result<App, AppError> {
         let data_dir = config.server.data_dir.clone();
         let lock = take(&data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -99,6 +106,8 @@ impl App {
             budget_bytes: budget,
             min_stay: config.memory.min_stay,
         });
+        let tokens = Tokens::open(&data_dir)?;
+        let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
@@ -113,15 +122,16 @@ impl App {
         let gateway = Gateway::new(Parts {
             proxy,
             engines,
+            accounts: Arc::new(accounts),
             hub,
             profiles,
             store: store.clone(),
-            auth: AuthGate::new(&config.auth),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             events,
             about: about(&config, clock.unix_ms(), budget, total),
         });
@@ -137,6 +147,8 @@ impl App {
         tracing::debug!(?reaped, "Looked for what an earlier gateway left behind");
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
+        let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
+        self.background.spawn(async move { keep_accounts(&accounts, &store).await });
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
         if let Err(error) = self.gateway.hub.downloads.resume_all().await {
@@ -169,12 +181,44 @@ impl App {
     /// Binds every listener.
     pub async fn bind(&self) -> Result<Listeners, AppError> {
         let addresses: &[SocketAddr] = &self.config.server.listen;
-        let listeners = Listeners::bind(addresses, &self.config.server.data_dir.join(SOCKET_NAME)).await?;
-        let urls = listeners.addresses().iter().map(|address| format!("http://{address}")).collect();
+        let tls = self.config.server.tls.as_ref();
+        let tls = tls.map(|tls| tls_acceptor(&tls.cert, &tls.key)).transpose()?;
+        let socket = self.config.server.data_dir.join(SOCKET_NAME);
+        let listeners = Listeners::bind(addresses, &socket, tls).await?;
+        let scheme = listeners.scheme();
+        let urls = listeners.addresses().iter().map(|address| format!("{scheme}://{address}")).collect();
         if self.gateway.about.listen.set(urls).is_err() {
             tracing::debug!("The listeners were bound twice");
         }
         Ok(listeners)
+    }
+}
+
+/// Writes when keys were last used, and forgets old entries of the audit log.
+async fn keep_accounts(accounts: &Accounts, store: &Store) {
+    loop {
+        let oldest = SystemClock.unix_ms() - AUDIT_MS;
+        for done in [accounts.note_use().await, audit::prune(store, oldest).await.map(drop)] {
+            match done {
+                Ok(()) => {}
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "The store of accounts could not be kept in order"),
+            }
+        }
+        tokio::time::sleep(ACCOUNTS_EVERY).await;
+    }
+}
+
+impl App {
+    /// Where the first administrator is made from elsewhere; nowhere once there is an account, or
+    /// when nobody can come from elsewhere.
+    pub fn setup_links(&self) -> Vec<String> {
+        if self.config.server.loopback_only() || self.gateway.accounts.index().has_accounts() {
+            return Vec::new();
+        }
+        let token = self.gateway.accounts.setup_token();
+        let urls = self.gateway.about.listen.get().into_iter().flatten();
+        urls.map(|url| format!("{url}/setup?token={token}")).collect()
     }
 }
 
@@ -239,6 +283,9 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         },
         memory_budget_bytes: budget,
         memory_total_bytes: total,
+        configured_listen: config.server.listen.clone(),
+        hub_endpoint: config.hub.endpoint.clone(),
+        settings: crate::config::shown(config),
     }
 }
 

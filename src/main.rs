@@ -118,17 +118,21 @@ fn serve(args: &ServeArgs, global: &Global) -> Exit {
 
 async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
-    let app = App::open(config)?;
+    let app = App::open(config).await?;
     let mut listeners = app.bind().await?;
     app.start().await?;
     app.follow(sources);
     let addresses = listeners.addresses();
     listeners.serve(&app.routes, &app.gateway)?;
+    let scheme = listeners.scheme();
     for address in addresses {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            "mlx-gateway is listening on http://{address} (OpenAI clients: http://{address}/v1)"
+            "mlx-gateway is listening on {scheme}://{address} (OpenAI clients: {scheme}://{address}/v1)"
         );
+    }
+    for link in app.setup_links() {
+        tracing::info!("The first account is made at {link}");
     }
     let signal = signals.next().await;
     tracing::info!(signal, "A signal asks for the end");
@@ -184,7 +188,7 @@ impl Host for ThisMachine<'_> {
     }
 
     async fn offline(&self) -> Result<Transport, CliError> {
-        let app = App::open(self.config()?).map_err(|error| match error {
+        let app = App::open(self.config()?).await.map_err(|error| match error {
             AppError::InUse(_) => CliError::Unreachable(error.to_string()),
             other => CliError::Failed(other.to_string()),
         })?;

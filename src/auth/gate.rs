@@ -1,12 +1,23 @@
-//! From a presented key and the road it came by to a [`Caller`]: the rules of `[auth] api`.
+//! From what a request shows and the road it came by to a [`Caller`]: the rules of `[auth] api`. Asks
+//! memory only, never the store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
-use super::identity::{Caller, Scopes};
+use super::accounts::{Role, Status};
+use super::error::AuthError;
+use super::identity::{Caller, Scopes, Via};
+use super::index::{Account, Index, Key};
+use super::secret::digest;
+use super::token::{Claims, Tokens};
 use crate::config::{ApiAuth, Auth};
+use crate::system::clock::Clock;
+
+/// The environment key's id, where ids of keys stand.
+pub const ENVIRONMENT: &str = "env";
 
 /// How a connection reached the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,118 +30,191 @@ pub enum Road {
     Network,
 }
 
-/// Why a caller is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    #[error(
-        "an API key is needed: send \"Authorization: Bearer <key>\"; {0} is set, so requests without a key are refused"
-    )]
-    Missing(&'static str),
-    #[error("the API key is not valid; this gateway knows it by another value, or not at all")]
-    Wrong,
+/// What a request shows to be let in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown<'a> {
+    /// A key or a session's token.
+    pub bearer: Option<&'a str>,
+    /// A session's token in a cookie.
+    pub cookie: Option<&'a str>,
+    /// The cookie came with a request that may change something and that no page of ours sent.
+    pub foreign: bool,
 }
 
 /// Decides who is let in.
-#[derive(Debug)]
 pub struct AuthGate {
     mode: ApiAuth,
     /// SHA-256 of the environment key: values of equal length compare in constant time.
     environment_key: Option<[u8; 32]>,
+    pub(super) index: Arc<Index>,
+    pub(super) tokens: Tokens,
+    clock: Arc<dyn Clock>,
     operator: Caller,
     anonymous: Caller,
+    open: Caller,
     local: Caller,
 }
 
 impl AuthGate {
-    pub fn new(auth: &Auth) -> AuthGate {
-        let caller = |id: Option<&str>, name: &str, scopes| Caller {
-            key: id.map(Arc::from),
-            user: None,
-            scopes,
-            profiles: None,
-            fairness: Arc::from(name),
-            priority: 0,
-        };
+    pub fn new(auth: &Auth, index: Arc<Index>, tokens: Tokens, clock: Arc<dyn Clock>) -> AuthGate {
+        let mut operator = Caller::nobody(ENVIRONMENT, Scopes::ALL, Via::Environment);
+        operator.key = Some(Arc::from(ENVIRONMENT));
         AuthGate {
             mode: auth.api,
             environment_key: auth.environment_key.as_ref().map(|key| digest(&key.0)),
-            operator: caller(Some("env"), "env", Scopes::ALL),
-            anonymous: caller(None, "anonymous", Scopes::USE),
-            local: caller(None, "local", Scopes::ALL),
+            index,
+            tokens,
+            clock,
+            operator,
+            anonymous: Caller::nobody("anonymous", Scopes::USE, Via::Open),
+            open: Caller::nobody("local", Scopes::ALL, Via::Open),
+            local: Caller::nobody("local", Scopes::ALL, Via::LocalSocket),
         }
     }
 
-    /// The caller who shows `key` (or none) on `road`.
-    pub fn admit(&self, key: Option<&str>, road: Road) -> Result<Caller, AuthError> {
+    /// The caller who shows this on that road.
+    pub fn admit(&self, shown: Shown<'_>, road: Road) -> Result<Caller, AuthError> {
         if road == Road::LocalSocket {
             return Ok(self.local.clone());
         }
-        let matched = key.zip(self.environment_key.as_ref()).map(|(shown, known)| digest(shown).ct_eq(known));
-        if matched.is_some_and(bool::from) {
+        if let Some(bearer) = shown.bearer {
+            match self.identify(bearer) {
+                Err(AuthError::Wrong) => {}
+                told => return told,
+            }
+        } else if let Some(token) = shown.cookie
+            && let Ok(caller) = self.session(token)
+        {
+            return if shown.foreign { Err(AuthError::CrossSite) } else { Ok(caller) };
+        }
+        match self.open_to(road) {
+            Some(caller) => Ok(caller.clone()),
+            None if shown.bearer.is_some() => Err(AuthError::Wrong),
+            None => Err(AuthError::Missing(self.reason())),
+        }
+    }
+
+    /// Whether nobody has been let in by name yet: no key and no account exists.
+    pub fn is_fresh(&self) -> bool {
+        self.environment_key.is_none() && !self.index.has_accounts() && !self.index.has_keys()
+    }
+
+    /// Whether requests without a credential are served on that road.
+    pub fn is_open(&self, road: Road) -> bool {
+        road == Road::LocalSocket || self.open_to(road).is_some()
+    }
+
+    /// Whether the key is the operator's, from the environment.
+    pub(super) fn is_environment_key(&self, key: &str) -> bool {
+        self.environment_key.is_some_and(|known| bool::from(digest(key).ct_eq(&known)))
+    }
+
+    fn open_to(&self, road: Road) -> Option<&Caller> {
+        match (self.mode, road) {
+            // `auto` and `open` make the one person on this machine the operator until somebody has a name.
+            (ApiAuth::Auto | ApiAuth::Open, Road::Loopback) if self.is_fresh() => Some(&self.open),
+            (ApiAuth::Open, _) => Some(&self.anonymous),
+            _ => None,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match (self.mode, self.environment_key) {
+            (ApiAuth::Required, _) => "auth.api = \"required\" is set",
+            (_, Some(_)) => "MLX_GATEWAY_API_KEY is set",
+            _ if self.is_fresh() => "auth.api = \"auto\" is open on loopback only",
+            _ => "auth.api = \"auto\" asks for one since a key or an account was made",
+        }
+    }
+
+    /// Whoever a key or token stands for.
+    fn identify(&self, bearer: &str) -> Result<Caller, AuthError> {
+        if self.is_environment_key(bearer) {
             return Ok(self.operator.clone());
         }
-        match (self.mode, self.environment_key, road) {
-            (ApiAuth::Open, _, Road::Loopback) if self.environment_key.is_none() => Ok(self.local.clone()),
-            (ApiAuth::Open, ..) => Ok(self.anonymous.clone()),
-            (ApiAuth::Auto, None, Road::Loopback) => Ok(self.local.clone()),
-            _ if key.is_some() => Err(AuthError::Wrong),
-            (ApiAuth::Auto, Some(_), _) => Err(AuthError::Missing("MLX_GATEWAY_API_KEY")),
-            _ => Err(AuthError::Missing("auth.api = \"required\"")),
+        if let Some(key) = self.index.key_of(&digest(bearer), self.clock.unix_ms()) {
+            return self.of_key(&key, Via::Key, &key.ended);
         }
-    }
-}
-
-fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::Scope;
-    use crate::config::{Registration, Secret};
-
-    fn gate(api: ApiAuth, key: Option<&str>) -> AuthGate {
-        let environment_key = key.map(|key| Secret(key.into()));
-        AuthGate::new(&Auth { api, registration: Registration::Approval, session_days: 7, environment_key })
-    }
-
-    /// `None`: refused; otherwise whether the caller may administer.
-    fn admits(gate: &AuthGate, key: Option<&str>, road: Road) -> Option<bool> {
-        gate.admit(key, road).ok().map(|caller| caller.has(Scope::Admin))
-    }
-
-    #[test]
-    fn the_local_socket_is_the_operator_whatever_the_rules() {
-        for api in [ApiAuth::Auto, ApiAuth::Open, ApiAuth::Required] {
-            assert_eq!(admits(&gate(api, Some("k")), None, Road::LocalSocket), Some(true));
+        // A token has two dots; keys of ours have none.
+        match bearer.matches('.').count() {
+            2 => self.session(bearer),
+            _ => Err(AuthError::Wrong),
         }
     }
 
-    #[test]
-    fn auto_is_open_on_loopback_only_and_only_until_a_key_exists() {
-        let open = gate(ApiAuth::Auto, None);
-        assert_eq!(admits(&open, None, Road::Loopback), Some(true));
-        assert_eq!(admits(&open, Some("sk-anything"), Road::Loopback), Some(true));
-        assert_eq!(admits(&open, None, Road::Network), None);
-        let keyed = gate(ApiAuth::Auto, Some("secret"));
-        assert_eq!(admits(&keyed, None, Road::Loopback), None);
-        assert_eq!(admits(&keyed, Some("wrong"), Road::Loopback), None);
-        assert_eq!(admits(&keyed, Some("secret"), Road::Network), Some(true));
+    /// What a key may do, on its own or through a session it was traded for.
+    pub(super) fn of_key(
+        &self,
+        key: &Arc<Key>,
+        via: Via,
+        ended: &CancellationToken,
+    ) -> Result<Caller, AuthError> {
+        let now = self.clock.unix_ms();
+        if key.row.revoked_at.is_some() {
+            return Err(AuthError::Revoked);
+        }
+        if key.row.expires_at.is_some_and(|at| at <= now) {
+            return Err(AuthError::Expired);
+        }
+        let most = match &key.user {
+            None => Scopes::ALL,
+            Some(user) => {
+                let owner = self.index.account(user).filter(|owner| owner.status == Status::Active);
+                owner.ok_or(AuthError::Inactive)?.role.scopes()
+            }
+        };
+        key.last_used.store(now, Ordering::Relaxed);
+        Ok(Caller {
+            key: Some(Arc::clone(&key.id)),
+            user: key.user.clone(),
+            scopes: key.scopes.and(most),
+            profiles: key.profiles.clone(),
+            tools: key.tools.clone(),
+            fairness: Arc::clone(key.user.as_ref().unwrap_or(&key.id)),
+            priority: key.row.priority,
+            via,
+            name: Arc::clone(&key.name),
+            meter: Some(Arc::clone(&key.meter)),
+            ended: Some(ended.clone()),
+            session: None,
+        })
     }
 
-    #[test]
-    fn open_never_makes_a_stranger_the_operator() {
-        assert_eq!(admits(&gate(ApiAuth::Open, None), None, Road::Network), Some(false));
-        assert_eq!(admits(&gate(ApiAuth::Open, Some("k")), None, Road::Loopback), Some(false));
-        assert_eq!(admits(&gate(ApiAuth::Open, Some("k")), Some("k"), Road::Network), Some(true));
+    fn session(&self, token: &str) -> Result<Caller, AuthError> {
+        let claims = self.tokens.read(token, self.clock.unix_ms()).ok_or(AuthError::NoSession)?;
+        let session = self.index.session(&claims.sid).ok_or(AuthError::NoSession)?;
+        let mut caller = match &session.row.key {
+            Some(key) if key == ENVIRONMENT && self.environment_key.is_some() => {
+                Caller { via: Via::Session, ..self.operator.clone() }
+            }
+            Some(key) => {
+                let key = self.index.key(key).ok_or(AuthError::NoSession)?;
+                self.of_key(&key, Via::Session, &session.ended)?
+            }
+            None => person(&*self.account_of(&claims)?),
+        };
+        caller.ended = Some(session.ended);
+        caller.session = Some(claims.sid.into());
+        Ok(caller)
     }
 
-    #[test]
-    fn required_needs_a_key_and_says_why() {
-        let gate = gate(ApiAuth::Required, Some("k"));
-        assert_eq!(gate.admit(Some("x"), Road::Loopback), Err(AuthError::Wrong));
-        let missing = gate.admit(None, Road::Loopback).unwrap_err().to_string();
-        assert!(missing.contains("required"), "{missing}");
+    fn account_of(&self, claims: &Claims) -> Result<Arc<Account>, AuthError> {
+        let account = self.index.account(&claims.sub).ok_or(AuthError::NoSession)?;
+        if account.status != Status::Active {
+            return Err(AuthError::Inactive);
+        }
+        if account.version != claims.ver {
+            return Err(AuthError::NoSession);
+        }
+        Ok(account)
     }
+}
+
+/// A person with a session.
+fn person(account: &Account) -> Caller {
+    let mut caller = Caller::nobody(&account.id, account.role.scopes(), Via::Session);
+    caller.user = Some(Arc::clone(&account.id));
+    caller.name = Arc::clone(&account.email);
+    debug_assert!(account.role == Role::Admin || !caller.sees_all());
+    caller
 }

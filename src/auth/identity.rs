@@ -2,19 +2,50 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
+use super::meter::{KeyMeter, LimitError, Permit};
+
 /// Who a request comes from and what it may do. Anonymous callers are callers too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     /// The API key's id; `env` for the environment key.
     pub key: Option<Arc<str>>,
+    /// The account's id.
     pub user: Option<Arc<str>>,
     pub scopes: Scopes,
     /// Profiles it may name; `None`: all.
     pub profiles: Option<Arc<[String]>>,
+    /// Tools it may use; `None`: all.
+    pub tools: Option<Arc<[String]>>,
     /// Requests of one id share one place in fair queues.
     pub fairness: Arc<str>,
     /// In queues higher ones go first; 0 is ordinary.
     pub priority: i32,
+    /// How it was identified.
+    pub via: Via,
+    /// What people call it: an address, a key's name.
+    pub name: Arc<str>,
+    /// Counts what a key uses.
+    pub(super) meter: Option<Arc<KeyMeter>>,
+    /// Cancelled when the key is revoked or the session has ended.
+    pub(super) ended: Option<CancellationToken>,
+    /// The session's id.
+    pub session: Option<Arc<str>>,
+}
+
+/// How a caller was identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// The socket in the data directory.
+    LocalSocket,
+    /// Nobody was asked for anything.
+    Open,
+    /// The environment key.
+    Environment,
+    Key,
+    /// A page's or client's session.
+    Session,
 }
 
 /// What a key may be used for.
@@ -31,6 +62,36 @@ pub enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Scopes(u8);
 
+impl Via {
+    pub fn name(self) -> &'static str {
+        match self {
+            Via::LocalSocket => "local_socket",
+            Via::Open => "open",
+            Via::Environment => "environment",
+            Via::Key => "key",
+            Via::Session => "session",
+        }
+    }
+}
+
+impl Scope {
+    pub const ALL: [Scope; 5] = [Scope::Inference, Scope::Mcp, Scope::Tools, Scope::AdminRead, Scope::Admin];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Inference => "inference",
+            Scope::Mcp => "mcp",
+            Scope::Tools => "tools",
+            Scope::AdminRead => "admin-read",
+            Scope::Admin => "admin",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
 impl Scopes {
     /// Everything that is not administration.
     pub const USE: Scopes = Scopes(Scope::Inference as u8 | Scope::Mcp as u8 | Scope::Tools as u8);
@@ -44,15 +105,73 @@ impl Scopes {
     pub fn has(self, scope: Scope) -> bool {
         self.0 & scope as u8 != 0
     }
+
+    /// What is in both.
+    pub fn and(self, other: Scopes) -> Scopes {
+        Scopes(self.0 & other.0)
+    }
+
+    pub fn names(self) -> Vec<&'static str> {
+        Scope::ALL.into_iter().filter(|scope| self.has(*scope)).map(Scope::name).collect()
+    }
 }
 
 impl Caller {
+    /// A caller without key or account.
+    pub fn nobody(name: &str, scopes: Scopes, via: Via) -> Caller {
+        Caller {
+            key: None,
+            user: None,
+            scopes,
+            profiles: None,
+            tools: None,
+            fairness: Arc::from(name),
+            priority: 0,
+            via,
+            name: Arc::from(name),
+            meter: None,
+            ended: None,
+            session: None,
+        }
+    }
+
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.has(scope)
+    }
+
+    /// Whether this caller may see what belongs to everybody.
+    pub fn sees_all(&self) -> bool {
+        self.has(Scope::AdminRead) || self.has(Scope::Admin)
     }
 
     /// Whether this caller may use the profile of that name.
     pub fn may_use(&self, profile: &str) -> bool {
         self.profiles.as_ref().is_none_or(|names| names.iter().any(|n| n == profile))
+    }
+
+    /// Whether this caller may use the tool of that name.
+    pub fn may_use_tool(&self, tool: &str) -> bool {
+        self.has(Scope::Tools) && self.tools.as_ref().is_none_or(|names| names.iter().any(|n| n == tool))
+    }
+
+    /// Whether the key was revoked or the session ended since the caller was identified.
+    pub fn has_ended(&self) -> bool {
+        self.ended.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Resolves when the key is revoked or the session has ended; never for who has neither.
+    pub async fn ended(&self) {
+        match &self.ended {
+            Some(ended) => ended.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes a request of about `tokens` into account, or says when there is room for it.
+    pub fn reserve(&self, tokens: u64) -> Result<Permit, LimitError> {
+        match &self.meter {
+            Some(meter) => meter.reserve(tokens),
+            None => Ok(Permit::unlimited()),
+        }
     }
 }

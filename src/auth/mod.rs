@@ -1,7 +1,27 @@
-//! Who is asking: keys, the environment key and the rules of `[auth] api`. Knows no HTTP framework.
+//! Who is asking and what they may do: accounts, sessions, API keys with limits and budgets, and the
+//! rules of `[auth] api`. Knows no HTTP framework.
 
+mod accounts;
+mod error;
 mod gate;
 mod identity;
+mod index;
+mod limits;
+mod meter;
+mod password;
+mod secret;
+mod service;
+mod throttle;
+mod token;
 
-pub use gate::{AuthError, AuthGate, Road};
-pub use identity::{Caller, Scope, Scopes};
+pub use accounts::{Change, Role, Status};
+pub use error::{AuthError, AuthFault};
+pub use gate::{AuthGate, ENVIRONMENT, Road, Shown};
+pub use identity::{Caller, Scope, Scopes, Via};
+pub use index::{Account, Index, Key, Session};
+pub use limits::{Rate, Standing};
+pub use meter::{LimitError, Permit};
+pub use password::Passwords;
+pub use secret::new_id;
+pub use service::{Accounts, Opened, Origin, Registered};
+pub use token::Tokens;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::KeysCommand;
 use super::models::ModelsCommand;
 use super::profiles::ProfilesCommand;
+use super::users::UsersCommand;
 
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
@@ -109,6 +111,11 @@ pub enum Command {
 pub enum ClientCommand {
     /// Show how the gateway stands
     Status,
+    /// Look at everything the gateway needs, and say how to mend what is wrong
+    Doctor,
+    /// Start the gateway with the machine
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// List the backends and what they do
     Ps,
     /// Watch the machine and the backends
@@ -133,9 +140,35 @@ pub enum ClientCommand {
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
+    /// API keys: make, list, rotate, revoke
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Accounts: list, approve, disable and the like
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Find, fetch, list and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ServiceCommand {
+    /// Write the supervisor's file and start the gateway
+    Install(ServiceArgs),
+    /// Stop it and remove the file
+    Uninstall(ServiceArgs),
+    /// Show whether it is installed and runs
+    Status(ServiceArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    /// For the whole machine, before anybody logs in (macOS; needs sudo)
+    #[arg(long)]
+    pub system: bool,
+    /// Show what would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -6,11 +6,13 @@ mod api;
 mod args;
 mod client;
 mod connect;
+mod doctor;
 mod engine;
 mod exit;
 mod format;
 mod input;
 mod interrupt;
+mod keys;
 mod logs;
 mod models;
 mod out;
@@ -19,11 +21,13 @@ mod profiles;
 mod ps;
 mod requests;
 mod run;
+mod service;
 mod start;
 mod status;
 mod top;
 mod transport;
 mod usage;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -119,6 +123,10 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
 }
 
 async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut console: Console) -> Exit {
+    if let ClientCommand::Service(command) = &command {
+        let result = service::run(command, global, host, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -152,6 +160,9 @@ async fn perform(command: ClientCommand, context: &mut Context) -> Result<(), Cl
 async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), CliError> {
     match command {
         ClientCommand::Status => status::run(context).await,
+        ClientCommand::Doctor => doctor::run(context).await,
+        // Asks no gateway: it was done before one was looked for.
+        ClientCommand::Service(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
         ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,
@@ -163,6 +174,8 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Requests(args) => requests::run(args, context).await,
         ClientCommand::Profiles(command) => profiles::run(command, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
+        ClientCommand::Keys(command) => keys::run(command, context).await,
+        ClientCommand::Users(command) => users::run(command, context).await,
         ClientCommand::Models(command) => models::run(command, context).await,
     }
 }

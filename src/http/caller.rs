@@ -1,23 +1,53 @@
-//! Who a request comes from, as extractors: a permission is a parameter's type.
+//! Who a request comes from, as extractors: a permission is a parameter's type. The one place that
+//! knows where credentials stand.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::edge::Arrival;
 use super::error::ApiError;
+use super::hosts::same_origin;
 use super::state::Shared;
-use crate::auth::{AuthError, Caller, Road, Scope};
+use crate::auth::{AuthError, Caller, Road, Scope, Shown, Via};
 use crate::proxy::Failure;
+
+/// The cookie of a page's session.
+pub const SESSION_COOKIE: &str = "mlx_gateway_session";
 
 /// Anybody who may talk to `/v1`; what exactly is checked where the request is resolved.
 pub struct ApiCaller(pub Caller);
+
+/// Somebody with an account, or who may see everything. Sees what is theirs: handlers filter by
+/// [`SessionUser::owner`].
+pub struct SessionUser(pub Caller);
 
 /// Somebody who may see everything.
 pub struct AdminReader;
 
 /// Somebody who may change everything.
-pub struct Admin;
+pub struct Admin(pub Caller);
+
+/// Somebody who may read the API's description: anybody on this machine, known callers elsewhere.
+pub struct DocsReader;
+
+/// Whoever it is, or why it is nobody.
+pub struct Anyone(pub Result<Caller, AuthError>);
+
+impl SessionUser {
+    /// Whose things may be seen; `None`: everybody's.
+    pub fn owner(&self) -> Option<&str> {
+        if self.0.sees_all() { None } else { Some(self.0.user.as_deref().unwrap_or_default()) }
+    }
+
+    /// Refuses who sees everything and may change nothing.
+    pub fn may_change(&self) -> Result<(), ApiError> {
+        if self.owner().is_some() || self.0.has(Scope::Admin) {
+            return Ok(());
+        }
+        Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into())
+    }
+}
 
 impl FromRequestParts<Shared> for ApiCaller {
     type Rejection = ApiError;
@@ -27,15 +57,29 @@ impl FromRequestParts<Shared> for ApiCaller {
     }
 }
 
+impl FromRequestParts<Shared> for SessionUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let caller = caller(parts, gateway)?;
+        let person = caller.via == Via::Session && caller.key.is_none();
+        if person || caller.sees_all() {
+            return Ok(SessionUser(caller));
+        }
+        Err(Failure::not_allowed("this needs an account's session, or a key with the scope admin-read")
+            .into())
+    }
+}
+
 impl FromRequestParts<Shared> for AdminReader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
-        if caller.has(Scope::AdminRead) || caller.has(Scope::Admin) {
+        if caller.sees_all() {
             return Ok(AdminReader);
         }
-        Err(Failure::not_allowed("this needs an administrator").into())
+        Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin-read").into())
     }
 }
 
@@ -45,23 +89,53 @@ impl FromRequestParts<Shared> for Admin {
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
         if caller.has(Scope::Admin) {
-            return Ok(Admin);
+            return Ok(Admin(caller));
         }
-        Err(Failure::not_allowed("this needs an administrator").into())
+        Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into())
     }
 }
 
-fn caller(parts: &Parts, gateway: &Shared) -> Result<Caller, ApiError> {
-    let road = parts.extensions.get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
-    Ok(identify(&parts.headers, road, gateway)?)
+impl FromRequestParts<Shared> for DocsReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        if road(parts) == Road::Network {
+            caller(parts, gateway)?;
+        }
+        Ok(DocsReader)
+    }
+}
+
+impl FromRequestParts<Shared> for Anyone {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Self::Rejection> {
+        Ok(Anyone(identify(&parts.headers, &parts.method, road(parts), gateway)))
+    }
+}
+
+/// The road that a request came by.
+pub fn road(parts: &Parts) -> Road {
+    parts.extensions.get::<Arrival>().map_or(Road::Network, |arrival| arrival.road)
 }
 
 /// The caller who sends these headers on that road.
-pub fn identify(headers: &HeaderMap, road: Road, gateway: &Shared) -> Result<Caller, AuthError> {
-    gateway.auth.admit(shown_key(headers), road)
+pub fn identify(
+    headers: &HeaderMap,
+    method: &Method,
+    road: Road,
+    gateway: &Shared,
+) -> Result<Caller, AuthError> {
+    let bearer = shown_key(headers);
+    let cookie = if bearer.is_none() { cookie(headers) } else { None };
+    let foreign = cookie.is_some() && !is_own_page(headers, method);
+    gateway.accounts.gate.admit(Shown { bearer, cookie, foreign }, road)
 }
 
-/// The one place that knows where keys stand.
+fn caller(parts: &Parts, gateway: &Shared) -> Result<Caller, ApiError> {
+    Ok(identify(&parts.headers, &parts.method, road(parts), gateway)?)
+}
+
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
@@ -69,4 +143,27 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
     });
     let plain = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
     bearer.or_else(plain).filter(|key| !key.is_empty())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_named(headers, SESSION_COOKIE)
+}
+
+/// A cookie that is there and not empty.
+pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == wanted).map(|(_, token)| token).filter(|token| !token.is_empty())
+}
+
+/// Whether a request that carries the cookie was made by a page of ours. Browsers send no Origin when
+/// a page of the same origin only reads.
+fn is_own_page(headers: &HeaderMap, method: &Method) -> bool {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => same_origin(origin, host),
+        (Some(_), None) => false,
+        (None, _) => reads,
+    }
 }

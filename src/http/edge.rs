@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::openai::inference::{Endpoint, infer};
+use super::peer::Peer;
 use super::state::Shared;
 use crate::auth::Road;
 use crate::proxy::{Answer, BoxError, Failure};
@@ -29,6 +31,10 @@ const CLIENT_ID_LIMIT: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Arrival {
     pub road: Road,
+    /// The client's, proxies that are trusted left out; none: over the local socket.
+    pub address: Option<IpAddr>,
+    /// Encrypted all the way that we know of.
+    pub secure: bool,
     pub id: Uuid,
     pub client_id: Option<Arc<str>>,
     /// Whichever of the two the client is told.
@@ -40,16 +46,21 @@ pub struct Arrival {
 pub struct Edge {
     routes: Router,
     gateway: Shared,
-    road: Road,
+    peer: Peer,
 }
 
 impl Edge {
     pub fn new(routes: Router, gateway: Shared, road: Road) -> Edge {
-        Edge { routes, gateway, road }
+        Edge { routes, gateway, peer: Peer { address: None, road, secure: false } }
+    }
+
+    /// For one connection.
+    pub fn of(&self, address: Option<IpAddr>, secure: bool) -> Edge {
+        Edge { peer: Peer { address, secure, ..self.peer }, ..self.clone() }
     }
 
     fn admit<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
-        if self.road != Road::LocalSocket {
+        if self.peer.road != Road::LocalSocket {
             let host = text(request.headers(), &header::HOST);
             let origin = text(request.headers(), &header::ORIGIN);
             if let Err(error) = self.gateway.hosts.check(host, origin) {
@@ -68,7 +79,8 @@ impl Edge {
         let client = headers.get(REQUEST_ID).filter(|value| is_valid_id(value)).cloned();
         let client_id = client.as_ref().and_then(|value| value.to_str().ok()).map(Arc::from);
         let told_id = client.unwrap_or_else(|| own_id(id));
-        Arrival { road: self.road, id, client_id, told_id }
+        let Peer { address, road, secure } = self.peer.seen(headers, &self.gateway.trusted_proxies);
+        Arrival { road, address, secure, id, client_id, told_id }
     }
 }
 
@@ -96,7 +108,7 @@ where
             let mut response = answered.await;
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, told_id);
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            secure_headers(headers);
             if let Some(origin) = listed {
                 allow_origin(headers, origin);
             }
@@ -177,6 +189,15 @@ impl http_body::Body for Reply {
             Reply::Answer(answer) => answer.size_hint(),
         }
     }
+}
+
+/// What keeps browsers from making more of an answer than it is. Pages bring a policy of their own.
+fn secure_headers(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let nothing = || HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert_with(nothing);
 }
 
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {

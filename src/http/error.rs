@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
 use crate::proxy::{Failure, failed};
 use crate::store::StoreError;
@@ -55,11 +55,43 @@ impl From<Failure> for ApiError {
     }
 }
 
+impl From<AuthFault> for ApiError {
+    fn from(fault: AuthFault) -> ApiError {
+        let failure = |status, kind, code| Failure::refused(status, kind, code, fault.to_string());
+        match &fault {
+            AuthFault::Invalid(message, param) => ApiError::bad_request(message.clone(), param),
+            AuthFault::WrongPassword | AuthFault::WrongKey => {
+                ApiError(failure(401, "authentication_error", "invalid_credentials"))
+            }
+            AuthFault::Pending => ApiError(failure(403, "permission_error", "account_pending")),
+            AuthFault::Disabled => ApiError(failure(403, "permission_error", "account_disabled")),
+            AuthFault::NotAllowed(_) => ApiError(failure(403, "permission_error", "permission_denied")),
+            AuthFault::NotFound(message) => ApiError::not_found(message.clone()),
+            AuthFault::Conflict(_) => ApiError(failure(409, "invalid_request_error", "conflict")),
+            AuthFault::Throttled(wait) => {
+                let mut failure = failure(429, "rate_limit_error", "too_many_attempts");
+                failure.retry_after_s = Some(u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX));
+                ApiError(failure)
+            }
+            AuthFault::Busy => {
+                let mut failure = failure(429, "rate_limit_error", "too_many_attempts");
+                failure.retry_after_s = Some(1);
+                ApiError(failure)
+            }
+            AuthFault::Store(error) => ApiError::from(error.clone()),
+            AuthFault::Random(_) | AuthFault::Internal(_) => {
+                ApiError::internal("accounts could not be worked with", &fault)
+            }
+        }
+    }
+}
+
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
-        let mut failure = Failure::invalid(error.to_string(), None);
-        (failure.status, failure.kind, failure.code) = (401, "authentication_error", "invalid_api_key");
-        ApiError(failure)
+        if error == AuthError::CrossSite {
+            return Failure::not_allowed(error.to_string()).into();
+        }
+        ApiError(Failure::refused(401, "authentication_error", "invalid_api_key", error.to_string()))
     }
 }
 

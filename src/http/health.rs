@@ -4,24 +4,38 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde_json::json;
 
 use super::state::Shared;
 
-/// `GET /livez` and `/health`
-pub async fn live() -> Json<serde_json::Value> {
-    Json(json!({"status": "ok"}))
+/// `status` is `ok`, or `shutting_down`.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Health {
+    status: &'static str,
 }
 
-/// `GET /readyz`: 503 while shutting down.
+const OK: Health = Health { status: "ok" };
+const SHUTTING_DOWN: Health = Health { status: "shutting_down" };
+
+/// Whether the gateway lives.
+#[utoipa::path(get, path = "/livez", tag = "public", responses((status = 200, body = Health)))]
+pub async fn live() -> Json<Health> {
+    Json(OK)
+}
+
+/// Whether the gateway lives, by the name that most probes know.
+#[utoipa::path(get, path = "/health", tag = "public", responses((status = 200, body = Health)))]
+pub async fn health() -> Json<Health> {
+    Json(OK)
+}
+
+/// Whether new requests are served.
+#[utoipa::path(
+    get, path = "/readyz", tag = "public",
+    responses((status = 200, body = Health), (status = 503, description = "It is shutting down", body = Health))
+)]
 pub async fn ready(State(gateway): State<Shared>) -> Response {
     if gateway.is_draining() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "shutting_down"}))).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(SHUTTING_DOWN)).into_response();
     }
-    Json(json!({"status": "ok"})).into_response()
-}
-
-/// `GET /`
-pub async fn index() -> &'static str {
-    "mlx-gateway is running. OpenAI clients: use this address with /v1 at its end.\n"
+    Json(OK).into_response()
 }

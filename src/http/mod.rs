@@ -2,20 +2,30 @@
 //! here requests are told apart, callers are identified, and errors become answers.
 
 mod admin;
+mod audit;
 mod caller;
 mod edge;
 mod error;
+mod extract;
 mod health;
 mod hosts;
 mod live;
 mod openai;
+mod openapi;
+mod peer;
 mod serve;
 mod state;
 mod threads;
+mod tls;
+mod ui;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use admin::load_profiles;
 pub use edge::Edge;
@@ -23,8 +33,10 @@ use error::ApiError;
 pub use hosts::Hosts;
 pub use live::tell_servers;
 use openai::{inference, models};
+pub use peer::Peer;
 pub use serve::{Listener, Listeners};
 pub use state::{About, ConfigStatus, Gateway, Parts, Shared};
+pub use tls::acceptor as tls_acceptor;
 
 /// The routes as others hold them.
 pub type Routes = Router;
@@ -32,25 +44,43 @@ pub type Routes = Router;
 /// Every route. Handlers of the closed ones take who may call them as a parameter; the public ones
 /// are [`PUBLIC`].
 pub fn routes(gateway: Shared) -> Routes {
+    let (described, document) = described();
+    if gateway.openapi.set(openapi::text(&document)).is_err() {
+        tracing::debug!("The routes were made twice");
+    }
     // Inference is answered before the router is asked (`Edge`); here its endpoints refuse the rest.
     let inference = inference::ENDPOINTS
         .iter()
-        .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
+        .fold(described, |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
     inference
-        .route("/", get(health::index))
-        .route("/livez", get(health::live))
-        .route("/health", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::get))
-        .nest("/api/v1", admin::routes())
+        .route("/", get(ui::index))
+        .route("/docs", get(openapi::page))
+        .route("/docs/docs.js", get(openapi::script))
+        .route("/docs/docs.css", get(openapi::style))
+        .layer(from_fn_with_state(gateway.clone(), audit::note))
+        .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
+        .fallback(ui::serve)
         .with_state(gateway)
 }
 
+/// The routes that describe themselves, and their description.
+pub fn described() -> (Router<Shared>, OpenApi) {
+    let routes = OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(health::live))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get))
+        .routes(routes!(openapi::document))
+        .nest("/api/v1", admin::routes());
+    let (router, mut document) = routes.split_for_parts();
+    openapi::complete(&mut document);
+    (router, document)
+}
+
 /// Routes that need no caller.
-pub const PUBLIC: [&str; 4] = ["/", "/livez", "/health", "/readyz"];
+pub const PUBLIC: [&str; 6] = ["/", "/livez", "/health", "/readyz", "/docs/docs.js", "/docs/docs.css"];
 
 async fn unknown_path(request: Request) -> ApiError {
     ApiError::not_found(format!("there is nothing at {} {}", request.method(), request.uri().path()))

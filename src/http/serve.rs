@@ -1,11 +1,12 @@
 //! Listeners and connections: TCP and the local socket, over hyper's HTTP/1.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,8 @@ pub struct Listeners {
     listeners: Vec<Listener>,
     /// The open ones, on whichever thread.
     connections: TaskTracker,
+    /// Speaks TLS on every TCP listener.
+    tls: Option<TlsAcceptor>,
     accepting: TaskTracker,
     /// No more accepting.
     closed: CancellationToken,
@@ -37,7 +40,11 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds every address and the local socket.
-    pub async fn bind(addresses: &[SocketAddr], socket: &Path) -> io::Result<Listeners> {
+    pub async fn bind(
+        addresses: &[SocketAddr],
+        socket: &Path,
+        tls: Option<TlsAcceptor>,
+    ) -> io::Result<Listeners> {
         let mut listeners = Vec::new();
         for address in addresses {
             let named = |error: io::Error| {
@@ -49,9 +56,15 @@ impl Listeners {
         Ok(Listeners {
             listeners,
             connections: TaskTracker::new(),
+            tls,
             accepting: TaskTracker::new(),
             closed: CancellationToken::new(),
         })
+    }
+
+    /// `http`, or `https` with TLS.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The TCP addresses as they came to be, ports chosen by the system included.
@@ -75,7 +88,13 @@ impl Listeners {
                 },
             };
             let edge = Edge::new(routes.clone(), gateway.clone(), road);
-            self.accepting.spawn(accept(listener, edge, threads.clone(), self.closed.clone()));
+            self.accepting.spawn(accept(
+                listener,
+                edge,
+                threads.clone(),
+                self.tls.clone(),
+                self.closed.clone(),
+            ));
         }
         Ok(())
     }
@@ -92,14 +111,23 @@ impl Listeners {
     }
 }
 
-async fn accept(listener: Listener, edge: Edge, mut threads: Threads, closed: CancellationToken) {
+async fn accept(
+    listener: Listener,
+    edge: Edge,
+    mut threads: Threads,
+    tls: Option<TlsAcceptor>,
+    closed: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener) => accepted,
+            accepted = next(&listener, tls.as_ref()) => accepted,
             () = closed.cancelled() => break,
         };
         match accepted {
-            Ok(accepted) => threads.hand_over(accepted, edge.clone()).await,
+            Ok((accepted, address)) => {
+                let edge = edge.of(address, matches!(accepted, Accepted::Tls(..)));
+                threads.hand_over(accepted, edge).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -113,14 +141,18 @@ async fn accept(listener: Listener, edge: Edge, mut threads: Threads, closed: Ca
     }
 }
 
-async fn next(listener: &Listener) -> io::Result<Accepted> {
+async fn next(listener: &Listener, tls: Option<&TlsAcceptor>) -> io::Result<(Accepted, Option<IpAddr>)> {
     match listener {
         Listener::Tcp(tcp) => {
-            let (stream, _) = tcp.accept().await?;
+            let (stream, peer) = tcp.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Accepted::Tcp(stream.into_std()?))
+            let (stream, address) = (stream.into_std()?, Some(peer.ip()));
+            Ok(match tls {
+                Some(tls) => (Accepted::Tls(stream, tls.clone()), address),
+                None => (Accepted::Tcp(stream), address),
+            })
         }
-        Listener::Unix(unix, _) => Ok(Accepted::Unix(unix.accept().await?.0.into_std()?)),
+        Listener::Unix(unix, _) => Ok((Accepted::Unix(unix.accept().await?.0.into_std()?), None)),
     }
 }
 

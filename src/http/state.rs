@@ -1,5 +1,6 @@
 //! What the routes share.
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
-use crate::auth::AuthGate;
+use crate::auth::Accounts;
 use crate::backends::engine::Engines;
+use crate::config::Shown;
 use crate::events::Bus;
 use crate::hub::Hub;
 use crate::profiles::ProfileBook;
@@ -23,11 +25,13 @@ use crate::store::Store;
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
+    pub accounts: Arc<Accounts>,
     pub hub: Hub,
     pub profiles: ProfileBook,
     pub store: Store,
-    pub auth: AuthGate,
     pub hosts: Hosts,
+    /// Whose `X-Forwarded-*` headers count.
+    pub trusted_proxies: Vec<IpAddr>,
     pub events: Bus,
     pub about: About,
 }
@@ -38,6 +42,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// The OpenAPI document, known once the routes are made.
+    pub openapi: OnceLock<String>,
     /// Ends what would otherwise last as long as the gateway: event streams, watching.
     ending: CancellationToken,
 }
@@ -56,6 +62,10 @@ pub struct About {
     pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,
+    /// The configured addresses, whether or not they are bound.
+    pub configured_listen: Vec<SocketAddr>,
+    pub hub_endpoint: String,
+    pub settings: Vec<Shown>,
 }
 
 /// Whether the configuration file is what the gateway goes by.
@@ -81,7 +91,8 @@ pub type Shared = Arc<Gateway>;
 impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { parts, tasks, draining, ending: CancellationToken::new() })
+        let ending = CancellationToken::new();
+        Arc::new(Gateway { parts, tasks, draining, openapi: OnceLock::new(), ending })
     }
 
     /// From now on new requests are turned away.

@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,7 @@ const WAITING: usize = 1_024;
 /// An accepted connection.
 pub enum Accepted {
     Tcp(std::net::TcpStream),
+    Tls(std::net::TcpStream, TlsAcceptor),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -80,11 +82,23 @@ async fn serve(
         let closed = closed.clone();
         let stream = match accepted {
             Accepted::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Stream::Tcp),
+            Accepted::Tls(stream, tls) => {
+                tokio::net::TcpStream::from_std(stream).map(|stream| Stream::Tls(stream, tls))
+            }
             Accepted::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
         };
         own.spawn(async move {
             match stream {
                 Ok(Stream::Tcp(stream)) => connection(stream, edge, closed).await,
+                Ok(Stream::Tls(stream, tls)) => {
+                    match tokio::time::timeout(HEAD_LIMIT, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, edge, closed).await,
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, "A client did not get through the TLS handshake")
+                        }
+                        Err(_) => tracing::debug!("A client did not end the TLS handshake"),
+                    }
+                }
                 Ok(Stream::Unix(stream)) => connection(stream, edge, closed).await,
                 Err(error) => tracing::warn!(%error, "A connection could not be served"),
             }
@@ -97,6 +111,7 @@ async fn serve(
 
 enum Stream {
     Tcp(tokio::net::TcpStream),
+    Tls(tokio::net::TcpStream, TlsAcceptor),
     Unix(tokio::net::UnixStream),
 }
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::auth::LimitError;
 use crate::backends::AcquireError;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::request::BadRequest;
@@ -74,6 +75,21 @@ impl Failure {
         UpstreamFailure::backend(message).into()
     }
 
+    /// The caller's key has reached a limit.
+    pub fn rate_limited(error: &LimitError) -> Failure {
+        let seconds = error.retry_after.as_secs_f64().ceil().max(1.0);
+        Failure {
+            retry_after_s: Some(seconds as u32),
+            ..Failure::refused(429, "rate_limit_error", "rate_limit_exceeded", error.to_string())
+        }
+    }
+
+    /// The caller's key or session ended between two steps.
+    pub fn revoked() -> Failure {
+        let message = "the key was revoked, or the session has ended";
+        Failure::refused(401, "authentication_error", "invalid_api_key", message)
+    }
+
     /// An operator ended it.
     pub fn cancelled() -> Failure {
         let refused =
@@ -94,7 +110,12 @@ impl Failure {
         format!("data: {}\n\ndata: [DONE]\n\n", self.as_json())
     }
 
-    fn refused(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Failure {
+    pub fn refused(
+        status: u16,
+        kind: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Failure {
         Failure {
             status,
             kind,

@@ -1,7 +1,11 @@
 //! Which headers cross the gateway, in either direction. Everything else stays where it came from:
 //! credentials, cookies, hop-by-hop headers, and whatever a backend might take for a setting.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::auth::{Rate, Standing};
 
 /// What a client's header may tell a backend.
 const UPSTREAM: [HeaderName; 4] = [
@@ -44,6 +48,33 @@ pub fn waits(out: &mut HeaderMap, queue_ms: f64, start_ms: f64) {
     out.insert(HeaderName::from_static("x-mlx-gateway-start-ms"), HeaderValue::from(start_ms as u64));
 }
 
+/// Tells how a key stands: `x-ratelimit-*`.
+pub fn standing(headers: &mut HeaderMap, standing: Standing) {
+    for (what, rate) in [("requests", standing.requests), ("tokens", standing.tokens)] {
+        let Some(Rate { limit, remaining, reset }) = rate else { continue };
+        insert(headers, &format!("x-ratelimit-limit-{what}"), &limit.to_string());
+        insert(headers, &format!("x-ratelimit-remaining-{what}"), &remaining.to_string());
+        insert(headers, &format!("x-ratelimit-reset-{what}"), &span(reset));
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        headers.insert(name, value);
+    }
+}
+
+/// As OpenAI writes spans: `6m0s`, `1.5s`, `20ms`.
+fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    match ms {
+        0..1000 => format!("{ms}ms"),
+        1000..60_000 if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        1000..60_000 => format!("{}.{:03}s", ms / 1000, ms % 1000),
+        _ => format!("{}m{}s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
 /// Whether an answer is an event stream.
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -77,5 +108,23 @@ mod tests {
         };
         assert!(of("text/event-stream") && of("Text/Event-Stream; charset=utf-8"));
         assert!(!of("application/json") && !is_event_stream(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn spans_are_written_as_openai_writes_them() {
+        let written = [0, 20, 1000, 1500, 60_000, 366_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(written, ["0ms", "20ms", "1s", "1.500s", "1m0s", "6m6s"]);
+    }
+
+    #[test]
+    fn only_limits_that_there_are_are_told() {
+        let mut headers = HeaderMap::new();
+        let rate = Rate { limit: 60, remaining: 59, reset: Duration::from_secs(1) };
+        super::standing(&mut headers, Standing { requests: Some(rate), tokens: None });
+        let told = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        assert_eq!(told("x-ratelimit-limit-requests"), Some("60"));
+        assert_eq!(told("x-ratelimit-remaining-requests"), Some("59"));
+        assert_eq!(told("x-ratelimit-reset-requests"), Some("1s"));
+        assert_eq!(headers.len(), 3);
     }
 }

@@ -33,7 +33,7 @@ pub use metered::BoxError;
 use plan::Plan;
 pub use upstream::Upstreams;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Permit, Standing};
 use crate::backends::{Asker, Backends, Progress};
 use crate::dialect::request::Scanned;
 use crate::profiles::ProfileSet;
@@ -78,7 +78,7 @@ impl Proxy {
         let arrived = Instant::now();
         let Inference { endpoint, path, caller, id, client_id, told_id, headers, body } = request;
         let read = body::read(body, self.max_body).await;
-        let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        let mut ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         let planned = read.and_then(|scanned| {
             let profiles = self.profiles.load();
             let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?;
@@ -95,11 +95,25 @@ impl Proxy {
         for warning in &plan.warnings {
             ongoing.warn(warning.as_str());
         }
+        let standing = match admit(&caller, &plan) {
+            Ok(permit) => {
+                let standing = permit.standing();
+                ongoing.hold(permit, plan.prompt_tokens());
+                standing
+            }
+            Err((failure, standing)) => {
+                ending::refuse(ongoing, &failure);
+                let mut response = failed(&failure);
+                headers::standing(response.headers_mut(), standing);
+                return response;
+            }
+        };
         let asker = Asker { lane: caller.fairness, priority: caller.priority };
         let attempt = Attempt::new(Arc::clone(self), plan, ongoing, asker, Progress::new());
         let mut answer = attempt.answer().await;
         let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
         answer.headers_mut().insert("openai-processing-ms", took);
+        headers::standing(answer.headers_mut(), standing);
         answer
     }
 
@@ -130,6 +144,15 @@ impl Proxy {
             streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
         })
     }
+}
+
+/// Leave for one request of the caller's key, or why it has to wait.
+fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, (Failure, Standing)> {
+    // Asked only now that the record runs: a key revoked from here on finds and ends it.
+    if caller.has_ended() {
+        return Err((Failure::revoked(), Standing::default()));
+    }
+    caller.reserve(plan.tokens()).map_err(|error| (Failure::rate_limited(&error), error.standing))
 }
 
 /// The answer that tells a failure before anything else was told.

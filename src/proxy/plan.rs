@@ -15,6 +15,13 @@ use crate::dialect::repair::Repair;
 use crate::dialect::request::{self, Scanned};
 use crate::profiles::Entry;
 
+/// Bytes of a request's body that make a token, about.
+const BYTES_PER_TOKEN: u64 = 4;
+/// No body counts for more: what is larger holds images, of which few tokens are made.
+const PROMPT_TOKENS_MAX: u64 = 16_384;
+/// Tokens reserved for an answer without a limit.
+const ANSWER_TOKENS: u64 = 1_024;
+
 /// A request and the way it will take.
 #[derive(Debug)]
 pub struct Plan {
@@ -60,6 +67,16 @@ impl Plan {
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
         })
+    }
+
+    /// Tokens of the prompt, about.
+    pub fn prompt_tokens(&self) -> u64 {
+        (self.message.body.len() as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX)
+    }
+
+    /// Tokens that the whole request may use, about.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens().saturating_add(self.max_tokens.unwrap_or(ANSWER_TOKENS))
     }
 
     pub fn timeouts(&self) -> Timeouts {

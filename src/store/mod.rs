@@ -2,15 +2,19 @@
 //! typed functions, one file a table. One thread writes; reads have connections of their own.
 //! Knows nothing of HTTP, profiles or how a request is served.
 
+pub mod audit;
 pub mod downloads;
 mod error;
 mod inbox;
+pub mod keys;
 pub mod measured_memory;
 pub mod profiles;
 mod readers;
 pub mod requests;
 mod schedule;
 mod schema;
+pub mod sessions;
+pub mod users;
 mod writer;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ mod machine;
 #[cfg(target_os = "macos")]
 mod macos;
 pub mod memory;
+pub mod network;
 #[cfg_attr(
     not(any(target_os = "macos", test)),
     expect(dead_code, reason = "what only macOS says is tested everywhere")
@@ -15,6 +16,7 @@ pub mod memory;
 mod parse;
 mod probe;
 pub mod process;
+pub mod service;
 mod tree;
 
 pub use machine::{Gpu, Machine, Pressure, Thermal};

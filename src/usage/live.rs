@@ -162,6 +162,11 @@ impl Live {
         poll_fn(|cx| self.poll_cancelled(cx)).await;
     }
 
+    /// Whose request it is: key and account.
+    pub(super) fn caller(&self) -> (Option<&str>, Option<&str>) {
+        (self.request.key.as_deref(), self.request.user.as_deref())
+    }
+
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.waker.wake();
@@ -201,8 +206,8 @@ impl Live {
         self.rendering.stale.store(true, Ordering::Relaxed);
     }
 
-    /// The end, told once by its [`Ongoing`](super::Ongoing).
-    pub(super) fn end(&self, mut outcome: Outcome) {
+    /// The end, told once by its [`Ongoing`](super::Ongoing). Gives the tokens that it came to.
+    pub(super) fn end(&self, mut outcome: Outcome) -> Tokens {
         if let Some(message) = &mut outcome.error_message {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         }
@@ -213,7 +218,9 @@ impl Live {
             meter.settle(counted, outcome.tokens.completion.unwrap_or(0), now);
         }
         let duration_ms = now.saturating_duration_since(self.started).as_secs_f64() * 1000.0;
+        let tokens = outcome.tokens;
         self.change(|detail| detail.end = Some(End { outcome, duration_ms }));
+        tokens
     }
 
     /// True: it is to be put into the store's queue, where it is not yet.

@@ -21,7 +21,7 @@ pub use recorder::Recorder;
 pub use report::{GroupBy, UsageError, UsageQuery, usage};
 pub use retention::{prune_once, retain};
 pub use throughput::{Throughput, WINDOW};
-pub use view::{AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport};
+pub use view::{AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport, rfc3339};
 
 use crate::system::clock::Clock;
 

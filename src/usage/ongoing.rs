@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::live::Live;
 use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
+use crate::auth::Permit;
 
 /// What is known of a request when it begins.
 #[derive(Debug, Clone, Default)]
@@ -64,11 +65,13 @@ pub struct Ongoing {
     live: Arc<Live>,
     recorder: Recorder,
     ended: bool,
+    /// What the caller's key has reserved, and the prompt's part of it.
+    permit: Option<(Permit, u64)>,
 }
 
 impl Ongoing {
     pub(super) fn new(live: Arc<Live>, recorder: Recorder) -> Ongoing {
-        Ongoing { live, recorder, ended: false }
+        Ongoing { live, recorder, ended: false, permit: None }
     }
 
     pub fn id(&self) -> Uuid {
@@ -109,6 +112,12 @@ impl Ongoing {
         self.live.push_attempt(attempt);
     }
 
+    /// Holds what the caller's key has reserved until the end. `prompt`: tokens of the prompt, about,
+    /// for the case that the backend does not come to tell.
+    pub fn hold(&mut self, permit: Permit, prompt: u64) {
+        self.permit = Some((permit, prompt));
+    }
+
     /// The end, told once.
     pub fn finish(mut self, outcome: Outcome) {
         self.end(outcome);
@@ -116,7 +125,13 @@ impl Ongoing {
 
     fn end(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.recorder.end(&self.live, outcome);
+            let tokens = self.recorder.end(&self.live, outcome);
+            if let Some((permit, prompt)) = self.permit.take() {
+                // Without a single token nothing is known to have been computed.
+                let completion = tokens.completion.unwrap_or(0);
+                let prompt = tokens.prompt.unwrap_or(if completion > 0 { prompt } else { 0 });
+                permit.settle(prompt.saturating_add(completion));
+            }
         }
     }
 }

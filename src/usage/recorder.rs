@@ -10,7 +10,7 @@ use super::live::Live;
 use super::ongoing::{NewRequest, Ongoing, Outcome};
 use super::throughput::Throughput;
 use super::view::{LiveView, RequestView};
-use super::{Clock, Filter, Status};
+use super::{Clock, Filter, Status, Tokens};
 use crate::store::{Store, StoreError, requests};
 
 /// Parts of the list of running requests, so that connections seldom meet at one lock.
@@ -80,6 +80,21 @@ impl Recorder {
         live.is_some()
     }
 
+    /// Ends the running requests of some callers, told by key and account. Returns how many.
+    pub fn cancel_of(&self, meant: impl Fn(Option<&str>, Option<&str>) -> bool) -> usize {
+        let mut ended = 0;
+        for shard in &self.shared.running {
+            for live in lock(shard).values() {
+                let (key, user) = live.caller();
+                if meant(key, user) {
+                    live.cancel();
+                    ended += 1;
+                }
+            }
+        }
+        ended
+    }
+
     /// Resolves when all that was recorded so far is in the store.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.shared.store.flush().await
@@ -117,13 +132,14 @@ impl Recorder {
         &self.shared.store
     }
 
-    pub(super) fn end(&self, live: &Arc<Live>, outcome: Outcome) {
+    pub(super) fn end(&self, live: &Arc<Live>, outcome: Outcome) -> Tokens {
         debug_assert_ne!(outcome.status, Status::Running, "a request does not end as running");
-        live.end(outcome);
+        let tokens = live.end(outcome);
         self.shard(live.id()).remove(&live.id());
         if !self.submit(live) {
             self.shared.store.count_lost();
         }
+        tokens
     }
 
     /// False when the record is lost: the store's queue is full and the writer does not know it yet.

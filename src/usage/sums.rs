@@ -60,6 +60,7 @@ impl Sums {
         let share = |part: f64, of: u64| (of > 0).then(|| rounded(part / of as f64));
         UsageGroup {
             group,
+            name: None,
             requests: self.requests,
             by_status: self.by_status,
             prompt_tokens: self.prompt,

@@ -11,7 +11,7 @@ use super::{AttemptRecord, RequestRecord, Status};
 /// A running request looks like any other, with its counters as of now.
 pub type LiveView = RequestView;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RequestView {
     pub id: String,
     /// The client's own `x-request-id`.
@@ -50,7 +50,7 @@ pub struct RequestView {
     pub user: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttemptView {
     pub number: u32,
     pub backend: String,
@@ -68,7 +68,7 @@ pub struct AttemptView {
 }
 
 /// The answer to a usage query.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UsageReport {
     /// RFC 3339, UTC; null: since the first record.
     pub from: Option<String>,
@@ -84,10 +84,13 @@ pub struct UsageReport {
 
 /// What a group of requests used. Sums leave out requests whose figure is unknown, and are null where
 /// none is known.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UsageGroup {
     /// The day (2025-06-15), or the name of what is grouped by; null where a request has none.
     pub group: Option<String>,
+    /// What people call the key or account that is grouped by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub requests: u64,
     pub by_status: ByStatus,
     pub prompt_tokens: Option<u64>,
@@ -103,7 +106,7 @@ pub struct UsageGroup {
     pub avg_duration_ms: Option<f64>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ByStatus {
     pub running: u64,
     pub completed: u64,
@@ -113,7 +116,7 @@ pub struct ByStatus {
     pub interrupted: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
@@ -202,7 +205,8 @@ pub(super) fn rounded(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }
 
-pub(super) fn rfc3339(unix_ms: i64) -> String {
+/// RFC 3339, UTC, with milliseconds.
+pub fn rfc3339(unix_ms: i64) -> String {
     let clamped = unix_ms.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
     Timestamp::from_millisecond(clamped).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
 }

@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 
-use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path};
 use crate::http::state::Shared;
 use crate::hub::downloads::{DownloadView, Order, OrderError};
 
@@ -33,7 +33,7 @@ pub struct DownloadList {
 }
 
 /// `GET /api/v1/downloads`
-#[utoipa::path(get, path = "/downloads", tag = "models", responses((status = 200, body = DownloadList)))]
+#[utoipa::path(get, path = "/downloads", tag = "downloads", responses((status = 200, body = DownloadList)))]
 pub async fn list(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -42,7 +42,7 @@ pub async fn list(
 }
 
 /// `GET /api/v1/downloads/{id}`
-#[utoipa::path(get, path = "/downloads/{id}", tag = "models", responses((status = 200, body = DownloadView)))]
+#[utoipa::path(get, path = "/downloads/{id}", tag = "downloads", responses((status = 200, body = DownloadView)))]
 pub async fn get(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -52,7 +52,7 @@ pub async fn get(
 }
 
 /// `POST /api/v1/downloads`: a model that is being fetched already keeps its one download.
-#[utoipa::path(post, path = "/downloads", tag = "models", request_body = NewDownload,
+#[utoipa::path(post, path = "/downloads", tag = "downloads", request_body = NewDownload,
     responses((status = 202, body = DownloadView)))]
 pub async fn start(State(gateway): State<Shared>, _caller: Admin, body: Bytes) -> Result<Response, ApiError> {
     let new: NewDownload = serde_json::from_slice(&body).map_err(|error| {
@@ -63,7 +63,7 @@ pub async fn start(State(gateway): State<Shared>, _caller: Admin, body: Bytes) -
 }
 
 /// `POST /api/v1/downloads/{id}/pause`
-#[utoipa::path(post, path = "/downloads/{id}/pause", tag = "models", responses((status = 200, body = DownloadView)))]
+#[utoipa::path(post, path = "/downloads/{id}/pause", tag = "downloads", responses((status = 200, body = DownloadView)))]
 pub async fn pause(
     state: State<Shared>,
     caller: Admin,
@@ -73,7 +73,7 @@ pub async fn pause(
 }
 
 /// `POST /api/v1/downloads/{id}/resume`: goes on at the byte where it stopped.
-#[utoipa::path(post, path = "/downloads/{id}/resume", tag = "models", responses((status = 200, body = DownloadView)))]
+#[utoipa::path(post, path = "/downloads/{id}/resume", tag = "downloads", responses((status = 200, body = DownloadView)))]
 pub async fn resume(
     state: State<Shared>,
     caller: Admin,
@@ -83,7 +83,7 @@ pub async fn resume(
 }
 
 /// `POST /api/v1/downloads/{id}/retry`: the same, of one that failed or was cancelled.
-#[utoipa::path(post, path = "/downloads/{id}/retry", tag = "models", responses((status = 200, body = DownloadView)))]
+#[utoipa::path(post, path = "/downloads/{id}/retry", tag = "downloads", responses((status = 200, body = DownloadView)))]
 pub async fn retry(
     state: State<Shared>,
     caller: Admin,
@@ -93,7 +93,7 @@ pub async fn retry(
 }
 
 /// `POST /api/v1/downloads/{id}/cancel`: what was fetched and nothing needs is removed.
-#[utoipa::path(post, path = "/downloads/{id}/cancel", tag = "models", responses((status = 200, body = DownloadView)))]
+#[utoipa::path(post, path = "/downloads/{id}/cancel", tag = "downloads", responses((status = 200, body = DownloadView)))]
 pub async fn cancel(
     state: State<Shared>,
     caller: Admin,
@@ -104,7 +104,7 @@ pub async fn cancel(
 
 /// `GET /api/v1/downloads/{id}/progress`: a line of JSON per change, up to four a second, until the
 /// download is over or paused.
-#[utoipa::path(get, path = "/downloads/{id}/progress", tag = "models",
+#[utoipa::path(get, path = "/downloads/{id}/progress", tag = "downloads",
     responses((status = 200, body = DownloadView, content_type = "application/x-ndjson")))]
 pub async fn progress(
     State(gateway): State<Shared>,

@@ -2,25 +2,62 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::backends::engine::{EngineError, EngineStatus, Engines, Step};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path};
+use crate::http::openapi::ErrorDetail;
 use crate::http::state::Shared;
 
 /// The engine that is managed.
 const MANAGED: &str = "mlx-openai-server";
 /// Steps that may wait for a slow reader; what is more is left out, never the end.
 const STEPS: usize = 256;
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct EnginesView {
+    engines: Vec<EngineView>,
+}
+
+/// An engine, for one set of model types.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct EngineView {
+    name: &'static str,
+    /// Which model types; `-` when it is not managed.
+    set: &'static str,
+    managed: bool,
+    /// unmanaged, not installed, installed or upgradable.
+    state: &'static str,
+    version: Option<String>,
+    /// The installation that new servers are launched from.
+    current: Option<String>,
+    /// Where a rollback goes.
+    previous: Option<String>,
+    /// What an installation or upgrade would install.
+    latest: Option<String>,
+    path: Option<String>,
+    /// The program that runs when it is not managed.
+    command: Option<Vec<String>>,
+}
+
+/// One line of the answer while an engine is changed: a step, or the end.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct EngineStep {
+    step: Option<String>,
+    done: Option<bool>,
+    version: Option<String>,
+    error: Option<ErrorDetail>,
+}
 
 /// What is asked of an engine.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +67,17 @@ enum Work {
     Rollback,
 }
 
-/// `GET /api/v1/engines`
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Value> {
-    let engines: Vec<Value> = gateway.engines.list().await.iter().map(view).collect();
-    Json(json!({"engines": engines}))
+/// List the engines.
+#[utoipa::path(get, path = "/engines", tag = "engines", responses((status = 200, body = EnginesView)))]
+pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<EnginesView> {
+    Json(EnginesView { engines: gateway.engines.list().await.iter().map(view).collect() })
 }
 
-/// `POST /api/v1/engines/{name}/install`
+/// Install an engine, told step by step.
+#[utoipa::path(
+    post, path = "/engines/{name}/install", tag = "engines",
+    responses((status = 200, description = "A line of JSON for each step", body = EngineStep, content_type = "application/x-ndjson"))
+)]
 pub async fn install(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -45,7 +86,11 @@ pub async fn install(
     steps(&gateway, &name, Work::Install)
 }
 
-/// `POST /api/v1/engines/{name}/upgrade`
+/// Build the newest known version beside the present one and switch to it, told step by step.
+#[utoipa::path(
+    post, path = "/engines/{name}/upgrade", tag = "engines",
+    responses((status = 200, description = "A line of JSON for each step", body = EngineStep, content_type = "application/x-ndjson"))
+)]
 pub async fn upgrade(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -54,7 +99,11 @@ pub async fn upgrade(
     steps(&gateway, &name, Work::Upgrade)
 }
 
-/// `POST /api/v1/engines/{name}/rollback`
+/// Go back to the version before, told step by step.
+#[utoipa::path(
+    post, path = "/engines/{name}/rollback", tag = "engines",
+    responses((status = 200, description = "A line of JSON for each step", body = EngineStep, content_type = "application/x-ndjson"))
+)]
 pub async fn rollback(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -109,23 +158,22 @@ async fn perform(
     })
 }
 
-fn view(status: &EngineStatus) -> Value {
-    let state = match (&status.current, status.managed) {
-        (_, false) => "unmanaged",
-        (None, _) => "not installed",
-        (Some(_), _) if status.is_upgradable() => "upgradable",
-        (Some(_), _) => "installed",
-    };
-    json!({
-        "name": status.engine,
-        "set": status.set,
-        "managed": status.managed,
-        "state": state,
-        "version": status.version,
-        "current": status.current,
-        "previous": status.previous,
-        "latest": status.available,
-        "path": status.path,
-        "command": status.command,
-    })
+fn view(status: &EngineStatus) -> EngineView {
+    EngineView {
+        name: status.engine,
+        set: status.set,
+        managed: status.managed,
+        state: match (&status.current, status.managed) {
+            (_, false) => "unmanaged",
+            (None, _) => "not installed",
+            (Some(_), _) if status.is_upgradable() => "upgradable",
+            (Some(_), _) => "installed",
+        },
+        version: status.version.clone(),
+        current: status.current.clone(),
+        previous: status.previous.clone(),
+        latest: status.available.clone(),
+        path: status.path.as_ref().map(|path| path.display().to_string()),
+        command: status.command.clone(),
+    }
 }

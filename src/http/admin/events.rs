@@ -4,16 +4,18 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
-use crate::events::{Event, Heard, Subscription, Topic};
-use crate::http::caller::AdminReader;
+use crate::auth::Caller;
+use crate::events::{Audience, Event, Heard, Subscription, Topic};
+use crate::http::caller::SessionUser;
 use crate::http::error::ApiError;
+use crate::http::extract::Query;
 use crate::http::state::Shared;
 
 /// Silence after which a listener hears a comment, so that no proxy on the way gives up.
@@ -35,6 +37,7 @@ pub struct EventsQuery {
 struct Listener {
     gateway: Shared,
     subscription: Subscription,
+    caller: Caller,
     topics: Vec<Topic>,
     /// Of this run of the gateway: numbers of another run mean nothing here.
     epoch: String,
@@ -63,7 +66,7 @@ enum Start {
 )]
 pub async fn listen(
     State(gateway): State<Shared>,
-    _caller: AdminReader,
+    SessionUser(caller): SessionUser,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -80,7 +83,7 @@ pub async fn listen(
     };
     let name = if start == Start::Anew { "stream.reset" } else { "stream.opened" };
     let opening = format!("retry: {RETRY_MS}\n{}", written(&epoch, from, name, "{}"));
-    let listener = Listener { gateway, subscription, topics, epoch, opening: Some(opening.into()) };
+    let listener = Listener { gateway, subscription, caller, topics, epoch, opening: Some(opening.into()) };
     let body = Body::from_stream(stream::unfold(listener, |mut listener| async move {
         let said = listener.next().await?;
         Some((Ok::<_, Infallible>(said), listener))
@@ -103,11 +106,13 @@ impl Listener {
             let heard = tokio::select! {
                 biased;
                 () = self.gateway.ending() => return None,
+                // The key was revoked, or the session has ended.
+                () = self.caller.ended() => return None,
                 heard = self.subscription.next() => heard,
                 () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b": heartbeat\n\n")),
             };
             match heard {
-                Heard::Event(event) if self.topics.contains(&event.topic) => {
+                Heard::Event(event) if self.topics.contains(&event.topic) && self.may_hear(&event) => {
                     return Some(self.event(&event));
                 }
                 Heard::Event(_) => {}
@@ -117,6 +122,14 @@ impl Listener {
                 }
                 Heard::End => return None,
             }
+        }
+    }
+
+    fn may_hear(&self, event: &Event) -> bool {
+        match &event.audience {
+            Audience::Everyone => true,
+            Audience::Admins => self.caller.sees_all(),
+            Audience::User(user) => self.caller.sees_all() || self.caller.user.as_ref() == Some(user),
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,6 +11,7 @@ use super::fit::{Fit, fit_of};
 use super::models::{self, ModelView};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
 use crate::http::state::Shared;
 use crate::hub::{self, Details, Hit, HubError, Sort, TokenOrigin};
 use crate::models::Facts;
@@ -103,7 +103,7 @@ pub struct NewToken {
 }
 
 /// `GET /api/v1/models/search`: a hub that cannot be asked is an answer with its problem, not an error.
-#[utoipa::path(get, path = "/models/search", tag = "models", responses((status = 200, body = SearchResult)))]
+#[utoipa::path(get, path = "/models/search", tag = "hub", responses((status = 200, body = SearchResult)))]
 pub async fn search(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -140,7 +140,7 @@ pub async fn search(
 }
 
 /// `GET /api/v1/models/{id}`: what is on this machine and what the hub says, together.
-#[utoipa::path(get, path = "/models/{id}", tag = "models", responses((status = 200, body = ModelDetails)))]
+#[utoipa::path(get, path = "/models/{*id}", tag = "hub", responses((status = 200, body = ModelDetails)))]
 pub async fn get(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -170,7 +170,7 @@ pub async fn get(
 }
 
 /// `GET /api/v1/hub`
-#[utoipa::path(get, path = "/hub", tag = "models", responses((status = 200, body = HubSettings)))]
+#[utoipa::path(get, path = "/hub", tag = "hub", responses((status = 200, body = HubSettings)))]
 pub async fn settings(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -180,7 +180,7 @@ pub async fn settings(
 }
 
 /// `PUT /api/v1/hub/token`
-#[utoipa::path(put, path = "/hub/token", tag = "models", request_body = NewToken,
+#[utoipa::path(put, path = "/hub/token", tag = "hub", request_body = NewToken,
     responses((status = 200, body = HubSettings)))]
 pub async fn set_token(
     State(gateway): State<Shared>,
@@ -201,7 +201,7 @@ pub async fn set_token(
 }
 
 /// `DELETE /api/v1/hub/token`
-#[utoipa::path(delete, path = "/hub/token", tag = "models", responses((status = 200, body = HubSettings)))]
+#[utoipa::path(delete, path = "/hub/token", tag = "hub", responses((status = 200, body = HubSettings)))]
 pub async fn remove_token(
     State(gateway): State<Shared>,
     _caller: Admin,

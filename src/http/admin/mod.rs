@@ -1,57 +1,87 @@
 //! `/api/v1`: everything an operator does, one resource a file. Every handler names who may call it
 //! by a parameter's type.
 
+mod audit;
+mod auth;
+mod doctor;
 mod downloads;
 mod engines;
 mod events;
 mod fit;
 mod hub;
+mod keys;
 mod models;
 mod profiles;
 mod requests;
 pub(super) mod server;
 pub(super) mod servers;
+mod settings;
 mod system;
 mod usage;
+mod users;
 
-use axum::Router;
-use axum::routing::{get, post, put};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::state::Shared;
 pub use profiles::load as load_profiles;
 
-/// The routes below `/api/v1`.
-pub fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/system", get(system::get))
-        .route("/profiles", get(profiles::list).post(profiles::create))
-        .route("/profiles/{name}", get(profiles::get).put(profiles::put).delete(profiles::delete))
-        .route("/profiles/{name}/copy", post(profiles::copy))
-        .route("/profiles/{name}/export", get(profiles::export))
-        .route("/servers", get(servers::list))
-        .route("/servers/{profile}/start", post(servers::start))
-        .route("/servers/{profile}/stop", post(servers::stop))
-        .route("/servers/{profile}/restart", post(servers::restart))
-        .route("/servers/{profile}/logs", get(servers::logs))
-        .route("/events", get(events::listen))
-        .route("/usage", get(usage::get))
-        .route("/requests", get(requests::list))
-        .route("/requests/{id}", get(requests::get))
-        .route("/requests/{id}/cancel", post(requests::cancel))
-        .route("/engines", get(engines::list))
-        .route("/engines/{name}/install", post(engines::install))
-        .route("/engines/{name}/upgrade", post(engines::upgrade))
-        .route("/engines/{name}/rollback", post(engines::rollback))
-        .route("/models", get(models::list))
-        .route("/models/search", get(hub::search))
-        .route("/models/{*id}", get(hub::get).delete(models::remove))
-        .route("/downloads", get(downloads::list).post(downloads::start))
-        .route("/downloads/{id}", get(downloads::get))
-        .route("/downloads/{id}/progress", get(downloads::progress))
-        .route("/downloads/{id}/pause", post(downloads::pause))
-        .route("/downloads/{id}/resume", post(downloads::resume))
-        .route("/downloads/{id}/cancel", post(downloads::cancel))
-        .route("/downloads/{id}/retry", post(downloads::retry))
-        .route("/hub", get(hub::settings))
-        .route("/hub/token", put(hub::set_token).delete(hub::remove_token))
+/// The routes below `/api/v1`; what each is and answers stands at its handler.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(system::get))
+        .routes(routes!(settings::list))
+        .routes(routes!(settings::service))
+        .routes(routes!(doctor::get))
+        .routes(routes!(auth::state))
+        .routes(routes!(auth::register))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::reset))
+        .routes(routes!(auth::sessions))
+        .routes(routes!(auth::end_session))
+        .routes(routes!(users::list))
+        .routes(routes!(users::pending))
+        .routes(routes!(users::approve))
+        .routes(routes!(users::reject))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::role))
+        .routes(routes!(users::reset_password))
+        .routes(routes!(users::delete))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(profiles::list, profiles::create))
+        .routes(routes!(profiles::get, profiles::put, profiles::delete))
+        .routes(routes!(profiles::copy))
+        .routes(routes!(profiles::export))
+        .routes(routes!(servers::list))
+        .routes(routes!(servers::start))
+        .routes(routes!(servers::stop))
+        .routes(routes!(servers::restart))
+        .routes(routes!(servers::logs))
+        .routes(routes!(usage::get))
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::get))
+        .routes(routes!(requests::cancel))
+        .routes(routes!(engines::list))
+        .routes(routes!(engines::install))
+        .routes(routes!(engines::upgrade))
+        .routes(routes!(engines::rollback))
+        .routes(routes!(models::list))
+        .routes(routes!(hub::search))
+        .routes(routes!(hub::get, models::remove))
+        .routes(routes!(downloads::list, downloads::start))
+        .routes(routes!(downloads::get))
+        .routes(routes!(downloads::progress))
+        .routes(routes!(downloads::pause))
+        .routes(routes!(downloads::resume))
+        .routes(routes!(downloads::cancel))
+        .routes(routes!(downloads::retry))
+        .routes(routes!(hub::settings))
+        .routes(routes!(hub::set_token, hub::remove_token))
+        .routes(routes!(events::listen))
 }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +11,7 @@ use super::fit::{Fit, fit_of};
 use crate::config::ModelRef;
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
 use crate::http::state::{Gateway, Shared};
 use crate::hub::{LibraryError, LocalModel, ModelSource};
 use crate::system::disk;
@@ -94,7 +94,7 @@ pub async fn local(gateway: &Shared, id: &str) -> Result<Option<ModelView>, ApiE
 
 /// `DELETE /api/v1/models/{id}`: refused while it is in use; one that stopped profiles name needs
 /// `?force=true`.
-#[utoipa::path(delete, path = "/models/{id}", tag = "models", responses((status = 200, body = ModelView)))]
+#[utoipa::path(delete, path = "/models/{*id}", tag = "models", responses((status = 200, body = ModelView)))]
 pub async fn remove(
     State(gateway): State<Shared>,
     _caller: Admin,

@@ -3,9 +3,8 @@
 mod edit;
 mod view;
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 use crate::config::{settings_from_toml, settings_of, to_toml};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
 use crate::http::state::Shared;
 use crate::profiles::Placed;
 

@@ -1,34 +1,52 @@
 //! Requests, one by one.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
 
-use crate::http::caller::{Admin, AdminReader};
+use crate::http::caller::SessionUser;
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
+use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
+use crate::proxy::Failure;
 use crate::usage::{Filter, RequestView, Status};
 
 /// Requests given without a wish.
 const LIMIT: usize = 50;
 
+/// Newest first.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct RequestsView {
+    requests: Vec<RequestView>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Cancelled {
+    id: String,
+    cancelled: bool,
+}
+
 /// Which requests.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
+    /// At most 1000; default 50.
     limit: Option<usize>,
+    /// Only those before the one with this id.
     before: Option<String>,
+    /// running, completed, failed, refused, cancelled or interrupted.
     status: Option<String>,
     profile: Option<String>,
 }
 
-/// `GET /api/v1/requests`: newest first.
+/// List requests, newest first.
+#[utoipa::path(get, path = "/requests", tag = "requests", params(Asked), responses((status = 200, body = RequestsView)))]
 pub async fn list(
     State(gateway): State<Shared>,
-    _caller: AdminReader,
+    user: SessionUser,
     Query(asked): Query<Asked>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RequestsView>, ApiError> {
     let status = match asked.status.as_deref() {
         None | Some("") => None,
         Some(name) => {
@@ -41,35 +59,45 @@ pub async fn list(
         before: asked.before,
         status,
         profile: asked.profile,
+        user: user.owner().map(str::to_owned),
         ..Filter::default()
     };
     let requests = gateway.proxy.recorder.list(filter).await?;
-    Ok(Json(json!({"requests": requests})))
+    Ok(Json(RequestsView { requests }))
 }
 
-/// `GET /api/v1/requests/{id}`: by our id or the client's.
+/// Show one request, by our id or the client's.
+#[utoipa::path(get, path = "/requests/{id}", tag = "requests", responses((status = 200, body = RequestView)))]
 pub async fn get(
     State(gateway): State<Shared>,
-    _caller: AdminReader,
+    user: SessionUser,
     Path(id): Path<String>,
 ) -> Result<Json<RequestView>, ApiError> {
-    let found = gateway.proxy.recorder.get(&id).await?;
-    found.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no request \"{id}\"")))
+    Ok(Json(theirs(&gateway, &user, &id).await?))
 }
 
-/// `POST /api/v1/requests/{id}/cancel`
+/// End a running request: one's own, or anybody's for administrators.
+#[utoipa::path(
+    post, path = "/requests/{id}/cancel", tag = "requests",
+    responses((status = 200, body = Cancelled), (status = 409, description = "It has already ended", body = ErrorBody))
+)]
 pub async fn cancel(
     State(gateway): State<Shared>,
-    _caller: Admin,
+    user: SessionUser,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    if gateway.proxy.recorder.cancel(&id) {
-        return Ok(Json(json!({"id": id, "cancelled": true})));
+) -> Result<Json<Cancelled>, ApiError> {
+    user.may_change()?;
+    let found = theirs(&gateway, &user, &id).await?;
+    if gateway.proxy.recorder.cancel(&found.id) {
+        return Ok(Json(Cancelled { id: found.id, cancelled: true }));
     }
-    if gateway.proxy.recorder.get(&id).await?.is_none() {
-        return Err(ApiError::not_found(format!("there is no request \"{id}\"")));
-    }
-    let mut error = ApiError::bad_request(format!("the request \"{id}\" has already ended"), "id");
-    (error.0.status, error.0.code) = (409, "conflict");
-    Err(error)
+    let words = format!("the request \"{id}\" has already ended");
+    Err(Failure::refused(409, "invalid_request_error", "conflict", words).into())
+}
+
+/// A request that the caller may see; somebody else's is not there.
+async fn theirs(gateway: &Shared, user: &SessionUser, id: &str) -> Result<RequestView, ApiError> {
+    let found = gateway.proxy.recorder.get(id).await?;
+    let seen = found.filter(|found| user.owner().is_none_or(|owner| found.user.as_deref() == Some(owner)));
+    seen.ok_or_else(|| ApiError::not_found(format!("there is no request \"{id}\"")))
 }

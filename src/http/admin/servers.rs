@@ -4,9 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -17,6 +16,8 @@ use super::server::{Server, Servers};
 use crate::backends::{AcquireError, LaunchSpec, LogBatch, LogReader};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, Query};
+use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
 
 /// Lines given without a wish.
@@ -28,37 +29,54 @@ const FOLLOW_CHECK: Duration = Duration::from_secs(15);
 pub const FIGURES_AGE: Duration = Duration::from_millis(900);
 
 /// Which lines of a log.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct LogQuery {
+    /// How many of the last lines; default 100.
     lines: Option<usize>,
+    /// Go on with what is written from now on.
     #[serde(default)]
     follow: bool,
 }
 
 /// Whether to wait for the outcome.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct WaitQuery {
+    /// Answer only when it is ready, or has failed.
     #[serde(default)]
     wait: bool,
 }
 
 /// Whether to let the requests inside finish first.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct StopQuery {
+    /// Do not wait for the requests inside.
     #[serde(default)]
     now: bool,
 }
 
-/// `GET /api/v1/servers`
+/// List the backends and what they do.
+#[utoipa::path(get, path = "/servers", tag = "servers", responses((status = 200, body = Servers)))]
 pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Servers> {
     gateway.proxy.backends.look(FIGURES_AGE).await;
     Json(Servers { servers: Server::all(&gateway) })
 }
 
-/// `POST /api/v1/servers/{profile}/start`: 202, or with `?wait=true` the outcome.
+/// Start a profile's backend.
+#[utoipa::path(
+    post, path = "/servers/{profile}/start", tag = "servers", params(WaitQuery),
+    responses(
+        (status = 200, description = "It answers", body = Server),
+        (status = 202, description = "It is being started", body = Server),
+        (status = 429, description = "Too many wait for it already", body = ErrorBody),
+        (status = 504, description = "It did not start in time", body = ErrorBody),
+    )
+)]
 pub async fn start(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -71,7 +89,16 @@ pub async fn start(
     outcome(&gateway, &spec, query.wait, starting).await
 }
 
-/// `POST /api/v1/servers/{profile}/restart`
+/// Stop a profile's backend and start it again.
+#[utoipa::path(
+    post, path = "/servers/{profile}/restart", tag = "servers", params(WaitQuery),
+    responses(
+        (status = 200, description = "It answers", body = Server),
+        (status = 202, description = "It is being started", body = Server),
+        (status = 429, description = "Too many wait for it already", body = ErrorBody),
+        (status = 504, description = "It did not start in time", body = ErrorBody),
+    )
+)]
 pub async fn restart(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -84,8 +111,8 @@ pub async fn restart(
     outcome(&gateway, &spec, query.wait, restarting).await
 }
 
-/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped; `?now=true` does not wait for
-/// the requests inside.
+/// Stop a profile's backend; answers when it has stopped.
+#[utoipa::path(post, path = "/servers/{profile}/stop", tag = "servers", params(StopQuery), responses((status = 200, body = Server)))]
 pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -102,7 +129,11 @@ pub async fn stop(
     Ok(Json(shown(&gateway, &spec)))
 }
 
-/// `GET /api/v1/servers/{profile}/logs`: plain text, newest lines last.
+/// Show what a backend has written, newest lines last.
+#[utoipa::path(
+    get, path = "/servers/{profile}/logs", tag = "servers", params(LogQuery),
+    responses((status = 200, description = "Plain text", body = String, content_type = "text/plain"))
+)]
 pub async fn logs(
     State(gateway): State<Shared>,
     _caller: AdminReader,

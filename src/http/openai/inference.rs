@@ -41,7 +41,7 @@ where
     B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
-    let caller = match caller::identify(&parts.headers, arrival.road, gateway) {
+    let caller = match caller::identify(&parts.headers, &parts.method, arrival.road, gateway) {
         Ok(caller) => caller,
         Err(error) => return failed(&ApiError::from(error).0),
     };

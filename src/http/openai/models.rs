@@ -1,18 +1,18 @@
 //! The models a caller may name: profiles, with their aliases beside them.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 
 use crate::auth::Caller;
 use crate::http::caller::ApiCaller;
 use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path};
 use crate::http::state::Shared;
 use crate::profiles::Entry;
 use crate::proxy::Failure;
 
 /// OpenAI's model object; what goes beyond it stands in fields of its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Model {
     id: String,
     object: &'static str,
@@ -25,13 +25,14 @@ pub struct Model {
     context_length: Option<u32>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Models {
     object: &'static str,
     data: Vec<Model>,
 }
 
-/// `GET /v1/models`
+/// List the models that the caller may name: profiles.
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
 pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> Json<Models> {
     let profiles = gateway.proxy.profiles.load();
     let seen = profiles.entries().iter().filter(|entry| may_see(&caller, entry));
@@ -39,7 +40,8 @@ pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -
     Json(Models { object: "list", data })
 }
 
-/// `GET /v1/models/{id}`: a profile's name or alias, slashes included.
+/// Show one model, by a profile's name or alias, slashes included.
+#[utoipa::path(get, path = "/v1/models/{*id}", tag = "openai", params(("id" = String, Path)), responses((status = 200, body = Model)))]
 pub async fn get(
     State(gateway): State<Shared>,
     ApiCaller(caller): ApiCaller,

@@ -7,6 +7,7 @@ mod write;
 
 use std::sync::Arc;
 
+pub(super) use read::first_id_at;
 pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list, scan};
 pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
 pub use write::prune;

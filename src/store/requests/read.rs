@@ -119,7 +119,7 @@ pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreErr
 }
 
 /// The lowest id that a record of that instant, or of a later one, can have.
-pub(super) fn first_id_at(unix_ms: i64) -> String {
+pub(in crate::store) fn first_id_at(unix_ms: i64) -> String {
     let hex = format!("{:012x}", unix_ms.clamp(0, (1 << 48) - 1));
     let (high, low) = hex.split_at(8);
     format!("{high}-{low}")

@@ -1,6 +1,8 @@
 //! A gateway of a test's own: a real process with a folder of its own, ended with the value.
 
 pub mod http;
+pub mod people;
+
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -61,8 +63,9 @@ impl Gateway {
         let kept = Arc::clone(&log);
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let found = line
-                .split_once("listening on http://")
-                .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
+                .split_once("listening on http")
+                .map(|(_, rest)| rest.trim_start_matches('s').trim_start_matches("://"))
+                .map(|rest| rest.split(' ').next().unwrap().to_owned());
             kept.lock().unwrap().push(line);
             found
         });

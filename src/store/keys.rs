@@ -1,0 +1,148 @@
+//! The table `api_keys`. Knows digests, never a key.
+
+use rusqlite::{Row, params};
+
+use super::{Store, StoreError};
+
+const COLUMNS: &str = "id, user, name, digest, old_digest, old_until, prefix, scopes, profiles, tools, \
+    expires_at, requests_per_minute, tokens_per_minute, parallel, tokens_per_day, tokens_per_month, \
+    priority, created_at, last_used_at, revoked_at";
+
+/// One key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyRow {
+    pub id: String,
+    /// The owner's account; none: the operator's.
+    pub user: Option<String>,
+    pub name: String,
+    pub digest: [u8; 32],
+    pub old_digest: Option<[u8; 32]>,
+    /// Milliseconds since 1970, UTC, like all times here.
+    pub old_until: Option<i64>,
+    pub prefix: String,
+    /// Separated by spaces.
+    pub scopes: String,
+    pub profiles: Option<Vec<String>>,
+    pub tools: Option<Vec<String>>,
+    pub expires_at: Option<i64>,
+    pub requests_per_minute: Option<u32>,
+    pub tokens_per_minute: Option<u64>,
+    pub parallel: Option<u32>,
+    pub tokens_per_day: Option<u64>,
+    pub tokens_per_month: Option<u64>,
+    pub priority: i32,
+    pub created_at: i64,
+    pub last_used_at: Option<i64>,
+    pub revoked_at: Option<i64>,
+}
+
+pub async fn all(store: &Store) -> Result<Vec<KeyRow>, StoreError> {
+    store
+        .read(|conn| {
+            let sql = format!("SELECT {COLUMNS} FROM api_keys ORDER BY id");
+            conn.prepare_cached(&sql)?.query_map([], key)?.collect()
+        })
+        .await
+}
+
+/// Adds a key, or writes it over.
+pub async fn put(store: &Store, row: KeyRow) -> Result<(), StoreError> {
+    store
+        .write(move |conn| {
+            let sql = format!(
+                "INSERT OR REPLACE INTO api_keys ({COLUMNS}) VALUES \
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+            );
+            conn.prepare_cached(&sql)?.execute(params![
+                row.id,
+                row.user,
+                row.name,
+                row.digest,
+                row.old_digest,
+                row.old_until,
+                row.prefix,
+                row.scopes,
+                encode(row.profiles.as_deref()),
+                encode(row.tools.as_deref()),
+                row.expires_at,
+                row.requests_per_minute,
+                count(row.tokens_per_minute),
+                row.parallel,
+                count(row.tokens_per_day),
+                count(row.tokens_per_month),
+                row.priority,
+                row.created_at,
+                row.last_used_at,
+                row.revoked_at,
+            ])?;
+            Ok(())
+        })
+        .await
+}
+
+/// Notes when keys were last used.
+pub async fn touch(store: &Store, used: Vec<(String, i64)>) -> Result<(), StoreError> {
+    store
+        .write(move |conn| {
+            let tx = conn.transaction()?;
+            for (id, at) in &used {
+                tx.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?
+                    .execute(params![id, at])?;
+            }
+            tx.commit()
+        })
+        .await
+}
+
+/// Tokens that each key has used since an instant, by the records.
+pub async fn used_since(store: &Store, from_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
+    store
+        .read(move |conn| {
+            let sql = "SELECT key, sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)) \
+                       FROM requests WHERE id >= ?1 AND key IS NOT NULL GROUP BY key";
+            let first = super::requests::first_id_at(from_ms);
+            let mut statement = conn.prepare_cached(sql)?;
+            let used = statement.query_map([first], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+            used.map(|row| row.map(|(key, tokens)| (key, tokens.unsigned_abs()))).collect()
+        })
+        .await
+}
+
+fn key(row: &Row<'_>) -> Result<KeyRow, rusqlite::Error> {
+    let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(i64::unsigned_abs));
+    Ok(KeyRow {
+        id: row.get(0)?,
+        user: row.get(1)?,
+        name: row.get(2)?,
+        digest: row.get(3)?,
+        old_digest: row.get(4)?,
+        old_until: row.get(5)?,
+        prefix: row.get(6)?,
+        scopes: row.get(7)?,
+        profiles: decode(row.get(8)?),
+        tools: decode(row.get(9)?),
+        expires_at: row.get(10)?,
+        requests_per_minute: row.get(11)?,
+        tokens_per_minute: number(12)?,
+        parallel: row.get(13)?,
+        tokens_per_day: number(14)?,
+        tokens_per_month: number(15)?,
+        priority: row.get(16)?,
+        created_at: row.get(17)?,
+        last_used_at: row.get(18)?,
+        revoked_at: row.get(19)?,
+    })
+}
+
+fn encode(names: Option<&[String]>) -> Option<String> {
+    names.and_then(|names| serde_json::to_string(names).ok())
+}
+
+/// A list that cannot be read allows nothing.
+fn decode(text: Option<String>) -> Option<Vec<String>> {
+    text.map(|text| serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn count(tokens: Option<u64>) -> Option<i64> {
+    tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX))
+}
