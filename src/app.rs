@@ -23,6 +23,7 @@ use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::memory;
+use crate::tools::{Registry, RegistryDeps};
 use crate::usage::{Recorder, retain};
 
 /// How long an asked-for stop of one backend waits for the requests inside.
@@ -86,6 +87,15 @@ impl App {
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         };
+        let events = Bus::new();
+        let tools = Registry::new(RegistryDeps {
+            dir: config.plugins.dir.clone(),
+            cache: data_dir.join("plugin-cache"),
+            store: store.clone(),
+            events: events.clone(),
+            clock: Arc::clone(&clock),
+            environment: std::env::vars().collect(),
+        });
         let gateway = Gateway::new(Parts {
             proxy: Arc::new(proxy),
             engines,
@@ -95,7 +105,8 @@ impl App {
                 &config.server.allowed_hosts,
                 &config.server.cors_origins,
             ),
-            events: Bus::new(),
+            events,
+            tools,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());
@@ -110,6 +121,7 @@ impl App {
         tracing::debug!(?reaped, "Looked for what an earlier gateway left behind");
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
+        self.background.spawn(self.plugins());
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {
@@ -119,6 +131,19 @@ impl App {
             });
         }
         Ok(())
+    }
+
+    /// Follows the plugin directory. What comes with the program is loaded when it is first needed,
+    /// unless a profile is going to need it.
+    fn plugins(&self) -> impl Future<Output = ()> + Send + use<> {
+        let tools = self.gateway.tools.clone();
+        let needed = self.config.profiles.iter().any(|profile| !profile.tools.is_empty());
+        async move {
+            if needed {
+                tools.load().await;
+            }
+            tools.follow().await;
+        }
     }
 
     /// The routes for this process itself, as over the local socket.

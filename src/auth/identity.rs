@@ -49,6 +49,16 @@ impl Caller {
         self.scopes.has(scope)
     }
 
+    /// Whether this caller may call the tool of that name.
+    pub fn may_call(&self, _tool: &str) -> bool {
+        self.has(Scope::Tools) || self.has(Scope::Admin)
+    }
+
+    /// Who it is, as a plugin is told.
+    pub fn principal(&self) -> Option<&str> {
+        self.user.as_deref().or(self.key.as_deref())
+    }
+
     /// Whether this caller may use the profile of that name.
     pub fn may_use(&self, profile: &str) -> bool {
         self.profiles.as_ref().is_none_or(|names| names.iter().any(|n| n == profile))

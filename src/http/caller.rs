@@ -13,6 +13,9 @@ use crate::proxy::Failure;
 /// Anybody who may talk to `/v1`; what exactly is checked where the request is resolved.
 pub struct ApiCaller(pub Caller);
 
+/// Anybody who may call tools.
+pub struct ToolCaller(pub Caller);
+
 /// Somebody who may see everything.
 pub struct AdminReader;
 
@@ -24,6 +27,18 @@ impl FromRequestParts<Shared> for ApiCaller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         Ok(ApiCaller(caller(parts, gateway)?))
+    }
+}
+
+impl FromRequestParts<Shared> for ToolCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let caller = caller(parts, gateway)?;
+        if caller.has(Scope::Tools) || caller.has(Scope::Admin) {
+            return Ok(ToolCaller(caller));
+        }
+        Err(Failure::not_allowed("this key may not call tools; use one with the scope tools").into())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
 use crate::proxy::Proxy;
+use crate::tools::Registry;
 
 /// The parts that the routes reach.
 pub struct Parts {
@@ -21,6 +22,7 @@ pub struct Parts {
     pub auth: AuthGate,
     pub hosts: Hosts,
     pub events: Bus,
+    pub tools: Registry,
     pub about: About,
 }
 

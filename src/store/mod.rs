@@ -4,6 +4,7 @@
 
 mod error;
 mod inbox;
+pub mod plugins;
 mod readers;
 pub mod requests;
 mod schedule;

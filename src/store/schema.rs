@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{StoreError, reason};
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_requests.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_requests.sql"), include_str!("migrations/0002_plugin_grants.sql")];
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// Another program (a backup, `sqlite3`) may hold the file for a moment.

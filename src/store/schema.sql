@@ -36,3 +36,10 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_running ON requests (id) WHERE status = 'running';
 CREATE INDEX requests_client ON requests (client_request_id) WHERE client_request_id IS NOT NULL;
+
+CREATE TABLE plugin_grants (
+    plugin      TEXT PRIMARY KEY NOT NULL,
+    permissions TEXT NOT NULL,    -- JSON: what was granted
+    granted_at  INTEGER NOT NULL, -- Unix, ms
+    granted_by  TEXT              -- the user's or key's id; null: the operator of this machine
+) STRICT, WITHOUT ROWID;

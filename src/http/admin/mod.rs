@@ -2,14 +2,16 @@
 //! by a parameter's type.
 
 mod engines;
+mod plugins;
 mod profiles;
 mod requests;
 mod servers;
 mod system;
+mod tools;
 mod usage;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use super::state::Shared;
 
@@ -32,4 +34,9 @@ pub fn routes() -> Router<Shared> {
         .route("/engines/{name}/install", post(engines::install))
         .route("/engines/{name}/upgrade", post(engines::upgrade))
         .route("/engines/{name}/rollback", post(engines::rollback))
+        .route("/plugins", get(plugins::list).post(plugins::add).layer(plugins::body_limit()))
+        .route("/plugins/{name}", delete(plugins::remove).get(plugins::get))
+        .route("/plugins/{name}/grant", post(plugins::grant))
+        .route("/tools", get(tools::list))
+        .route("/tools/{name}/call", post(tools::call))
 }
