@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::plugins_args::PluginsCommand;
+
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
 /// Without a command it serves.
@@ -125,6 +127,9 @@ pub enum ClientCommand {
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
+    /// List, add, grant, call and write plugins
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
 }
 
 #[derive(Debug, Clone, Args)]

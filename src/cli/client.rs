@@ -71,6 +71,16 @@ impl Client {
         read(self.open(Method::POST, path, None).await?).await
     }
 
+    /// Sends JSON, or nothing, and reads the whole answer.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&Value>,
+    ) -> Result<Answer<T>, CliError> {
+        read(self.open(method, path, json).await?).await
+    }
+
     /// Asks for an answer that comes piece by piece, as lines.
     pub async fn lines(&self, method: Method, path: &str) -> Result<Lines, CliError> {
         Ok(Lines::new(self.open(method, path, None).await?))

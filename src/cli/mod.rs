@@ -14,6 +14,9 @@ mod interrupt;
 mod logs;
 mod out;
 mod period;
+mod plugins;
+mod plugins_args;
+mod plugins_new;
 mod ps;
 mod requests;
 mod run;
@@ -44,6 +47,7 @@ use client::Client;
 use connect::connect;
 use input::Input;
 use interrupt::Interrupt;
+use plugins_args::PluginsCommand;
 
 /// A command line that was understood.
 #[derive(Debug, Clone)]
@@ -116,6 +120,11 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
 }
 
 async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut console: Console) -> Exit {
+    // The one that writes files and asks nobody.
+    if let ClientCommand::Plugins(PluginsCommand::New(args)) = &command {
+        let result = plugins_new::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -158,6 +167,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
+        ClientCommand::Plugins(command) => plugins::run(command, context).await,
     }
 }
 

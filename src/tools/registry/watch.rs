@@ -19,7 +19,7 @@ impl Registry {
         let changed = move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 // A full channel means that a look is due anyway.
-                drop(tell.try_send(()));
+                tell.try_send(()).ok();
             }
         };
         let dir = self.0.deps.dir.clone();

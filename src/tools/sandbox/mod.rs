@@ -15,7 +15,7 @@ mod output;
 mod stdio;
 mod ticker;
 
-pub use call::{Call, Component};
+pub use call::{Call, Component, digest};
 pub use connector::{Access, SecretHeader};
 pub use engine::Sandbox;
 pub use guest::{Level, Listener, Origin};
