@@ -2,6 +2,7 @@
 //! loop that lets a model use them. The only place that names wasmtime; knows neither HTTP routes nor
 //! how a model is asked.
 
+pub mod chat;
 mod content;
 mod error;
 mod manifest;
