@@ -107,6 +107,7 @@ impl App {
             ),
             events,
             tools,
+            max_rounds: config.plugins.max_rounds,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());

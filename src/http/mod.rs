@@ -7,6 +7,7 @@ mod edge;
 mod error;
 mod health;
 mod hosts;
+mod mcp;
 mod openai;
 mod serve;
 mod state;
@@ -41,6 +42,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get))
         .nest("/api/v1", admin::routes())
+        .merge(mcp::routes(&gateway))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .with_state(gateway)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
@@ -23,6 +24,8 @@ pub struct Parts {
     pub hosts: Hosts,
     pub events: Bus,
     pub tools: Registry,
+    /// Rounds that a chat with tools may take.
+    pub max_rounds: u32,
     pub about: About,
 }
 
@@ -32,6 +35,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// Ends streams that have no end of their own.
+    pub ending: CancellationToken,
 }
 
 /// What `GET /api/v1/system` tells.
@@ -54,12 +59,13 @@ pub type Shared = Arc<Gateway>;
 impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
-        Arc::new(Gateway { parts, tasks, draining })
+        Arc::new(Gateway { parts, tasks, draining, ending: CancellationToken::new() })
     }
 
     /// From now on new requests are turned away.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.ending.cancel();
     }
 
     pub fn is_draining(&self) -> bool {
