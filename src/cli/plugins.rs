@@ -85,7 +85,8 @@ async fn info(name: &str, context: &mut Context) -> Result<(), CliError> {
     if let Some(reason) = &plugin.reason {
         context.out.line(&format!("Reason:      {reason}"))?;
     }
-    let none = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join("\n             ") };
+    let none =
+        |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join("\n             ") };
     context.out.line(&format!("Tools:       {}", none(plugin.tools.clone())))?;
     context.out.line(&format!("Permissions: {}", none(plugin.permissions.in_words())))?;
     if !plugin.asks.is_empty() {

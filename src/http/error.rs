@@ -117,9 +117,9 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for JsonBody
             ApiError(failure)
         })?;
         let text = if bytes.trim_ascii().is_empty() { &b"{}"[..] } else { &bytes[..] };
-        serde_json::from_slice(text).map(JsonBody).map_err(|error| {
-            ApiError(Failure::invalid(format!("the body does not fit: {error}"), None))
-        })
+        serde_json::from_slice(text)
+            .map(JsonBody)
+            .map_err(|error| ApiError(Failure::invalid(format!("the body does not fit: {error}"), None)))
     }
 }
 

@@ -134,9 +134,8 @@ impl Rounds {
         let Some(ongoing) = self.ongoing.take() else {
             return Err(Failure::backend("a round was begun within another"));
         };
-        let planned = scanned(body).and_then(|scanned| {
-            Plan::new(&self.entry, &scanned, self.path, self.headers.clone())
-        });
+        let planned = scanned(body)
+            .and_then(|scanned| Plan::new(&self.entry, &scanned, self.path, self.headers.clone()));
         let plan = match planned {
             Ok(plan) => plan,
             Err(failure) => {

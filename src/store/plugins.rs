@@ -36,7 +36,8 @@ impl Store {
 
     /// Takes the place of what was granted before.
     pub async fn grant_plugin(&self, row: GrantRow) -> Result<(), StoreError> {
-        const UPSERT: &str = "INSERT OR REPLACE INTO plugin_grants (plugin, permissions, granted_at, granted_by)
+        const UPSERT: &str =
+            "INSERT OR REPLACE INTO plugin_grants (plugin, permissions, granted_at, granted_by)
             VALUES (?1, ?2, ?3, ?4)";
         let write = move |conn: &mut rusqlite::Connection| {
             let values = params![row.plugin, row.permissions, row.granted_at, row.granted_by];

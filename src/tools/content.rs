@@ -127,14 +127,10 @@ mod tests {
     fn contents_are_written_as_mcp_writes_them() {
         let image = Content::Image { data: vec![1, 2, 3], mime_type: "image/png".into() };
         assert_eq!(image.to_json(), json!({"type": "image", "data": "AQID", "mimeType": "image/png"}));
-        let link =
-            Content::Link { uri: "x:y".into(), name: "n".into(), mime_type: None, description: None };
+        let link = Content::Link { uri: "x:y".into(), name: "n".into(), mime_type: None, description: None };
         assert_eq!(link.to_json(), json!({"type": "resource_link", "uri": "x:y", "name": "n"}));
         let embedded = Content::Embedded { uri: "x:y".into(), mime_type: None, body: Body::Text("t".into()) };
-        assert_eq!(
-            embedded.to_json(),
-            json!({"type": "resource", "resource": {"uri": "x:y", "text": "t"}})
-        );
+        assert_eq!(embedded.to_json(), json!({"type": "resource", "resource": {"uri": "x:y", "text": "t"}}));
     }
 
     #[test]

@@ -57,7 +57,13 @@ const CONCURRENT_MAX: u32 = 64;
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { memory_bytes: 64 << 20, cpu_ms: 1000, wall_ms: 30_000, output_bytes: 1 << 20, concurrent: 16 }
+        Limits {
+            memory_bytes: 64 << 20,
+            cpu_ms: 1000,
+            wall_ms: 30_000,
+            output_bytes: 1 << 20,
+            concurrent: 16,
+        }
     }
 }
 
@@ -113,7 +119,8 @@ struct RawLimits {
 impl Manifest {
     /// Reads `plugin.toml`.
     pub fn parse(text: &str) -> Result<Manifest, String> {
-        let raw: Raw = toml::from_str(text).map_err(|error| format!("plugin.toml: {}", error.to_string().trim()))?;
+        let raw: Raw =
+            toml::from_str(text).map_err(|error| format!("plugin.toml: {}", error.to_string().trim()))?;
         schema::check_name(&raw.name).map_err(|why| format!("plugin.toml: name: {why}"))?;
         let wasm = raw.wasm.unwrap_or_else(|| format!("{}.wasm", raw.name));
         if wasm.contains(['/', '\\', '\0']) || wasm.starts_with('.') {
@@ -160,9 +167,8 @@ impl Manifest {
 
     /// What it asks for.
     pub fn permissions(&self) -> Permissions {
-        let secret = |secret: &Secret| {
-            format!("{} as {} to {}", secret.env, secret.header, secret.destination)
-        };
+        let secret =
+            |secret: &Secret| format!("{} as {} to {}", secret.env, secret.header, secret.destination);
         Permissions {
             http: self.destinations.iter().map(ToString::to_string).collect(),
             allow_private: self.allow_private.iter().map(ToString::to_string).collect(),
@@ -177,7 +183,10 @@ fn secrets(raw: &BTreeMap<String, RawSecret>) -> Result<Vec<Secret>, String> {
         let header = header.parse().map_err(|_| format!("`{}` is not the name of a header", raw.header))?;
         // The gateway's own keys are nobody's secrets to send elsewhere.
         if raw.env.is_empty() || raw.env.starts_with("MLX_") {
-            return Err(format!("`{}` cannot be given to a plugin; name another environment variable", raw.env));
+            return Err(format!(
+                "`{}` cannot be given to a plugin; name another environment variable",
+                raw.env
+            ));
         }
         Ok(Secret { destination: Destination::parse(url)?, header, env: raw.env.clone() })
     };
@@ -255,8 +264,14 @@ mod tests {
             ("name = \"a\"\n[limits]\nmemory = \"2GiB\"", "at most"),
             ("name = \"a\"\n[limits]\ncpu_ms = 0", "more than 0"),
             ("name = \"a\"\n[permissions]\nhttp = [\"x\"]", "permissions.http"),
-            ("name = \"a\"\n[permissions]\nsecrets = { \"https://a\" = { header = \"x\", env = \"Y\" } }", "not in permissions.http"),
-            ("name = \"a\"\n[permissions]\nhttp = [\"https://a\"]\nsecrets = { \"https://a\" = { header = \"x\", env = \"MLX_GATEWAY_API_KEY\" } }", "cannot be given"),
+            (
+                "name = \"a\"\n[permissions]\nsecrets = { \"https://a\" = { header = \"x\", env = \"Y\" } }",
+                "not in permissions.http",
+            ),
+            (
+                "name = \"a\"\n[permissions]\nhttp = [\"https://a\"]\nsecrets = { \"https://a\" = { header = \"x\", env = \"MLX_GATEWAY_API_KEY\" } }",
+                "cannot be given",
+            ),
             ("", "name"),
         ] {
             let error = Manifest::parse(text).unwrap_err();

@@ -63,7 +63,8 @@ impl Permissions {
 impl Destination {
     /// Reads `https://api.example.com` or `http://127.0.0.1:8080`.
     pub fn parse(text: &str) -> Result<Destination, String> {
-        let wrong = |why: &str| format!("`{text}` {why}; write a destination such as https://api.example.com");
+        let wrong =
+            |why: &str| format!("`{text}` {why}; write a destination such as https://api.example.com");
         let uri: http::Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
         let https = match uri.scheme_str() {
             Some("https") => true,
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn networks_hold_their_addresses_and_no_others() {
-        let holds = |net: &str, address: &str| Network::parse(net).unwrap().contains(address.parse().unwrap());
+        let holds =
+            |net: &str, address: &str| Network::parse(net).unwrap().contains(address.parse().unwrap());
         assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
         assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
         assert!(holds("0.0.0.0/0", "8.8.8.8") && holds("fd00::/8", "fd12::1"));

@@ -32,7 +32,8 @@ impl Schema {
         if text.len() > SCHEMA_MAX {
             return Err(format!("the schema is larger than {SCHEMA_MAX} bytes"));
         }
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("the schema is not JSON: {error}"))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("the schema is not JSON: {error}"))?;
         if value.get("type").and_then(Value::as_str) != Some("object") {
             return Err("the schema has to say \"type\": \"object\" at its root".to_owned());
         }

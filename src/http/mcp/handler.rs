@@ -1,12 +1,15 @@
 //! What an MCP client may ask: the tools it may use, and calling them.
 
+#![expect(deprecated, reason = "clients of the protocol versions of today expect messages of plugins")]
+
 use std::sync::Arc;
 
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter, Tool as McpTool,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter,
+    Tool as McpTool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use serde_json::{Value, json};
@@ -29,7 +32,11 @@ impl Handler {
         Handler { gateway, threshold: Arc::default() }
     }
 
-    async fn call(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResult, ErrorData> {
+    async fn call(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
         let caller = caller(&context)?;
         let unknown = || ErrorData::invalid_params(format!("there is no tool \"{}\"", request.name), None);
         let tool = self.gateway.tools.tool(&request.name).await;
@@ -66,7 +73,6 @@ impl Handler {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        #[expect(deprecated, reason = "clients of today's protocol versions expect messages of plugins")]
         let capabilities =
             ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_logging().build();
         let server = Implementation::new("mlx-gateway", env!("CARGO_PKG_VERSION"));
@@ -125,7 +131,7 @@ impl ServerHandler for Handler {
         loop {
             tokio::select! {
                 changed = changes.changed() => {
-                    if changed.is_err() || context.notify_tool_list_changed().await.is_err() {
+                    if changed.is_err() || context.sink().notify_tool_list_changed().await.is_err() {
                         return Ok(());
                     }
                 }
@@ -161,23 +167,28 @@ fn shown(tool: &Tool) -> Result<McpTool, ErrorData> {
     if let Some(output) = &tool.output {
         described["outputSchema"] = output.value.clone();
     }
-    serde_json::from_value(described)
-        .map_err(|error| ErrorData::internal_error(format!("the tool {} cannot be shown: {error}", tool.name), None))
+    serde_json::from_value(described).map_err(|error| {
+        ErrorData::internal_error(format!("the tool {} cannot be shown: {error}", tool.name), None)
+    })
 }
 
 /// A tool that fails is a result too; only what was wrong with the question is an error of the protocol.
 fn result(outcome: Result<ToolOutput, CallError>) -> Result<CallToolResult, ErrorData> {
     let output = match outcome {
         Ok(output) => output,
-        Err(error @ CallError::UnknownTool(_)) => return Err(ErrorData::invalid_params(error.to_string(), None)),
+        Err(error @ CallError::UnknownTool(_)) => {
+            return Err(ErrorData::invalid_params(error.to_string(), None));
+        }
         Err(error) => ToolOutput::failure(error.to_string()),
     };
     let block = |content: &Content| {
-        serde_json::from_value::<ContentBlock>(content.to_json())
-            .map_err(|error| ErrorData::internal_error(format!("a content cannot be passed on: {error}"), None))
+        serde_json::from_value::<ContentBlock>(content.to_json()).map_err(|error| {
+            ErrorData::internal_error(format!("a content cannot be passed on: {error}"), None)
+        })
     };
     let content = output.content.iter().map(block).collect::<Result<Vec<_>, _>>()?;
-    let mut result = if output.is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };
+    let mut result =
+        if output.is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };
     result.structured_content = output.structured;
     Ok(result)
 }

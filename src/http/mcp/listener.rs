@@ -1,7 +1,9 @@
 //! From what a plugin says while it runs to MCP's notifications, in order and bounded.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+#![expect(deprecated, reason = "clients of the protocol versions of today expect messages of plugins")]
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RoleServer};
@@ -103,7 +105,6 @@ impl Voice {
         };
         let mut param = LoggingMessageNotificationParam::new(level, message.into());
         param.logger = Some(self.plugin.clone());
-        #[expect(deprecated, reason = "clients of today's protocol versions expect it")]
         let told = self.peer.notify_logging_message(param).await;
         told.is_ok()
     }

@@ -38,9 +38,7 @@ pub fn routes(gateway: &Shared) -> Router<Shared> {
     let shared = gateway.clone();
     let make = move || Ok(Handler::new(shared.clone()));
     let service = StreamableHttpService::new(make, Arc::new(LocalSessionManager::default()), config);
-    Router::new()
-        .route_service("/mcp", service)
-        .layer(from_fn_with_state(gateway.clone(), admit))
+    Router::new().route_service("/mcp", service).layer(from_fn_with_state(gateway.clone(), admit))
 }
 
 /// Lets callers in who may use MCP, and tells the handler who they are.
@@ -51,7 +49,9 @@ async fn admit(State(gateway): State<Shared>, mut request: Request<Body>, next: 
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Ok(_) => refuse(StatusCode::FORBIDDEN, FORBIDDEN, "this key may not use MCP; use one with the scope mcp"),
+        Ok(_) => {
+            refuse(StatusCode::FORBIDDEN, FORBIDDEN, "this key may not use MCP; use one with the scope mcp")
+        }
         Err(error) => {
             let mut answer = refuse(StatusCode::UNAUTHORIZED, UNAUTHORIZED, &error.to_string());
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -2,10 +2,10 @@
 
 use http::{Method, Request, Response};
 
+use super::tools;
 use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
-use super::tools;
 use crate::http::state::Shared;
 use crate::proxy::{Answer, Inference, failed};
 

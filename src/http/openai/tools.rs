@@ -49,9 +49,10 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
         Ok(tools) => tools,
         Err(failure) => return opened.refuse(&failure),
     };
-    let mut plan = match opened.body().and_then(|body| {
-        Plan::new(body, &tools).map_err(|why| Failure::invalid(why, None))
-    }) {
+    let mut plan = match opened
+        .body()
+        .and_then(|body| Plan::new(body, &tools).map_err(|why| Failure::invalid(why, None)))
+    {
         Ok(plan) => plan,
         Err(failure) => return opened.refuse(&failure),
     };
@@ -82,14 +83,11 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
 }
 
 /// The tools that the request asks for and the caller may call.
-async fn taking_part(
-    gateway: &Shared,
-    opened: &Opened,
-    wanted: &Wanted,
-) -> Result<Vec<Arc<Tool>>, Failure> {
+async fn taking_part(gateway: &Shared, opened: &Opened, wanted: &Wanted) -> Result<Vec<Arc<Tool>>, Failure> {
     let mut all = gateway.tools.tools().await;
     all.retain(|tool| opened.caller.may_call(&tool.name));
-    let names: Vec<String> = all.iter().filter(|tool| tool.withheld.is_none()).map(|tool| tool.name.clone()).collect();
+    let names: Vec<String> =
+        all.iter().filter(|tool| tool.withheld.is_none()).map(|tool| tool.name.clone()).collect();
     let asked = match wanted {
         Wanted::Named(asked) => asked.as_slice(),
         Wanted::Profile => opened.profile().tools.as_slice(),
@@ -107,7 +105,12 @@ async fn taking_part(
 }
 
 /// Runs the chat and tells its end, once: to the client, and to the record.
-async fn perform(chat: Chat, mut asking: Asking, total: Duration, out: mpsc::Sender<Bytes>) -> Option<Failure> {
+async fn perform(
+    chat: Chat,
+    mut asking: Asking,
+    total: Duration,
+    out: mpsc::Sender<Bytes>,
+) -> Option<Failure> {
     let live = asking.0.live();
     let stop = {
         let run = chat.run(&mut asking);

@@ -167,15 +167,22 @@ impl Chat {
             call.id = format!("call_{index}");
         }
         let names: Vec<&str> = turn.calls.iter().map(|call| call.name.as_str()).collect();
-        self.send(format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " ")).into_bytes()).await?;
+        self.send(format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " ")).into_bytes())
+            .await?;
         let repeats: Vec<u32> = turn.calls.iter().map(|call| sofar.repeated(call)).collect();
-        let run = turn.calls.iter().zip(&repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, *repeats));
+        let run = turn
+            .calls
+            .iter()
+            .zip(&repeats)
+            .enumerate()
+            .map(|(at, (call, repeats))| self.call(at, call, *repeats));
         let results = join_all(run).await;
         let calls: Vec<Value> = turn.calls.iter().map(ModelCall::to_json).collect();
         let content = if turn.content.is_empty() { Value::Null } else { turn.content.into() };
         self.plan.push(json!({"role": "assistant", "content": content, "tool_calls": calls}));
         for (call, (text, called)) in turn.calls.iter().zip(results) {
-            self.plan.push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
+            self.plan
+                .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
             rounds.called(&called);
         }
         Ok(())
@@ -186,7 +193,9 @@ impl Chat {
         let began = Instant::now();
         let outcome = self.outcome(at, call, repeats, began).await;
         let (text, error) = match outcome {
-            Ok(output) if output.is_error => (format!("Error: {}", output.for_model()), Some("tool_error".to_owned())),
+            Ok(output) if output.is_error => {
+                (format!("Error: {}", output.for_model()), Some("tool_error".to_owned()))
+            }
             Ok(output) => (output.for_model(), None),
             Err(error) => (format!("Error: {error}"), Some(error.code().to_owned())),
         };

@@ -147,7 +147,8 @@ impl ModelCall {
 
 impl Frame {
     fn note(&mut self, chunk: &Map<String, Value>) {
-        for (kept, key) in [(&mut self.id, "id"), (&mut self.created, "created"), (&mut self.model, "model")] {
+        for (kept, key) in [(&mut self.id, "id"), (&mut self.created, "created"), (&mut self.model, "model")]
+        {
             if kept.is_none() {
                 *kept = chunk.get(key).cloned();
             }
@@ -201,7 +202,8 @@ impl Frame {
 
     fn chunk(&self, delta: Value, finish_reason: Value) -> Vec<u8> {
         let mut chunk = self.base();
-        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+        chunk["choices"] =
+            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
         let mut out = Vec::new();
         event(&chunk, &mut out);
         out
@@ -250,9 +252,7 @@ mod tests {
     #[test]
     fn words_go_on_and_calls_stay() {
         let (mut turn, mut frame) = (Turn::default(), Frame::default());
-        let call = |arguments: &str| {
-            json!({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": if arguments.is_empty() { "f" } else { "" }, "arguments": arguments}}]})
-        };
+        let call = |arguments: &str| json!({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": if arguments.is_empty() { "f" } else { "" }, "arguments": arguments}}]});
         let text = [
             chunk(json!({"role": "assistant", "content": ""}), Value::Null),
             chunk(json!({"reasoning_content": "hm"}), Value::Null),
@@ -281,7 +281,8 @@ mod tests {
         assert_eq!(turn.feed(b": prefill\n\n", &mut frame), b": prefill\n\n");
         assert!(turn.feed(b"data: {\"error\":{\"message\":\"x\"}}\n\n", &mut frame).is_empty());
         assert!(turn.failure.is_some());
-        let usage = |prompt| Some(Usage { prompt: Some(prompt), completion: Some(1), cached: None, reasoning: None });
+        let usage =
+            |prompt| Some(Usage { prompt: Some(prompt), completion: Some(1), cached: None, reasoning: None });
         let total = sum(usage(3), usage(4)).unwrap();
         assert_eq!((total.prompt, total.completion, total.cached), (Some(7), Some(2), None));
         assert_eq!(sum(None, usage(4)), usage(4));

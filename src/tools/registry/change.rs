@@ -46,7 +46,8 @@ impl Registry {
         let before = self.0.set.load_full();
         let existing = before.plugins.get(&name);
         if existing.is_some_and(|plugin| plugin.path.is_none() && plugin.digest != source.digest) {
-            let message = format!("the name \"{name}\" is taken: a plugin of that name comes with the gateway");
+            let message =
+                format!("the name \"{name}\" is taken: a plugin of that name comes with the gateway");
             return Err(PluginError::Conflict(message));
         }
         let file = source.manifest.wasm.clone();
@@ -100,7 +101,8 @@ impl Registry {
             return Err(PluginError::Invalid(format!("\"{name}\" does not ask to {words}")));
         }
         let granted = only.unwrap_or(&asked);
-        let permissions = serde_json::to_string(granted).map_err(|error| PluginError::Store(error.to_string()))?;
+        let permissions =
+            serde_json::to_string(granted).map_err(|error| PluginError::Store(error.to_string()))?;
         let row = GrantRow {
             plugin: name.to_owned(),
             permissions,
@@ -122,10 +124,8 @@ impl Registry {
         let set = self.0.set.load();
         for tool in component.list().await.map_err(PluginError::List)? {
             if let Some(other) = set.tools.get(&tool.name).filter(|other| other.plugin != name) {
-                let message = format!(
-                    "its tool \"{}\" is one of the plugin \"{}\" already",
-                    tool.name, other.plugin
-                );
+                let message =
+                    format!("its tool \"{}\" is one of the plugin \"{}\" already", tool.name, other.plugin);
                 return Err(PluginError::Conflict(message));
             }
             crate::tools::schema::check_name(&tool.name).map_err(PluginError::Invalid)?;

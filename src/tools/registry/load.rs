@@ -91,7 +91,11 @@ impl Registry {
         listed.into_iter().map(tool).collect()
     }
 
-    pub(super) async fn component(&self, source: Source, access: Access) -> Result<Arc<Component>, PluginError> {
+    pub(super) async fn component(
+        &self,
+        source: Source,
+        access: Access,
+    ) -> Result<Arc<Component>, PluginError> {
         let registry = self.clone();
         let compiled = tokio::task::spawn_blocking(move || {
             let sandbox = registry.sandbox()?;

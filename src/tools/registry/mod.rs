@@ -181,4 +181,6 @@ impl Registry {
 }
 
 #[cfg(test)]
+mod misbehaving;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::system::clock::SystemClock;
 use crate::tools::{Call, CallError, Origin, ToolOutput};
 
-fn registry(folder: &Path) -> Registry {
+pub fn registry(folder: &Path) -> Registry {
     Registry::new(RegistryDeps {
         dir: folder.join("plugins"),
         cache: folder.join("cache"),
@@ -17,7 +17,7 @@ fn registry(folder: &Path) -> Registry {
     })
 }
 
-async fn call(registry: &Registry, tool: &str, arguments: &str) -> Result<ToolOutput, CallError> {
+pub async fn call(registry: &Registry, tool: &str, arguments: &str) -> Result<ToolOutput, CallError> {
     let found = registry.tool(tool).await.ok_or_else(|| CallError::UnknownTool(tool.to_owned()))?;
     found
         .call(&Call {
@@ -163,7 +163,8 @@ async fn a_plugin_is_added_only_when_it_works() {
     let taken = registry.add(new(None, Some("sums"), wasm)).await;
     assert!(matches!(taken, Err(PluginError::Conflict(_))), "{taken:?}");
     assert!(!folder.path().join("plugins/sums").exists());
-    let added = registry.add(new(Some("name = \"calculator\"\nversion = \"1.0.1\""), None, wasm)).await.unwrap();
+    let added =
+        registry.add(new(Some("name = \"calculator\"\nversion = \"1.0.1\""), None, wasm)).await.unwrap();
     assert_eq!((added.plugin.version.as_str(), added.replaced), ("1.0.1", true));
     assert!(matches!(registry.remove("get_weather").await, Err(PluginError::Conflict(_))));
     assert!(matches!(registry.remove("nothing").await, Err(PluginError::NotFound(_))));

@@ -42,7 +42,10 @@ impl Cache {
         if !self.is_ours() || !file.exists() {
             return None;
         }
-        #[expect(unsafe_code, reason = "the file was written by this program into a folder that is its owner's alone")]
+        #[expect(
+            unsafe_code,
+            reason = "the file was written by this program into a folder that is its owner's alone"
+        )]
         // SAFETY: compiled code is trusted as this program itself is: whoever can write to a folder of
         // mode 0700 that belongs to this user can replace the program too. Files are renamed into place
         // when they are whole, and wasmtime refuses those of another engine.
@@ -92,9 +95,10 @@ impl Cache {
 
 /// Notes that a file was used; a cache that cannot note it works as well.
 fn touch(file: &Path) {
-    let touched = File::options().append(true).open(file).and_then(|open| {
-        open.set_modified(std::fs::metadata(file)?.accessed()?)
-    });
+    let touched = File::options()
+        .append(true)
+        .open(file)
+        .and_then(|open| open.set_modified(std::fs::metadata(file)?.accessed()?));
     if let Err(error) = touched {
         tracing::debug!(%error, "The use of a compiled plugin was not noted");
     }

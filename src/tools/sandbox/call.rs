@@ -240,11 +240,7 @@ async fn perform(job: Job) -> Left {
     }
 }
 
-async fn ask_guest(
-    pre: &ToolPluginPre<Guest>,
-    store: &mut Store<Guest>,
-    ask: Ask,
-) -> wasmtime::Result<Told> {
+async fn ask_guest(pre: &ToolPluginPre<Guest>, store: &mut Store<Guest>, ask: Ask) -> wasmtime::Result<Told> {
     let instance = pre.instantiate_async(&mut *store).await?;
     let tools = instance.mlx_gateway_plugin_tools();
     match ask {
@@ -285,9 +281,12 @@ fn classify(left: Left, limits: &Limits) -> Result<Told, CallError> {
         return Err(CallError::Flood("HTTP requests or bytes"));
     }
     let trap = error.downcast_ref::<Trap>().map(ToString::to_string);
-    let exit = error.downcast_ref::<wasmtime_wasi::I32Exit>().map(|exit| format!("it exited with {}", exit.0));
+    let exit =
+        error.downcast_ref::<wasmtime_wasi::I32Exit>().map(|exit| format!("it exited with {}", exit.0));
     match trap.or(exit) {
-        Some(trap) => Err(CallError::Trap(left.words.map_or(trap.clone(), |words| format!("{trap}: {}", plain(&words))))),
+        Some(trap) => Err(CallError::Trap(
+            left.words.map_or(trap.clone(), |words| format!("{trap}: {}", plain(&words))),
+        )),
         // Neither the guest's doing nor a refusal: what it handed over could not be taken.
         None => Err(CallError::TooMuchOutput(plain(&format!("{:#}", error.root_cause())))),
     }

@@ -109,9 +109,8 @@ async fn a_name_is_resolved_once_and_every_address_is_checked() {
     told.recv().await.unwrap();
     assert!(matches!(get(&connector, &named).await, Err(Error::DestinationIpProhibited)));
     let mut mixed = access(std::slice::from_ref(&named), &["127.0.0.1"]);
-    mixed.resolve = Arc::new(|_| {
-        Box::pin(async { Ok(vec![[127, 0, 0, 1].into(), [169, 254, 169, 254].into()]) })
-    });
+    mixed.resolve =
+        Arc::new(|_| Box::pin(async { Ok(vec![[127, 0, 0, 1].into(), [169, 254, 169, 254].into()]) }));
     let connector = Connector::new(Arc::new(mixed));
     assert!(matches!(get(&connector, &named).await, Err(Error::DestinationIpProhibited)));
     assert!(told.try_recv().is_err());

@@ -167,12 +167,7 @@ impl config::Host for Guest {
 }
 
 impl progress::Host for Guest {
-    fn report(
-        &mut self,
-        progress: f64,
-        total: Option<f64>,
-        message: Option<String>,
-    ) -> wasmtime::Result<()> {
+    fn report(&mut self, progress: f64, total: Option<f64>, message: Option<String>) -> wasmtime::Result<()> {
         self.reports += 1;
         if self.reports > REPORTS_MAX {
             return Err(Stop::Flood("progress reports").into());

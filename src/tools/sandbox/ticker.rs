@@ -110,7 +110,10 @@ mod tests {
     #[test]
     fn it_ticks_while_a_guest_runs_sleeps_otherwise_and_ends_with_its_owner() {
         let (tell, told) = mpsc::channel();
-        let ticker = Ticker::start(move || { tell.send(()).ok(); }).unwrap();
+        let ticker = Ticker::start(move || {
+            tell.send(()).ok();
+        })
+        .unwrap();
         let long = Duration::from_secs(20);
         // Idle: it falls silent. The channel is drained until the thread sleeps.
         while !ticker.shared.asleep.load(Ordering::SeqCst) {
