@@ -10,5 +10,8 @@ mod bad_input;
 mod chat;
 mod cli;
 mod lifecycle;
+mod mcp;
+mod plugins;
 mod shutdown;
+mod tools;
 mod usage;
