@@ -13,7 +13,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk lint check-macos bench setup-test fmt plugins
+.PHONY: help run test test-rust test-sdk test-hub lint check-macos bench setup-test fmt plugins
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +21,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-sdk ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-sdk test-hub ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -35,6 +35,9 @@ test-rust: setup-test ## Unit and integration tests, the real engine among them
 
 test-sdk: setup-test ## The official OpenAI clients for Python and JavaScript against the built gateway
 	scripts/test-sdk.sh
+
+test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
+	scripts/test-hub.sh
 
 bench: ## The load comparison with nginx and a direct connection
 	scripts/bench.sh $(ARGS)

@@ -1,6 +1,8 @@
 //! The composition root: a checked configuration becomes a gateway that can serve, or one that only
 //! answers commands while none runs.
 
+mod reload;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,22 +11,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{AuthGate, Road};
-use crate::backends::engine::{Engines, EnginesDeps};
+use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::cli::SOCKET_NAME;
-use crate::config::{ApiAuth, Config};
+use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
-use crate::http::{About, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, routes};
-use crate::profiles::ProfileSet;
+use crate::http::{
+    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
+    tell_servers,
+};
+use crate::hub::downloads::{DownloadView, Downloads};
+use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
+use crate::models::hub_cache;
+use crate::profiles::{Apply, ProfileBook};
 use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError};
 use crate::system::clock::{Clock, SystemClock};
-use crate::system::memory;
+use crate::system::{SystemProbe, memory};
 use crate::tools::{Registry, RegistryDeps};
 use crate::usage::{Recorder, retain};
+
+use reload::Reload;
 
 /// How long an asked-for stop of one backend waits for the requests inside.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -52,6 +64,10 @@ pub enum AppError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
+    Hub(#[from] HubError),
+    #[error("there is no folder for models: set HOME or HF_HOME")]
+    NoCache,
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
@@ -63,11 +79,14 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let total = memory::total_bytes();
-        let budget = config.memory.budget.bytes(total.unwrap_or(0));
+        let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
+        let events = Bus::new();
+        let hub = open_hub(&config, &store, &events, &clock)?;
         let engines = Engines::new(EnginesDeps {
             data_dir: data_dir.clone(),
             config: config.engines.clone(),
             hub: config.hub.clone(),
+            models: Arc::new(FromHub(hub.downloads.clone())),
             budget_bytes: budget,
             environment: std::env::vars_os().collect(),
         });
@@ -76,18 +95,19 @@ impl App {
             launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
             clock: Arc::clone(&clock),
             stop_grace: STOP_GRACE,
+            probe: Arc::new(SystemProbe::default()),
+            store: Some(store.clone()),
+            budget_bytes: budget,
+            min_stay: config.memory.min_stay,
         });
-        let profiles = ProfileSet::new(config.profiles.clone());
-        backends.declare(profiles.launches());
-        let proxy = Proxy {
-            profiles: ArcSwap::from_pointee(profiles),
+        let proxy = Arc::new(Proxy {
+            profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
-        };
-        let events = Bus::new();
+        });
         let tools = Registry::new(RegistryDeps {
             dir: config.plugins.dir.clone(),
             cache: data_dir.join("plugin-cache"),
@@ -96,9 +116,15 @@ impl App {
             clock: Arc::clone(&clock),
             environment: std::env::vars().collect(),
         });
+        let applied = Arc::clone(&proxy);
+        let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
+        let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
         let gateway = Gateway::new(Parts {
-            proxy: Arc::new(proxy),
+            proxy,
             engines,
+            hub,
+            profiles,
+            store: store.clone(),
             auth: AuthGate::new(&config.auth),
             hosts: Hosts::new(
                 memory::host_name().as_deref(),
@@ -123,6 +149,11 @@ impl App {
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         self.background.spawn(self.plugins());
+        self.background.spawn(self.backends.watch_over());
+        self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
+        if let Err(error) = self.gateway.hub.downloads.resume_all().await {
+            tracing::warn!(%error, "What an earlier run was downloading is not known");
+        }
         for launch in self.gateway.proxy.profiles.load().launches().iter().filter(|launch| launch.preload) {
             let (backends, launch) = (self.backends.clone(), Arc::clone(launch));
             self.background.spawn(async move {
@@ -138,12 +169,21 @@ impl App {
     /// unless a profile is going to need it.
     fn plugins(&self) -> impl Future<Output = ()> + Send + use<> {
         let tools = self.gateway.tools.clone();
-        let needed = self.config.profiles.iter().any(|profile| !profile.tools.is_empty());
+        let needed =
+            self.gateway.proxy.profiles.load().entries().iter().any(|entry| !entry.profile.tools.is_empty());
         async move {
             if needed {
                 tools.load().await;
             }
             tools.follow().await;
+        }
+    }
+
+    /// From now on a change of the configuration file takes effect while running.
+    pub fn follow(&self, sources: Sources) {
+        if let Some(file) = self.config.file.clone() {
+            let reload = Reload::new(sources, self.config.clone(), Arc::clone(&self.gateway));
+            self.background.spawn(reload.follow(file));
         }
     }
 
@@ -164,6 +204,52 @@ impl App {
     }
 }
 
+fn open_hub(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Result<Hub, AppError> {
+    let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+    let login = std::env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
+    let token = TokenPlaces {
+        environment: config.hub.token.as_ref().map(|token| token.0.clone()),
+        file: config.hub.token_file.clone(),
+        login: login.or_else(|| Some(cache.parent()?.join("token"))),
+    };
+    Ok(Hub::new(HubDeps {
+        endpoint: config.hub.endpoint.clone(),
+        token,
+        cache,
+        folders: config.hub.folders.clone(),
+        store: store.clone(),
+        events: events.clone(),
+        clock: Arc::clone(clock),
+    })?)
+}
+
+/// The gateway's own downloads, as engines ask for them: one way on which models come here.
+struct FromHub(Downloads);
+
+impl ModelFetcher for FromHub {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        hub_cache::cached_snapshot(self.0.cache(), id)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        id: &'a str,
+        report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        let told = |view: &DownloadView| {
+            report(Arrival {
+                done_bytes: view.done_bytes,
+                total_bytes: view.total_bytes.unwrap_or_default(),
+            });
+        };
+        async move {
+            self.0.fetch(id, &told).await?;
+            self.find(id).ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
+        }
+        .boxed()
+    }
+}
+
 fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> About {
     About {
         started: Instant::now(),
@@ -171,6 +257,7 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         data_dir: config.server.data_dir.clone(),
         config_file: config.file.clone(),
         listen: std::sync::OnceLock::new(),
+        config: ArcSwap::from_pointee(ConfigStatus::loaded(started_at)),
         auth: match (config.auth.api, &config.auth.environment_key) {
             (ApiAuth::Auto, Some(_)) | (ApiAuth::Required, _) => "required",
             (ApiAuth::Auto, None) => "open on loopback (auto)",

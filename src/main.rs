@@ -11,7 +11,8 @@ use mlx_gateway::shutdown::{Signals, shut_down};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when nobody says otherwise.
-const DEFAULT_FILTER: &str = "info";
+/// hf-hub logs every refusal as an error; the gateway tells them where they matter.
+const DEFAULT_FILTER: &str = "info,hf_hub=off";
 const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";
 
 fn main() -> ExitCode {
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(exit) => return exit.into(),
     };
+    // Two providers are linked; without a choice the first connection over TLS would panic.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return tell(&CliError::Failed("TLS was set up twice".into()), &invocation.global).into();
+    }
     let exit = match invocation.task {
         Task::Serve(args) => serve(&args, &invocation.global),
         Task::Check => check(&invocation.global),
@@ -38,14 +43,15 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn load(global: &Global, args: &ServeArgs) -> Result<(Config, Vec<Warning>), LoadFailure> {
+fn load(global: &Global, args: &ServeArgs) -> Result<(Config, Vec<Warning>, Sources), LoadFailure> {
     let sources = Sources::of_process(Flags {
         config: global.config.clone(),
         data_dir: global.data_dir.clone(),
         listen: args.listen.clone(),
         insecure: args.insecure,
     })?;
-    Ok(config::load(&sources)?)
+    let (config, warnings) = config::load(&sources)?;
+    Ok((config, warnings, sources))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +65,14 @@ enum LoadFailure {
 fn check(global: &Global) -> Exit {
     let mut out = Out::standard(global.json);
     let (told, exit) = match load(global, &ServeArgs::default()) {
-        Ok((config, warnings)) if global.json => {
+        Ok((config, warnings, _)) if global.json => {
             let names: Vec<&str> = config.profiles.iter().map(|profile| profile.name.as_str()).collect();
             let report = serde_json::json!({
                 "ok": true, "file": config.file, "profiles": names, "warnings": warnings, "problems": [],
             });
             (out.raw_json(report.to_string().as_bytes()), Exit::Ok)
         }
-        Ok((config, warnings)) => {
+        Ok((config, warnings, _)) => {
             let told = warnings.iter().try_for_each(|warning| out.note(&format!("warning: {warning}")));
             let file =
                 config.file.map_or("the built-in configuration".into(), |file| file.display().to_string());
@@ -86,7 +92,7 @@ fn check(global: &Global) -> Exit {
 }
 
 fn serve(args: &ServeArgs, global: &Global) -> Exit {
-    let (config, warnings) = match load(global, args) {
+    let (config, warnings, sources) = match load(global, args) {
         Ok(loaded) => loaded,
         Err(error) => return tell(&CliError::Usage(error.to_string()), global),
     };
@@ -100,7 +106,7 @@ fn serve(args: &ServeArgs, global: &Global) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return tell(&CliError::Failed(error.to_string()), global),
     };
-    match runtime.block_on(run(config)) {
+    match runtime.block_on(run(config, sources)) {
         Ok(()) => Exit::Ok,
         Err(error @ AppError::InUse(_)) => {
             let told = tell(&CliError::Failed(error.to_string()), global);
@@ -110,11 +116,12 @@ fn serve(args: &ServeArgs, global: &Global) -> Exit {
     }
 }
 
-async fn run(config: Config) -> Result<(), AppError> {
+async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let app = App::open(config)?;
     let mut listeners = app.bind().await?;
     app.start().await?;
+    app.follow(sources);
     let addresses = listeners.addresses();
     listeners.serve(&app.routes, &app.gateway)?;
     for address in addresses {
@@ -165,6 +172,7 @@ impl ThisMachine<'_> {
     async fn close(&self) {
         let app = self.app.lock().ok().and_then(|mut app| app.take());
         if let Some(app) = app {
+            app.gateway.hub.downloads.shutdown().await;
             app.store.close().await;
         }
     }

@@ -46,6 +46,7 @@ pub async fn shut_down(app: &App, listeners: &Listeners, signals: &mut Signals) 
         "Shutting down: new requests are turned away, those under way may finish"
     );
     app.gateway.drain();
+    app.gateway.hub.downloads.shutdown().await;
     tokio::select! {
         () = app.backends.shutdown(grace) => {}
         name = signals.next() => {

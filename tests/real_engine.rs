@@ -4,6 +4,8 @@
 
 #[path = "fake/spawn.rs"]
 mod fake;
+#[path = "hub/spawn.rs"]
+mod hub;
 #[path = "it/support/mod.rs"]
 #[expect(dead_code, reason = "the real engine needs the half of it")]
 mod support;
@@ -140,4 +142,28 @@ fn largest_child(parent: i64) -> Option<i64> {
         (columns.get(1) == Some(&parent)).then(|| (columns[2], columns[0]))
     });
     children.max().map(|(_, pid)| pid)
+}
+
+#[test]
+fn a_model_is_pulled_from_the_hub_made_a_profile_by_its_facts_and_answers() {
+    let _one = one_at_a_time();
+    let hub = hub::FakeHub::start();
+    let first = gateway(DEMO);
+    assert_eq!(first.chat("demo", "hi").status, 200, "the demo model is made");
+    let made = std::fs::read_dir(first.data_dir().join("models")).unwrap().map(|entry| entry.unwrap().path());
+    let made = made.filter(|path| path.join("config.json").is_file()).last().unwrap();
+    for file in std::fs::read_dir(made).unwrap().map(|entry| entry.unwrap()) {
+        hub.put("org/tiny", &file.file_name().to_string_lossy(), &std::fs::read(file.path()).unwrap());
+    }
+    drop(first);
+    let gateway = gateway(&format!("[hub]\nendpoint = \"{}\"\n", hub.url()));
+    for command in
+        [&["models", "pull", "org/tiny"][..], &["profiles", "create", "mine", "--model", "org/tiny"]]
+    {
+        let ran = gateway.cli(command);
+        assert!(ran.status.success(), "{command:?}: {ran:?}");
+    }
+    let answer = gateway.chat("mine", "hi").json();
+    assert_eq!(answer["choices"][0]["message"]["content"], ANSWER);
+    assert_eq!(gateway.cli(&["models", "rm", "org/tiny"]).status.code(), Some(6), "it is in use");
 }

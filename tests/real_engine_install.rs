@@ -5,10 +5,11 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mlx_gateway::backends::engine::{Command, Engines, EnginesDeps, Step};
+use futures_util::future::BoxFuture;
+use mlx_gateway::backends::engine::{Arrival, Command, Engines, EnginesDeps, ModelFetcher, Step};
 use mlx_gateway::config::{self, EngineKind, LaunchSettings, ModelRef};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -22,11 +23,34 @@ fn data_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-engine")
 }
 
+/// The demo model is made here, not fetched.
+struct NoModels;
+
+impl ModelFetcher for NoModels {
+    fn find(&self, _id: &str) -> Option<PathBuf> {
+        None
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        _id: &'a str,
+        _report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        Box::pin(std::future::ready(Err("no model is fetched here".to_owned())))
+    }
+}
+
 fn engines(data_dir: &Path) -> Engines {
     Engines::new(EnginesDeps {
         data_dir: data_dir.to_owned(),
         config: config::Engines::default(),
-        hub: config::Hub { endpoint: "http://127.0.0.1:9".to_owned(), token: None, token_file: None },
+        hub: config::Hub {
+            endpoint: "http://127.0.0.1:9".to_owned(),
+            token: None,
+            token_file: None,
+            folders: vec![],
+        },
+        models: Arc::new(NoModels),
         budget_bytes: 4 * 1024 * 1024 * 1024,
         environment: std::env::vars_os().collect(),
     })

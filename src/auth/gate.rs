@@ -49,6 +49,7 @@ impl AuthGate {
             scopes,
             profiles: None,
             fairness: Arc::from(name),
+            priority: 0,
         };
         AuthGate {
             mode: auth.api,

@@ -13,6 +13,8 @@ pub struct Caller {
     pub profiles: Option<Arc<[String]>>,
     /// Requests of one id share one place in fair queues.
     pub fairness: Arc<str>,
+    /// In queues higher ones go first; 0 is ordinary.
+    pub priority: i32,
 }
 
 /// What a key may be used for.

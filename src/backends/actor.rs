@@ -3,6 +3,7 @@
 
 mod duties;
 
+use super::admission::Admission;
 use super::error::AcquireError;
 use super::gate::Gate;
 use super::lease::Generation;
@@ -11,8 +12,10 @@ use super::snapshot::View;
 use super::state::{Effect, Event, Failure, Machine, State};
 use super::target::Target;
 use super::waiters::Slot;
+use crate::profiles::LaunchSpec;
 use crate::system::clock::Clock;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -36,8 +39,12 @@ pub enum Command {
     Restart(Answer),
     /// Be stopped.
     Stop(oneshot::Sender<()>),
+    /// Be stopped at once, whoever is inside.
+    StopNow(oneshot::Sender<()>),
     /// Stop for good; those inside have until then.
     Shutdown(Instant),
+    /// Stop for good, once those inside have finished: its profiles are gone.
+    Retire,
 }
 
 /// Told once the backend is ready, or why it is not.
@@ -50,6 +57,9 @@ pub struct Tools {
     pub tracker: TaskTracker,
     /// How long a stop waits for those inside.
     pub stop_grace: Duration,
+    /// Told of every change that can be seen.
+    pub changes: Arc<watch::Sender<u64>>,
+    pub admission: Arc<Admission>,
 }
 
 pub struct Actor {
@@ -61,7 +71,16 @@ pub struct Actor {
     /// Since when the present run answers, or the last one did.
     ready_since: Instant,
     loading_since: Instant,
+    /// When the present run began to wait for memory, and when it was let in.
+    held_since: Option<Instant>,
+    held_until: Instant,
+    /// When the last turn was given while others waited.
+    last_turn: Option<Instant>,
     drain_until: Instant,
+    /// What the last run was launched with.
+    settled: Arc<LaunchSpec>,
+    /// Start again once the present run has ended.
+    relaunch: bool,
     starters: Vec<Answer>,
     stoppers: Vec<oneshot::Sender<()>>,
     shutting_down: bool,
@@ -69,8 +88,11 @@ pub struct Actor {
 
 /// The run under way.
 struct Run {
+    /// What it was launched with.
+    spec: Arc<LaunchSpec>,
     reports: mpsc::Receiver<Report>,
     stop: CancellationToken,
+    kill: CancellationToken,
     /// An actor that breaks off takes its run along.
     _stops_with_actor: DropGuard,
     process: Option<ProcessFacts>,
@@ -80,7 +102,7 @@ struct Run {
 impl Actor {
     pub fn new(slot: Arc<Slot>, tools: Tools) -> (Actor, watch::Receiver<View>) {
         let now = Instant::now();
-        let since_ms = tools.clock.unix_ms();
+        let (since_ms, settled) = (tools.clock.unix_ms(), slot.spec.load_full());
         let (view, seen) = watch::channel(View { state: State::Stopped, since_ms, process: None });
         let actor = Actor {
             slot,
@@ -90,7 +112,12 @@ impl Actor {
             run: None,
             ready_since: now,
             loading_since: now,
+            held_since: None,
+            held_until: now,
+            last_turn: None,
             drain_until: now,
+            settled,
+            relaunch: false,
             starters: Vec::new(),
             stoppers: Vec::new(),
             shutting_down: false,
@@ -111,7 +138,7 @@ impl Actor {
                     Some(command) => self.command(command),
                     None => {
                         orphaned = true;
-                        self.shut_down(Instant::now());
+                        self.shut_down(Instant::now(), |_| AcquireError::ShuttingDown);
                     }
                 },
                 report = next_report(&mut self.run) => self.report(report),
@@ -123,7 +150,18 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Shutdown(until) => self.shut_down(until),
+            Command::Shutdown(until) => self.shut_down(until, |_| AcquireError::ShuttingDown),
+            Command::Retire => {
+                self.shut_down(later(Instant::now(), FAR), |profile| AcquireError::Unavailable {
+                    profile: profile.to_owned(),
+                    reason: "its profile was removed".into(),
+                })
+            }
+            Command::StopNow(answer) => {
+                self.stoppers.push(answer);
+                self.drain_until = Instant::now();
+                self.apply(Event::Stop);
+            }
             // Dropped unanswered: whoever asked learns that the gateway is shutting down.
             Command::Start(_) | Command::Restart(_) if self.shutting_down => {}
             Command::Start(answer) => {
@@ -157,10 +195,10 @@ impl Actor {
         }
     }
 
-    fn shut_down(&mut self, until: Instant) {
+    fn shut_down(&mut self, until: Instant, error: impl Fn(&str) -> AcquireError) {
         self.shutting_down = true;
         self.slot.close_queue();
-        self.answer_all(|_| AcquireError::ShuttingDown);
+        self.answer_all(error);
         self.drain_until = until;
         self.apply(Event::Stop);
     }
@@ -170,6 +208,7 @@ impl Actor {
             Report::Step(what) => self.apply(Event::Step(what)),
             Report::Spawned(process) => {
                 self.loading_since = Instant::now();
+                self.slot.pid.store(process.pid, Ordering::Release);
                 if let Some(run) = &mut self.run {
                     run.process = Some(process);
                 }
@@ -181,8 +220,15 @@ impl Actor {
                 }
                 self.apply(Event::Answered);
             }
+            Report::Held(true) => self.held_since = Some(self.held_since.unwrap_or_else(Instant::now)),
+            Report::Held(false) => self.held_until = Instant::now(),
             Report::Ended(failure) => {
-                self.run = None;
+                if let Some(run) = self.run.take() {
+                    self.settled = run.spec;
+                }
+                self.held_since = None;
+                self.slot.pid.store(0, Ordering::Release);
+                self.slot.figures.store(None);
                 self.log_end(&failure);
                 self.apply(Event::Ended(failure));
                 if let Some(over) = self.slot.current.swap(None) {
@@ -217,6 +263,12 @@ impl Actor {
                     run.stop.cancel();
                 }
             }
+            Effect::KillRun => {
+                if let Some(run) = &self.run {
+                    run.kill.cancel();
+                    run.stop.cancel();
+                }
+            }
             Effect::Fail(failure) => self.answer_all(|profile| failed(profile, &failure)),
             Effect::TurnAway => self.answer_all(|profile| AcquireError::Unavailable {
                 profile: profile.to_owned(),
@@ -227,14 +279,21 @@ impl Actor {
 
     fn launch(&mut self) {
         let (sender, reports) = mpsc::channel(MAX_REPORTS);
-        let stop = CancellationToken::new();
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        self.held_since = None;
+        // A wish was about an earlier run.
+        self.slot.take_wish();
         let job = Job {
             spec: self.slot.spec.load_full(),
             logs: Arc::clone(&self.slot.logs),
             stop: stop.clone(),
             reports: sender.clone(),
             tracker: self.tools.tracker.clone(),
+            slot: Arc::clone(&self.slot),
+            kill: kill.clone(),
+            admission: Arc::clone(&self.tools.admission),
         };
+        let spec = Arc::clone(&job.spec);
         let run = Arc::clone(&self.tools.runner).run(job);
         self.tools.tracker.spawn(async move {
             let ended = Report::Ended(run.await);
@@ -243,7 +302,8 @@ impl Actor {
             }
         });
         let guard = stop.clone().drop_guard();
-        self.run = Some(Run { reports, stop, _stops_with_actor: guard, process: None, target: None });
+        let (process, target) = (None, None);
+        self.run = Some(Run { spec, reports, stop, kill, _stops_with_actor: guard, process, target });
     }
 
     fn open_gate(&mut self) {
@@ -257,6 +317,7 @@ impl Actor {
             target: Arc::new(target),
             pid: run.process.as_ref().map(|process| process.pid),
             gate: Arc::new(Gate::new(spec.max_concurrent, Arc::clone(&self.slot.wake))),
+            suspicion: OnceLock::new(),
         };
         tracing::info!(
             backend.id = %self.slot.id,
@@ -283,28 +344,33 @@ impl Actor {
     fn settle(&mut self, now: Instant) -> Option<Instant> {
         if self.run.is_none() {
             self.stoppers.drain(..).for_each(|answer| tell(answer, ()));
-            if !self.shutting_down && (self.slot.queued() > 0 || !self.starters.is_empty()) {
+            let relaunch = std::mem::take(&mut self.relaunch);
+            if !self.shutting_down && (relaunch || self.slot.queued() > 0 || !self.starters.is_empty()) {
                 self.apply(Event::Wanted);
             }
         }
+        self.see_to_settings();
+        self.see_to_wishes();
         let deadline = match self.machine.state {
             State::Ready => {
                 let queue = self.serve_queue(now);
                 let idle = self.see_to_idleness(now);
                 queue.into_iter().chain(idle).min()
             }
+            State::Preparing { .. } if self.held_since.is_some() => self.see_to_the_held(now),
             State::Draining => self.see_to_draining(now),
             _ => None,
         };
         self.tell_progress();
         self.publish();
+        self.tools.admission.poke();
         deadline
     }
 
     fn publish(&self) {
         let state = &self.machine.state;
         let process = self.run.as_ref().and_then(|run| run.process.as_ref());
-        self.view.send_if_modified(|view| {
+        let changed = self.view.send_if_modified(|view| {
             if view.state == *state && view.process.as_ref() == process {
                 return false;
             }
@@ -315,6 +381,9 @@ impl Actor {
             view.process = process.cloned();
             true
         });
+        if changed {
+            self.tools.changes.send_modify(|count| *count += 1);
+        }
     }
 
     fn answer_starters_if_ready(&mut self) {
@@ -336,6 +405,9 @@ impl Actor {
 
 fn failed(profile: &str, failure: &Failure) -> AcquireError {
     let (profile, log_tail) = (profile.to_owned(), failure.log_tail.clone());
+    if let Some(shortage) = failure.shortage {
+        return AcquireError::Memory { profile, shortage };
+    }
     match failure.timed_out_after {
         Some(after) => AcquireError::StartTimeout { profile, after, log_tail },
         None => AcquireError::Failed { profile, reason: failure.reason.clone(), log_tail },

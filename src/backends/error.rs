@@ -1,5 +1,6 @@
 //! Why no lease was given. Knows no HTTP; the edge chooses status and code.
 
+use super::admission::Shortage;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,12 +11,20 @@ pub enum AcquireError {
     #[error("the backend of `{profile}` was not ready after {} s; `timeouts.start` allows more", .after.as_secs_f64())]
     StartTimeout { profile: String, after: Duration, log_tail: Vec<String> },
     #[error("{size} requests already wait for `{profile}`; try again later or raise `queue.size`")]
-    QueueFull { profile: String, size: u32 },
+    QueueFull {
+        profile: String,
+        size: u32,
+        /// How long a request would have waited, where that can be told.
+        wait: Option<Duration>,
+    },
     #[error(
         "no turn came for `{profile}` within {} s; try again later or raise `queue.timeout`",
         .after.as_secs_f64()
     )]
     QueueTimeout { profile: String, after: Duration },
+    /// It can never be given the memory that it needs.
+    #[error("`{profile}` does not fit into memory: {shortage}")]
+    Memory { profile: String, shortage: Shortage },
     /// Somebody stopped it while the request waited.
     #[error("the backend of `{profile}` is not available: {reason}")]
     Unavailable { profile: String, reason: String },

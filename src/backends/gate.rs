@@ -5,7 +5,7 @@
 //! queue, for the last one while it watches for idleness or drains.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ const WATCHED: u64 = 1 << 34;
 #[derive(Debug)]
 pub struct Gate {
     word: AtomicU64,
-    limit: u32,
+    limit: AtomicU32,
     wake: Arc<Notify>,
     opened: Instant,
     /// Microseconds from `opened` to the newest leave, and one; 0: nobody has left yet.
@@ -37,7 +37,7 @@ impl Gate {
     pub fn new(limit: u32, wake: Arc<Notify>) -> Gate {
         Gate {
             word: AtomicU64::new(0),
-            limit: limit.max(1),
+            limit: AtomicU32::new(limit.max(1)),
             wake,
             opened: Instant::now(),
             last_leave_us: AtomicU64::new(0),
@@ -52,6 +52,16 @@ impl Gate {
     /// A place for the first of the queue.
     pub fn enter_from_queue(self: &Arc<Gate>) -> Option<Pass> {
         self.enter_unless(CLOSED)
+    }
+
+    /// From now on at most so many at once; those inside stay.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit.max(1), Ordering::Relaxed);
+    }
+
+    /// Wakes the actor.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Requests inside.
@@ -93,8 +103,9 @@ impl Gate {
     }
 
     fn enter_unless(self: &Arc<Gate>, refusing: u64) -> Option<Pass> {
+        let limit = u64::from(self.limit.load(Ordering::Relaxed));
         let enter = |word: u64| {
-            let free = word & refusing == 0 && word & COUNT < u64::from(self.limit);
+            let free = word & refusing == 0 && word & COUNT < limit;
             free.then_some(word + 1)
         };
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).ok()?;
@@ -130,7 +141,7 @@ impl Drop for Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicU32};
+    use std::sync::atomic::AtomicBool;
 
     fn gate(limit: u32) -> (Arc<Gate>, Arc<Notify>) {
         let wake = Arc::new(Notify::new());

@@ -16,6 +16,11 @@ pub trait Launcher: Send + Sync + 'static {
         instance_dir: &'a Path,
         report: &'a (dyn Fn(String) + Send + Sync),
     ) -> BoxFuture<'a, Result<Command, LaunchError>>;
+
+    /// Bytes of memory that it will need, as far as its model's files are here and tell.
+    fn estimate<'a>(&'a self, _spec: &'a LaunchSpec) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Everything that is needed to spawn a backend's process.

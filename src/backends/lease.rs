@@ -4,8 +4,8 @@
 use super::gate::{Gate, Pass};
 use super::target::Target;
 use crate::config::EngineKind;
-use crate::system::cpu;
-use std::sync::Arc;
+use crate::system;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A ready backend, from its first answer until it is let go.
@@ -16,6 +16,8 @@ pub struct Generation {
     pub target: Arc<Target>,
     pub pid: Option<u32>,
     pub gate: Arc<Gate>,
+    /// Why a request found it stuck; its actor ends it for that.
+    pub suspicion: OnceLock<String>,
 }
 
 /// The right to send one request to a ready backend. As long as it lives the backend counts as
@@ -65,7 +67,25 @@ impl Lease {
     /// Processor time its process tree has used so far; none where there is no process to look at.
     /// Takes milliseconds: ask only when something looks wrong.
     pub fn cpu_time(&self) -> Option<Duration> {
-        self.pid().and_then(cpu::tree_time)
+        self.pid().and_then(system::tree_time)
+    }
+
+    /// Tells its supervisor that it has a request and does nothing: the process is ended at once and
+    /// a new one started when it is wanted. Nothing happens where there is no process of ours.
+    pub fn suspect(&self, why: impl Into<String>) {
+        if self.generation.pid.is_some() && self.generation.suspicion.set(why.into()).is_ok() {
+            self.generation.gate.wake();
+        }
+    }
+
+    /// Whether its supervisor was told to end it.
+    pub fn is_suspect(&self) -> bool {
+        self.generation.suspicion.get().is_some()
+    }
+
+    /// Whether its process is known to have ended; false where there is none to look at.
+    pub fn is_gone(&self) -> bool {
+        self.pid().is_some_and(|pid| system::process::start_mark(pid).is_none())
     }
 
     /// The process that serves it; none for `engine = "url"`.

@@ -9,12 +9,15 @@
 pub mod engine;
 
 mod actor;
+pub mod admission;
 mod error;
 mod gate;
+mod gauge;
 mod instance;
 mod launcher;
 mod lease;
 mod logs;
+mod needs;
 mod orphans;
 mod ports;
 mod process;
@@ -29,30 +32,40 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod waiters;
+mod watch;
 
 pub use crate::profiles::LaunchSpec;
 pub use error::AcquireError;
+pub use gauge::Figures;
 pub use launcher::{Command as LaunchCommand, LaunchError, Launcher, Readiness};
 pub use lease::Lease;
 pub use logs::{LogBatch, LogLine, LogReader};
+pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
 pub use progress::{Progress, Waiting};
+pub use queue::FairQueue;
 pub use snapshot::BackendSnapshot;
 pub use target::{Target, TargetError};
+pub use waiters::Asker;
 
+use crate::store::Store;
 use crate::system::clock::Clock;
+use crate::system::{Machine, Probe};
 use actor::{Actor, Command, MAX_COMMANDS, Tools};
+use admission::Admission;
 use arc_swap::ArcSwap;
+use gauge::Gauge;
 use logs::LogBuffer;
+use needs::Needs;
 use process_run::ProcessRunner;
 use run::Runner;
 use snapshot::View;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch as sync_watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use waiters::Slot;
@@ -65,6 +78,13 @@ pub struct BackendsDeps {
     pub clock: Arc<dyn Clock>,
     /// How long an asked-for stop or restart waits for requests that are inside.
     pub stop_grace: Duration,
+    pub probe: Arc<dyn Probe>,
+    /// Where what was measured is kept; none: only as long as the process lives.
+    pub store: Option<Store>,
+    /// Bytes that all backends may use together.
+    pub budget_bytes: u64,
+    /// How long a backend that became ready is left alone.
+    pub min_stay: Duration,
 }
 
 /// All backends; a cheap handle.
@@ -79,23 +99,48 @@ struct Inner {
     runner: Arc<dyn Runner>,
     clock: Arc<dyn Clock>,
     stop_grace: Duration,
+    /// Counts changes of any backend's state.
+    changes: Arc<sync_watch::Sender<u64>>,
+    gauge: Arc<Gauge>,
+    needs: Arc<Needs>,
+    admission: Arc<Admission>,
 }
 
 /// One backend: what requests share with its actor, and the way to tell the actor something.
 struct Handle {
     slot: Arc<Slot>,
     commands: mpsc::Sender<Command>,
-    view: watch::Receiver<View>,
+    view: sync_watch::Receiver<View>,
+}
+
+/// What `Inner` is made of.
+struct Parts {
+    runner: Arc<dyn Runner>,
+    needs: Arc<Needs>,
+    gauge: Arc<Gauge>,
+    admission: Admission,
+    clock: Arc<dyn Clock>,
+    stop_grace: Duration,
 }
 
 impl Backends {
     pub fn new(deps: BackendsDeps) -> Backends {
-        let BackendsDeps { data_dir, launcher, clock, stop_grace } = deps;
-        let runner = Arc::new(ProcessRunner::new(data_dir, launcher));
-        Backends::with_runner(runner, clock, stop_grace)
+        let needs = Arc::new(Needs::new(Arc::clone(&deps.launcher), deps.store));
+        let runner = Arc::new(ProcessRunner::new(deps.data_dir, deps.launcher, Arc::clone(&needs)));
+        let gauge = Arc::new(Gauge::new(deps.probe));
+        let admission = Admission::new(deps.budget_bytes, deps.min_stay, Arc::clone(&gauge));
+        Backends::assemble(Parts {
+            runner,
+            needs,
+            gauge,
+            admission,
+            clock: deps.clock,
+            stop_grace: deps.stop_grace,
+        })
     }
 
-    fn with_runner(runner: Arc<dyn Runner>, clock: Arc<dyn Clock>, stop_grace: Duration) -> Backends {
+    fn assemble(parts: Parts) -> Backends {
+        let Parts { runner, needs, gauge, admission, clock, stop_grace } = parts;
         Backends(Arc::new(Inner {
             slots: ArcSwap::default(),
             adding: Mutex::new(()),
@@ -104,14 +149,26 @@ impl Backends {
             runner,
             clock,
             stop_grace,
+            changes: Arc::new(sync_watch::Sender::new(0)),
+            gauge,
+            needs,
+            admission: Arc::new(admission),
         }))
     }
 
-    /// Makes backends known without starting them, so that `snapshot` shows them.
+    /// These are the backends there are from now on, by difference: new ones are made known without
+    /// being started, those whose launch settings changed start again once their requests have
+    /// finished, those that are not among them end likewise, all others do not notice.
     pub fn declare<'a>(&self, specs: impl IntoIterator<Item = &'a Arc<LaunchSpec>>) {
+        let mut declared = BTreeSet::new();
         for spec in specs {
-            self.0.handle(spec);
+            declared.insert(spec.id.as_str());
+            if let Some(handle) = self.0.handle(spec) {
+                handle.slot.remember(spec);
+                handle.slot.wake.notify_one();
+            }
         }
+        self.0.retire_all_but(&declared);
     }
 
     /// A lease if the backend is ready, has a place, and nobody queues: a few atomics, no wait.
@@ -131,12 +188,11 @@ impl Backends {
     /// | failed just now     | the same failure, without another try                           |
     /// | draining, stopping  | waits for the end, then is started again                        |
     ///
-    /// `lane` names the caller for fairness (`Caller::fairness`); `progress` is told what is waited
-    /// for.
+    /// `asker` is who asks, for fairness and priority; `progress` is told what is waited for.
     pub async fn acquire(
         &self,
         spec: &Arc<LaunchSpec>,
-        lane: &Arc<str>,
+        asker: &Asker,
         progress: &Progress,
     ) -> Result<Lease, AcquireError> {
         let handle = self.0.open_handle(spec)?;
@@ -144,7 +200,7 @@ impl Backends {
             return Ok(lease);
         }
         handle.slot.remember(spec);
-        handle.slot.enqueue(lane, progress)?.answer().await
+        handle.slot.enqueue(asker, progress)?.answer().await
     }
 
     /// Starts it, even if it failed just now, and waits until it is ready.
@@ -169,10 +225,50 @@ impl Backends {
         true
     }
 
+    /// Stops it at once, whoever is inside. False: no backend has that id.
+    pub async fn stop_now(&self, id: &str) -> bool {
+        let Some(handle) = self.0.slots.load().get(id).cloned() else { return false };
+        let (answer, stopped) = oneshot::channel();
+        if handle.commands.send(Command::StopNow(answer)).await.is_ok() {
+            drop(stopped.await);
+        }
+        true
+    }
+
     /// All known backends, by id.
     pub fn snapshot(&self) -> Vec<BackendSnapshot> {
         let slots = self.0.slots.load();
-        slots.values().map(|h| BackendSnapshot::of(&h.slot, &h.view.borrow())).collect()
+        let of = |handle: &Arc<Handle>| {
+            let need = self.0.needs.known(&handle.slot.spec.load().settings);
+            BackendSnapshot::of(&handle.slot, &handle.view.borrow(), need)
+        };
+        slots.values().map(of).collect()
+    }
+
+    /// Sees to it that the figures shown are at most `max_age` old.
+    pub async fn look(&self, max_age: Duration) {
+        self.0.gauge.look(max_age).await;
+    }
+
+    /// The machine at the last look.
+    pub fn machine(&self) -> Machine {
+        self.0.gauge.machine().unwrap_or_default()
+    }
+
+    /// Bytes of the budget that are promised to what runs and starts.
+    pub fn promised_bytes(&self) -> u64 {
+        self.0.admission.promised()
+    }
+
+    /// What is to be done beside requests until the shutdown begins: figures, what they teach about
+    /// needs, and relief when memory is critically short. To be spawned by whoever serves.
+    pub fn watch_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        watch::over(Arc::downgrade(&self.0))
+    }
+
+    /// Tells of every change of a backend's state, step or process.
+    pub fn changes(&self) -> sync_watch::Receiver<u64> {
+        self.0.changes.subscribe()
     }
 
     /// The newest log lines of a backend, and those to come.
@@ -239,6 +335,27 @@ impl Inner {
         Some(handle)
     }
 
+    fn retire_all_but(&self, declared: &BTreeSet<&str>) {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = self
+            .slots
+            .load()
+            .iter()
+            .map(|(id, handle)| (id.clone(), Arc::clone(handle)))
+            .partition(|(id, _)| declared.contains(id.as_str()));
+        if gone.is_empty() || self.shutting_down.load(Ordering::Acquire) {
+            return;
+        }
+        self.slots.store(Arc::new(kept));
+        for handle in gone.into_values() {
+            // Its actor ends as well when the last handle goes; this tells it to be patient.
+            if handle.commands.try_send(Command::Retire).is_err() {
+                tracing::debug!(backend.id = %handle.slot.id, "A backend that is not wanted any more ends at once");
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     fn add(&self, spec: &Arc<LaunchSpec>) -> Handle {
         let slot = Arc::new(Slot::new(spec, Arc::new(LogBuffer::default())));
         let tools = Tools {
@@ -246,7 +363,10 @@ impl Inner {
             clock: Arc::clone(&self.clock),
             tracker: self.tracker.clone(),
             stop_grace: self.stop_grace,
+            changes: Arc::clone(&self.changes),
+            admission: Arc::clone(&self.admission),
         };
+        self.gauge.add(&slot);
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let (actor, view) = Actor::new(Arc::clone(&slot), tools);
         self.tracker.spawn(actor.work(inbox));

@@ -86,6 +86,11 @@ impl Process {
         self.end_within(TERM_WAIT).await;
     }
 
+    /// Ends the whole group without asking.
+    pub async fn kill(self) {
+        self.end_within(Duration::ZERO).await;
+    }
+
     async fn end_within(mut self, wait: Duration) {
         self.group.signal(Signal::SIGTERM);
         if timeout(wait, self.child.wait()).await.is_err() {

@@ -1,9 +1,11 @@
 //! A run of a backend, from nothing to nothing: folders, port, preparation, process, readiness,
 //! end, clean-up. Knows no state machine and no waiter; it reports and is told to stop.
 
+use super::admission::Permit;
 use super::instance::{Instance, log_path};
 use super::launcher::{Launcher, Readiness};
 use super::logs::{LogBuffer, LogFile, RawLine};
+use super::needs::Needs;
 use super::orphans::{MARK, Record};
 use super::ports::{Ports, ReservedPort};
 use super::process::{Process, describe};
@@ -34,6 +36,7 @@ const FILE_WAIT: Duration = Duration::from_secs(1);
 pub struct ProcessRunner {
     data_dir: PathBuf,
     launcher: Arc<dyn Launcher>,
+    needs: Arc<Needs>,
     ports: Ports,
 }
 
@@ -46,13 +49,18 @@ enum Ended {
 }
 
 impl ProcessRunner {
-    pub fn new(data_dir: PathBuf, launcher: Arc<dyn Launcher>) -> ProcessRunner {
-        ProcessRunner { data_dir, launcher, ports: Ports::default() }
+    pub fn new(data_dir: PathBuf, launcher: Arc<dyn Launcher>, needs: Arc<Needs>) -> ProcessRunner {
+        ProcessRunner { data_dir, launcher, needs, ports: Ports::default() }
     }
 
     async fn run_job(&self, job: Job) -> Failure {
         if job.spec.settings.engine == EngineKind::Url {
             return run_elsewhere(&job).await;
+        }
+        // What can never fit is told before anything is installed for it.
+        let need = self.needs.of(&job.spec).await.map_or(0, |need| need.bytes);
+        if let Some(shortage) = job.admission.never_fits(need) {
+            return Failure::short_of(shortage);
         }
         for _ in 0..MAX_PORTS {
             match self.attempt(&job).await {
@@ -100,6 +108,13 @@ impl ProcessRunner {
                 }),
             },
         };
+        // The model is here by now, so its files can be asked.
+        let need = self.needs.of(&job.spec).await.map_or(0, |need| need.bytes);
+        let permit = match job.admitted(need).await {
+            None => return Ended::Asked,
+            Some(Err(failure)) => return Ended::Failed(failure),
+            Some(Ok(permit)) => permit,
+        };
         if port.is_taken() {
             return Ended::PortTaken;
         }
@@ -121,7 +136,7 @@ impl ProcessRunner {
         let facts = ProcessFacts { pid: process.pid(), port: port.number(), argv: argv.collect() };
         let record = Recorded::write(instance, job, process.pid());
         tell(job, Report::Spawned(facts)).await;
-        let ended = watch(process, port, &command.readiness, job).await;
+        let ended = watch(process, port, &command.readiness, job, &permit).await;
         drop(record);
         if timeout(FILE_WAIT, written).await.is_err() {
             tracing::debug!(backend.id = %job.spec.id, "A backend's log file lags behind");
@@ -192,7 +207,13 @@ async fn run_elsewhere(job: &Job) -> Failure {
 }
 
 /// Watches a process from its start to its end; whatever the end, nothing of it is left then.
-async fn watch(mut process: Process, port: &ReservedPort, readiness: &Readiness, job: &Job) -> Ended {
+async fn watch(
+    mut process: Process,
+    port: &ReservedPort,
+    readiness: &Readiness,
+    job: &Job,
+    permit: &Permit,
+) -> Ended {
     let limit = job.spec.timeouts.start;
     let ended = tokio::select! {
         biased;
@@ -206,14 +227,21 @@ async fn watch(mut process: Process, port: &ReservedPort, readiness: &Readiness,
             };
         }
         ready = timeout(limit, readiness::answered(port.number(), readiness)) => match ready {
-            Ok(()) => serve(&mut process, port, job).await,
+            Ok(()) => {
+                permit.ready();
+                serve(&mut process, port, job).await
+            }
             Err(_) => Ended::Failed(Failure {
                 timed_out_after: Some(limit),
                 ..Failure::because(format!("it did not answer within {} s", limit.as_secs_f64()))
             }),
         },
     };
-    process.end().await;
+    if job.kill.is_cancelled() {
+        process.kill().await;
+    } else {
+        process.end().await;
+    }
     ended
 }
 

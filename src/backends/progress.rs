@@ -2,13 +2,17 @@
 //! waiting client. Holds the newest word only.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What stands between a request and its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// The backend is ready and busy; 1 is next.
-    Queued { position: usize },
+    Queued {
+        position: usize,
+        /// How long that will take, where it can be told.
+        wait: Option<Duration>,
+    },
     /// Something is installed, made or fetched before the backend can start.
     Preparing { what: String },
     /// The backend's process runs and does not answer yet.

@@ -19,6 +19,8 @@ pub struct FairQueue<T> {
 struct Entry<T> {
     ticket: u64,
     lane: Arc<str>,
+    /// Higher ones are served first.
+    priority: i32,
     /// The n-th waiting request of a caller stands in the n-th round from now.
     round: u64,
     value: T,
@@ -31,14 +33,21 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Adds an entry of the caller `lane`; the ticket names it from then on.
-    pub fn push(&mut self, lane: &Arc<str>, value: T) -> u64 {
-        let behind = self.entries.iter().filter(|e| e.lane == *lane).map(|e| e.round).max();
+    /// Adds an entry of the caller `lane`; the ticket names it from then on. Higher priorities come
+    /// first; among equals callers take turns.
+    pub fn push(&mut self, lane: &Arc<str>, priority: i32, value: T) -> u64 {
+        let of_lane =
+            |e: &&Entry<T>| e.priority == priority && (Arc::ptr_eq(&e.lane, lane) || e.lane == *lane);
+        // In order of rounds within a priority, so the last of the lane stands in its highest round.
+        let behind = self.entries.iter().rev().find(of_lane).map(|e| e.round);
         let round = behind.unwrap_or(self.round) + 1;
-        let at = self.entries.partition_point(|entry| entry.round <= round);
+        let before = |entry: &Entry<T>| {
+            entry.priority > priority || (entry.priority == priority && entry.round <= round)
+        };
+        let at = self.entries.partition_point(before);
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.entries.insert(at, Entry { ticket, lane: Arc::clone(lane), round, value });
+        self.entries.insert(at, Entry { ticket, lane: Arc::clone(lane), priority, round, value });
         ticket
     }
 
@@ -82,7 +91,7 @@ mod tests {
     fn queue(lanes: &[(&str, u32)]) -> FairQueue<u32> {
         let mut queue = FairQueue::default();
         for (lane, value) in lanes {
-            queue.push(&Arc::from(*lane), *value);
+            queue.push(&Arc::from(*lane), 0, *value);
         }
         queue
     }
@@ -107,7 +116,7 @@ mod tests {
         let mut queue = queue(&[("a", 1), ("a", 2), ("a", 3)]);
         assert_eq!(queue.pop(), Some(1));
         assert_eq!(queue.pop(), Some(2));
-        queue.push(&Arc::from("b"), 10);
+        queue.push(&Arc::from("b"), 0, 10);
         assert_eq!(all(queue), [3, 10]);
     }
 
@@ -116,16 +125,26 @@ mod tests {
         let mut queue = queue(&[("a", 1), ("a", 2), ("b", 10)]);
         assert_eq!(queue.pop(), Some(1));
         assert_eq!(queue.pop(), Some(10));
-        queue.push(&Arc::from("b"), 11);
+        queue.push(&Arc::from("b"), 0, 11);
         assert_eq!(all(queue), [2, 11]);
+    }
+
+    #[test]
+    fn who_matters_more_goes_first_and_among_those_callers_take_turns() {
+        let mut queue = queue(&[("a", 1), ("a", 2)]);
+        for (lane, value) in [("b", 10), ("b", 11), ("c", 20)] {
+            queue.push(&Arc::from(lane), 5, value);
+        }
+        queue.push(&Arc::from("d"), -1, 30);
+        assert_eq!(all(queue), [10, 20, 11, 1, 2, 30]);
     }
 
     #[test]
     fn whoever_leaves_frees_the_place_at_once() {
         let mut queue = FairQueue::default();
         let lane = Arc::from("a");
-        let first = queue.push(&lane, 1);
-        queue.push(&lane, 2);
+        let first = queue.push(&lane, 0, 1);
+        queue.push(&lane, 0, 2);
         assert_eq!(queue.remove(first), Some(1));
         assert_eq!(queue.remove(first), None);
         assert_eq!(queue.len(), 1);

@@ -1,14 +1,17 @@
 //! A backend as it is shown to people. Knows nothing of how it came to be so.
 
+use super::gauge::Figures;
+use super::needs::Need;
 use super::run::ProcessFacts;
 use super::state::{Failure, State};
 use super::waiters::Slot;
+use std::time::Duration;
 
 /// Log lines shown of a backend that did not fail.
 const RECENT_LINES: usize = 3;
 
 /// One backend at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BackendSnapshot {
     pub id: String,
     /// `stopped`, `preparing`, `loading`, `ready`, `draining`, `stopping` or `failed`.
@@ -25,6 +28,13 @@ pub struct BackendSnapshot {
     pub profiles: Vec<String>,
     pub in_flight: u32,
     pub queued: usize,
+    /// How long a request that came now would wait for its turn, where that can be told.
+    pub queue_wait: Option<Duration>,
+    /// What its processes were last seen to use.
+    pub figures: Option<Figures>,
+    /// What it is expected to need, as far as that is known without a look at files.
+    pub need: Option<Need>,
+    pub pinned: bool,
     /// Why it failed.
     pub error: Option<String>,
     /// The newest log lines; those of the failure if it failed.
@@ -40,7 +50,7 @@ pub struct View {
 }
 
 impl BackendSnapshot {
-    pub(super) fn of(slot: &Slot, view: &View) -> BackendSnapshot {
+    pub(super) fn of(slot: &Slot, view: &View, need: Option<Need>) -> BackendSnapshot {
         let spec = slot.spec.load();
         let failure = failure(&view.state);
         let in_flight = slot.current.load().as_ref().map_or(0, |run| run.gate.count());
@@ -64,6 +74,12 @@ impl BackendSnapshot {
             profiles: spec.profiles.clone(),
             in_flight,
             queued: slot.queued(),
+            queue_wait: slot
+                .pace()
+                .map(|pace| pace.saturating_mul(u32::try_from(slot.queued()).unwrap_or(u32::MAX))),
+            figures: slot.figures.load().as_deref().copied(),
+            need,
+            pinned: spec.pinned,
             error: failure.map(|failure| failure.reason.clone()),
             log_tail,
         }

@@ -1,8 +1,13 @@
 //! What the tests of supervision share: specs, and real processes to supervise.
 
-use super::{Backends, BackendsDeps, LaunchCommand, LaunchError, LaunchSpec, Launcher, Readiness};
+use super::admission::Admission;
+use super::gauge::Gauge;
+use super::needs::Needs;
+use super::run::Runner;
+use super::{Backends, BackendsDeps, LaunchCommand, LaunchError, LaunchSpec, Launcher, Parts, Readiness};
 use crate::config::{EngineKind, KeepAlive, LaunchSettings, Queue, Timeouts};
 use crate::system::clock::SystemClock;
+use crate::system::{Machine, Probe, Tree};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -79,7 +84,32 @@ pub fn backends(data_dir: &Path, launcher: Arc<dyn Launcher>) -> Backends {
         launcher,
         clock: Arc::new(SystemClock),
         stop_grace: Duration::from_secs(5),
+        probe: Arc::new(Unseen),
+        store: None,
+        budget_bytes: u64::MAX,
+        min_stay: Duration::ZERO,
     })
+}
+
+/// Sees nothing.
+pub struct Unseen;
+
+impl Probe for Unseen {
+    fn trees(&self, roots: &[u32]) -> Vec<Option<Tree>> {
+        vec![None; roots.len()]
+    }
+
+    fn machine(&self) -> Machine {
+        Machine::default()
+    }
+}
+
+/// Backends whose runs are scripted, with a budget.
+pub fn scripted(runner: Arc<dyn Runner>, stop_grace: Duration, budget: u64, min_stay: Duration) -> Backends {
+    let gauge = Arc::new(Gauge::new(Arc::new(Unseen)));
+    let admission = Admission::new(budget, min_stay, Arc::clone(&gauge));
+    let needs = Arc::new(Needs::new(TestLauncher::shell(""), None));
+    Backends::assemble(Parts { runner, needs, gauge, admission, clock: Arc::new(SystemClock), stop_grace })
 }
 
 /// A spec of the engine `command`, changed as a test needs it.
@@ -104,6 +134,7 @@ pub fn spec_with(change: impl FnOnce(&mut LaunchSpec)) -> Arc<LaunchSpec> {
         keep_alive: KeepAlive::Forever,
         pinned: false,
         preload: false,
+        auto_download: false,
         max_concurrent: 2,
         queue: Queue { size: 3, timeout: Duration::from_secs(60) },
         timeouts: Timeouts {

@@ -3,13 +3,16 @@
 //! take out its own wait.
 
 use super::error::AcquireError;
+use super::gauge::Figures;
 use super::lease::{Generation, Lease};
 use super::logs::LogBuffer;
 use super::progress::Progress;
 use super::queue::FairQueue;
 use crate::profiles::LaunchSpec;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -23,13 +26,30 @@ pub struct Slot {
     /// Wakes the actor.
     pub wake: Arc<Notify>,
     pub logs: Arc<LogBuffer>,
+    /// The process of the present run; 0: none.
+    pub pid: AtomicU32,
+    /// What that process was last seen to use.
+    pub figures: ArcSwapOption<Figures>,
+    /// What its actor is asked to do, as [`Go`].
+    asked_to_go: AtomicU8,
     waiting: Mutex<Waiting>,
+}
+
+/// How a backend is asked to make way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// If it is idle, and nobody waits for it.
+    IfIdle = 1,
+    /// As soon as those inside have finished; nobody else gets in.
+    WhenEmpty = 2,
 }
 
 /// A request that waits for its lease.
 #[derive(Debug)]
 pub struct Waiter {
     pub since: Instant,
+    /// Of the caller; higher goes first.
+    pub priority: i32,
     pub progress: Progress,
     pub answer: oneshot::Sender<Result<Lease, AcquireError>>,
 }
@@ -42,10 +62,21 @@ pub struct Place {
     answer: oneshot::Receiver<Result<Lease, AcquireError>>,
 }
 
+/// Who asks for a lease.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// Requests of one lane take turns with those of others (`Caller::fairness`).
+    pub lane: Arc<str>,
+    /// Higher goes first.
+    pub priority: i32,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     queue: FairQueue<Waiter>,
     closed: bool,
+    /// How long it takes from one turn to the next, while requests queue; none until that was seen.
+    pace: Option<Duration>,
 }
 
 impl Slot {
@@ -56,8 +87,31 @@ impl Slot {
             current: ArcSwapOption::empty(),
             wake: Arc::new(Notify::new()),
             logs,
+            pid: AtomicU32::new(0),
+            figures: ArcSwapOption::empty(),
+            asked_to_go: AtomicU8::new(0),
             waiting: Mutex::default(),
         }
+    }
+
+    /// Asks the backend to make way for another; its actor decides whether it can.
+    pub fn ask_to_go(&self, go: Go) {
+        self.asked_to_go.fetch_max(go as u8, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// Takes such a wish.
+    pub fn take_wish(&self) -> Option<Go> {
+        match self.asked_to_go.swap(0, Ordering::AcqRel) {
+            0 => None,
+            1 => Some(Go::IfIdle),
+            _ => Some(Go::WhenEmpty),
+        }
+    }
+
+    /// The highest priority of those who wait.
+    pub fn urgency(&self) -> i32 {
+        self.lock().queue.iter().map(|waiter| waiter.priority).max().unwrap_or(0)
     }
 
     /// A lease without waiting, when the backend is ready, has a place, and nobody queues.
@@ -72,11 +126,12 @@ impl Slot {
         }
     }
 
-    /// Puts a request into the queue and wakes the actor. `lane` names the caller.
-    pub fn enqueue(self: &Arc<Slot>, lane: &Arc<str>, progress: &Progress) -> Result<Place, AcquireError> {
+    /// Puts a request into the queue and wakes the actor.
+    pub fn enqueue(self: &Arc<Slot>, asker: &Asker, progress: &Progress) -> Result<Place, AcquireError> {
         let spec = self.spec.load();
         let (sender, answer) = oneshot::channel();
-        let waiter = Waiter { since: Instant::now(), progress: progress.clone(), answer: sender };
+        let (since, priority) = (Instant::now(), asker.priority);
+        let waiter = Waiter { since, priority, progress: progress.clone(), answer: sender };
         let ticket = {
             let mut waiting = self.lock();
             if waiting.closed {
@@ -84,9 +139,10 @@ impl Slot {
             }
             if waiting.queue.len() >= self.room(&spec) {
                 let (profile, size) = (spec.id.clone(), spec.queue.size);
-                return Err(AcquireError::QueueFull { profile, size });
+                let wait = waiting.pace.map(|pace| pace.saturating_mul(waiting.queue.len() as u32 + 1));
+                return Err(AcquireError::QueueFull { profile, size, wait });
             }
-            waiting.queue.push(lane, waiter)
+            waiting.queue.push(&asker.lane, priority, waiter)
         };
         self.wake.notify_one();
         Ok(Place { slot: Arc::clone(self), ticket, answer })
@@ -99,6 +155,17 @@ impl Slot {
     /// Works on the queue, under its lock.
     pub fn with_queue<R>(&self, work: impl FnOnce(&mut FairQueue<Waiter>) -> R) -> R {
         work(&mut self.lock().queue)
+    }
+
+    /// A turn came that long after the one before, with requests waiting in between.
+    pub fn note_pace(&self, took: Duration) {
+        let mut waiting = self.lock();
+        waiting.pace = Some(waiting.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+    }
+
+    /// How long it takes from one turn to the next.
+    pub fn pace(&self) -> Option<Duration> {
+        self.lock().pace
     }
 
     /// Lets nobody wait any more.

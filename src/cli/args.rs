@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::models::ModelsCommand;
 use super::plugins_args::PluginsCommand;
+use super::profiles::ProfilesCommand;
 
 /// One OpenAI-compatible endpoint for local MLX models.
 ///
@@ -113,7 +115,7 @@ pub enum ClientCommand {
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend
-    Stop(ProfileArgs),
+    Stop(StopArgs),
     /// Stop a profile's backend and start it again
     Restart(StartArgs),
     /// Show what backends have written, of one profile or of all
@@ -124,18 +126,27 @@ pub enum ClientCommand {
     Usage(UsageArgs),
     /// List requests, show one, or end one
     Requests(RequestsArgs),
+    /// List, make and change profiles
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
     /// List, install and change the engines that run models
     #[command(subcommand)]
     Engine(EngineCommand),
     /// List, add, grant, call and write plugins
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Find, fetch, list and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct ProfileArgs {
+pub struct StopArgs {
     /// The profile
     pub profile: String,
+    /// Do not wait for the requests it is serving
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Clone, Args)]

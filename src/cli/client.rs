@@ -71,14 +71,15 @@ impl Client {
         read(self.open(Method::POST, path, None).await?).await
     }
 
-    /// Sends JSON, or nothing, and reads the whole answer.
+    /// Sends a change and reads what has become of it.
     pub async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         json: Option<&Value>,
+        headers: &[(&str, &str)],
     ) -> Result<Answer<T>, CliError> {
-        read(self.open(method, path, json).await?).await
+        read(self.open_with(method, path, json, headers).await?).await
     }
 
     /// Asks for an answer that comes piece by piece, as lines.
@@ -88,7 +89,20 @@ impl Client {
 
     /// Sends JSON, or nothing, and gives the body of an answer that is no refusal.
     pub async fn open(&self, method: Method, path: &str, json: Option<&Value>) -> Result<Body, CliError> {
+        self.open_with(method, path, json, &[]).await
+    }
+
+    async fn open_with(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Body, CliError> {
         let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         request = request.header(header::USER_AGENT, concat!("mlx-gateway/", env!("CARGO_PKG_VERSION")));
         let body = match json {
             Some(value) => {

@@ -101,7 +101,7 @@ fn exit_of_status(status: u16) -> Exit {
         400 | 422 => Exit::Usage,
         401 | 403 => Exit::NotAllowed,
         404 => Exit::NotFound,
-        409 => Exit::Conflict,
+        409 | 412 => Exit::Conflict,
         _ => Exit::Failure,
     }
 }
@@ -116,7 +116,7 @@ mod tests {
             let error = Box::new(ApiError::new("no"));
             CliError::Refused { status, error }.exit().code()
         };
-        assert_eq!([400, 401, 403, 404, 409, 429, 500, 503].map(code), [2, 4, 4, 5, 6, 1, 1, 1]);
+        assert_eq!([400, 401, 403, 404, 409, 412, 429, 500, 503].map(code), [2, 4, 4, 5, 6, 6, 1, 1, 1]);
     }
 
     #[test]

@@ -12,11 +12,13 @@ mod format;
 mod input;
 mod interrupt;
 mod logs;
+mod models;
 mod out;
 mod period;
 mod plugins;
 mod plugins_args;
 mod plugins_new;
+mod profiles;
 mod ps;
 mod requests;
 mod run;
@@ -166,8 +168,10 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Run(args) => run::run(args, context).await,
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
+        ClientCommand::Profiles(command) => profiles::run(command, context).await,
         ClientCommand::Engine(command) => engine::run(command, context).await,
         ClientCommand::Plugins(command) => plugins::run(command, context).await,
+        ClientCommand::Models(command) => models::run(command, context).await,
     }
 }
 

@@ -238,7 +238,7 @@ async fn send<T: serde::de::DeserializeOwned>(
     body: Option<&Value>,
     context: &Context,
 ) -> Result<(T, bytes::Bytes), CliError> {
-    let answer = context.client.send(method, path, body).await?;
+    let answer = context.client.send(method, path, body, &[]).await?;
     Ok((answer.value, answer.raw))
 }
 

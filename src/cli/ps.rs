@@ -25,7 +25,7 @@ pub async fn run(context: &mut Context) -> Result<(), CliError> {
     Ok(())
 }
 
-fn table(servers: &[Server]) -> Table {
+pub fn table(servers: &[Server]) -> Table {
     let mut table = Table::new([
         Left("PROFILES"),
         Left("STATE"),
@@ -37,6 +37,9 @@ fn table(servers: &[Server]) -> Table {
         Right("STOPS IN"),
         Right("ACTIVE"),
         Right("QUEUED"),
+        Right("CPU"),
+        Right("MEMORY"),
+        Right("EXPECTED"),
         Right("TOKENS/S"),
         Right("TOKENS"),
     ]);
@@ -52,6 +55,9 @@ fn table(servers: &[Server]) -> Table {
             or_none(server.idle_stop_in_s, format::duration),
             or_none(server.in_flight, format::count),
             or_none(server.queued, format::count),
+            or_none(server.cpu_percent, |percent| format!("{percent:.0} %")),
+            or_none(server.memory_bytes, format::bytes),
+            or_none(server.memory_expected_bytes, format::bytes),
             or_none(server.tokens_per_s, format::rate),
             or_none(server.total_tokens, format::count),
         ]);

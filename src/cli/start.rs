@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::api::{Server, Servers};
-use super::args::{ProfileArgs, StartArgs};
+use super::args::{StartArgs, StopArgs};
 use super::client::{Answer, Client, encode};
 use super::exit::CliError;
 use super::{Context, Out, format};
@@ -19,8 +19,9 @@ pub async fn restart(args: &StartArgs, context: &mut Context) -> Result<(), CliE
     bring_up("restart", args, context).await
 }
 
-pub async fn stop(args: &ProfileArgs, context: &mut Context) -> Result<(), CliError> {
-    let path = path(&args.profile, "stop");
+pub async fn stop(args: &StopArgs, context: &mut Context) -> Result<(), CliError> {
+    let now = if args.now { "?now=true" } else { "" };
+    let path = format!("{}{now}", path(&args.profile, "stop"));
     let told = format!("stopping {} …", args.profile);
     let answer = patiently(&path, &args.profile, &told, context).await?;
     conclude(&args.profile, &answer, context)

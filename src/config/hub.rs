@@ -14,6 +14,8 @@ pub struct Hub {
     pub endpoint: String,
     pub token: Option<Secret>,
     pub token_file: Option<PathBuf>,
+    /// Folders with models, beside the Hugging Face cache.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Hub {
@@ -27,6 +29,24 @@ impl Hub {
             reader.warning("token_file", Fault::new(format!("there is no file {}", path.display())));
         }
         let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
-        Hub { endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()), token, token_file }
+        Hub {
+            endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            token,
+            token_file,
+            folders: folders(reader),
+        }
     }
+}
+
+/// A folder that is not there now may be there later: a disk that is plugged in.
+fn folders(reader: &Reader<'_>) -> Vec<PathBuf> {
+    let folders = reader.list("folders", |node| {
+        let text = node.text().ok_or_else(|| Fault::wrong_type("a path", node))?;
+        reader.context.bases.absolute(&text, &node.origin)
+    });
+    let folders = folders.unwrap_or_default();
+    for folder in folders.iter().filter(|folder| !folder.is_dir()) {
+        reader.warning("folders", Fault::new(format!("there is no folder {}", folder.display())));
+    }
+    folders
 }

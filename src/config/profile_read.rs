@@ -10,8 +10,8 @@ use super::tree::{Node, Table};
 use super::values::{self, Fault};
 use super::{KeepAlive, Origin, Profile, Queue, Timeouts, defaults, launch_read};
 
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10 * 60);
-const DEFAULT_MAX_CONCURRENT: u32 = 8;
+pub(super) const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10 * 60);
+pub(super) const DEFAULT_MAX_CONCURRENT: u32 = 8;
 const MOST_MAX_CONCURRENT: u32 = 10_000;
 const LONGEST_QUEUE: u32 = 100_000;
 /// Longer than any of these deadlines is no deadline.
@@ -39,6 +39,11 @@ pub(super) fn read_all(root: &Reader<'_>) -> Vec<Profile> {
     }
     check_names(root, &named);
     named.into_iter().map(|named| named.profile).collect()
+}
+
+/// One that stands alone, its names not held against others.
+pub(super) fn read_one(reader: &Reader<'_>) -> Profile {
+    read(reader).profile
 }
 
 /// A profile with something wrong in it comes out with stand-ins; by then the load has failed.

@@ -27,6 +27,38 @@ pub enum Topic {
     System,
 }
 
+impl Topic {
+    pub const ALL: [Topic; 8] = [
+        Topic::Servers,
+        Topic::Models,
+        Topic::Downloads,
+        Topic::Profiles,
+        Topic::Requests,
+        Topic::Users,
+        Topic::Plugins,
+        Topic::System,
+    ];
+
+    /// As listeners write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Topic::Servers => "servers",
+            Topic::Models => "models",
+            Topic::Downloads => "downloads",
+            Topic::Profiles => "profiles",
+            Topic::Requests => "requests",
+            Topic::Users => "users",
+            Topic::Plugins => "plugins",
+            Topic::System => "system",
+        }
+    }
+
+    /// The topic of that name.
+    pub fn named(name: &str) -> Option<Topic> {
+        Topic::ALL.into_iter().find(|topic| topic.name() == name)
+    }
+}
+
 /// Who may hear of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {

@@ -28,6 +28,20 @@ impl ApiError {
         ApiError(Failure::invalid(message, Some(param.to_owned())))
     }
 
+    /// Something else stands in the way.
+    pub fn conflict(message: impl Into<String>, code: &'static str) -> ApiError {
+        let mut failure = Failure::invalid(message, None);
+        (failure.status, failure.code) = (409, code);
+        ApiError(failure)
+    }
+
+    /// Somebody else was quicker.
+    pub fn precondition_failed(message: impl Into<String>) -> ApiError {
+        let mut failure = Failure::invalid(message, None);
+        (failure.status, failure.code) = (412, "precondition_failed");
+        ApiError(failure)
+    }
+
     /// Nothing the caller can mend; the words are for the log, not for the caller.
     pub fn internal(what: &'static str, error: &dyn std::error::Error) -> ApiError {
         tracing::error!(error = %error, "{what}");

@@ -7,6 +7,7 @@ mod edge;
 mod error;
 mod health;
 mod hosts;
+mod live;
 mod mcp;
 mod openai;
 mod serve;
@@ -17,12 +18,14 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
 
+pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;
+pub use live::tell_servers;
 use openai::{inference, models};
 pub use serve::{Listener, Listeners};
-pub use state::{About, Gateway, Parts, Shared};
+pub use state::{About, ConfigStatus, Gateway, Parts, Shared};
 
 /// The routes as others hold them.
 pub type Routes = Router;

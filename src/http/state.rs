@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,13 +14,19 @@ use super::hosts::Hosts;
 use crate::auth::AuthGate;
 use crate::backends::engine::Engines;
 use crate::events::Bus;
+use crate::hub::Hub;
+use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
+use crate::store::Store;
 use crate::tools::Registry;
 
 /// The parts that the routes reach.
 pub struct Parts {
     pub proxy: Arc<Proxy>,
     pub engines: Engines,
+    pub hub: Hub,
+    pub profiles: ProfileBook,
+    pub store: Store,
     pub auth: AuthGate,
     pub hosts: Hosts,
     pub events: Bus,
@@ -35,8 +42,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
-    /// Ends streams that have no end of their own.
-    pub ending: CancellationToken,
+    /// Ends what would otherwise last as long as the gateway: event streams, watching.
+    ending: CancellationToken,
 }
 
 /// What `GET /api/v1/system` tells.
@@ -46,11 +53,30 @@ pub struct About {
     pub started_at: i64,
     pub data_dir: PathBuf,
     pub config_file: Option<PathBuf>,
+    /// What became of the newest look at that file.
+    pub config: ArcSwap<ConfigStatus>,
     /// Base URLs, known once the listeners are bound.
     pub listen: OnceLock<Vec<String>>,
     pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,
+}
+
+/// Whether the configuration file is what the gateway goes by.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct ConfigStatus {
+    /// Milliseconds since 1970, UTC: when what is in force was read.
+    pub loaded_at_ms: i64,
+    /// Everything that is wrong with the file as it is now; what was read before stays in force.
+    pub error: Option<String>,
+    /// Sections that have changed and take effect with the next start.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl ConfigStatus {
+    pub fn loaded(at_ms: i64) -> ConfigStatus {
+        ConfigStatus { loaded_at_ms: at_ms, error: None, needs_restart: Vec::new() }
+    }
 }
 
 /// How routes get at it.
@@ -70,6 +96,16 @@ impl Gateway {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// The same as a token, for those who end by one.
+    pub fn ending_token(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// Ready once the gateway is draining.
+    pub async fn ending(&self) {
+        self.ending.cancelled().await;
     }
 }
 

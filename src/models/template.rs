@@ -1,6 +1,58 @@
 //! Owns the questions asked of a chat template's text. A template is not run: what a model writes
 //! is told by the markers its template teaches it.
 
+use serde_json::Value;
+
+use super::sources::Sources;
+
+/// Markers of thinking besides `<think>`.
+const THINKING_MARKERS: [&str; 7] = [
+    "<think>",
+    "</think>",
+    "<|channel|>analysis",
+    "[THINK]",
+    "<|think|>",
+    "reasoning_content",
+    "<|START_THINKING|>",
+];
+/// What switches thinking, by the families' own names.
+const SWITCHES: [&str; 6] = [
+    "enable_thinking",
+    "reasoning_effort",
+    "thinking_budget",
+    "reasoning_mode",
+    "thinking is defined",
+    "/no_think",
+];
+
+/// The template stands in a file of its own, or in the tokenizer's settings: as text, or as a list
+/// of named ones, of which the one for tools is the fuller.
+pub(super) fn of(sources: &Sources) -> Option<String> {
+    if let Some(template) = &sources.chat_template {
+        return Some(template.clone());
+    }
+    match sources.tokenizer_config.as_ref()?.get("chat_template")? {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(named) => named_template(named),
+        _ => None,
+    }
+}
+
+/// Whether it puts tools into the prompt.
+pub fn takes_tools(template: &str) -> bool {
+    template.contains("tools") || template.contains("tool_call")
+}
+
+/// Whether it knows of thinking in any of the usual ways.
+pub fn thinks(template: &str) -> bool {
+    THINKING_MARKERS.iter().any(|marker| template.contains(marker))
+}
+
+/// Whether a request can switch the thinking.
+pub fn switches_thinking(template: &str) -> bool {
+    SWITCHES.iter().any(|switch| template.contains(switch))
+}
+
 /// How thinking is marked with `<think>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thinking {
@@ -16,6 +68,13 @@ pub fn thinking(template: &str) -> Option<Thinking> {
         opened_by_prompt: opened_by_prompt(template),
         switchable: template.contains("enable_thinking"),
     })
+}
+
+pub(super) fn named_template(named: &[Value]) -> Option<String> {
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+    let find = |name: &str| named.iter().find(|entry| text(entry, "name").as_deref() == Some(name));
+    let entry = find("tool_use").or_else(|| find("default")).or_else(|| named.first())?;
+    text(entry, "template").filter(|template| !template.is_empty())
 }
 
 /// Looks behind the last mention of `add_generation_prompt`, where the reply's beginning is

@@ -19,6 +19,8 @@ pub struct LaunchSpec {
     pub keep_alive: KeepAlive,
     pub pinned: bool,
     pub preload: bool,
+    /// A model that is not here is fetched.
+    pub auto_download: bool,
     pub max_concurrent: u32,
     pub queue: Queue,
     pub timeouts: Timeouts,
@@ -60,6 +62,7 @@ impl LaunchSpec {
             keep_alive: profile.keep_alive,
             pinned: profile.pinned,
             preload: profile.preload,
+            auto_download: profile.auto_download,
             max_concurrent: profile.max_concurrent,
             queue: profile.queue,
             timeouts: profile.timeouts,
@@ -71,6 +74,7 @@ impl LaunchSpec {
         self.keep_alive = longer(self.keep_alive, profile.keep_alive);
         self.pinned |= profile.pinned;
         self.preload |= profile.preload;
+        self.auto_download |= profile.auto_download;
         self.max_concurrent = self.max_concurrent.saturating_add(profile.max_concurrent);
         self.queue.size = self.queue.size.saturating_add(profile.queue.size);
         let longest = |ours: &mut Duration, theirs: Duration| *ours = (*ours).max(theirs);

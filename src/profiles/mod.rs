@@ -1,12 +1,14 @@
 //! Which profile a client means by `model`, and which profiles share a backend. Pure look-ups over what
 //! the configuration says; knows nothing of requests, callers or processes.
 
+mod book;
 mod glob;
 mod launch;
 
+pub use book::{Apply, Placed, ProfileBook, StoredProfile, Taken};
 pub use launch::LaunchSpec;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{EngineKind, Profile};
@@ -54,6 +56,40 @@ impl ProfileSet {
         let (exact, globs) = index(&entries);
         drop(by_settings);
         ProfileSet { entries, exact, globs, launches }
+    }
+
+    /// The same, with backends that have the settings of one in `before` called as that one was, so
+    /// that they are seen to be the same though their first profile is another.
+    pub fn keeping_names_of(mut self, before: &ProfileSet) -> ProfileSet {
+        let old: HashMap<_, _> = before.launches.iter().map(|launch| (&launch.settings, launch)).collect();
+        let kept = |launch: &LaunchSpec| {
+            old.get(&launch.settings).map(|old| (old.id.clone(), old.served_name.clone()))
+        };
+        let mut taken: HashSet<String> =
+            self.launches.iter().filter_map(|launch| Some(kept(launch)?.0)).collect();
+        let mut renamed = HashMap::new();
+        for launch in &mut self.launches {
+            let before = launch.id.clone();
+            let mut spec = LaunchSpec::clone(launch);
+            match kept(launch) {
+                Some((id, served_name)) => (spec.id, spec.served_name) = (id, served_name),
+                None => {
+                    let mut number = 2;
+                    while !taken.insert(spec.id.clone()) {
+                        spec.id = format!("{before}~{number}");
+                        number += 1;
+                    }
+                }
+            }
+            *launch = Arc::new(spec);
+            renamed.insert(before, Arc::clone(launch));
+        }
+        for entry in &mut self.entries {
+            if let Some(launch) = renamed.get(&entry.launch.id) {
+                entry.launch = Arc::clone(launch);
+            }
+        }
+        self
     }
 
     /// The profile that answers to `model`: an exact name first, then an exact alias, then the most

@@ -151,3 +151,17 @@ fn each_profile_shows_what_runs_behind_it() {
     let models: Vec<&str> = set.entries().iter().map(|entry| &*entry.model).collect();
     assert_eq!(models, ["m/a", "http://10.0.0.2:1/v1", "/bin/serve"]);
 }
+
+#[test]
+fn a_backend_keeps_its_name_when_another_profile_comes_first() {
+    let ids = |set: &ProfileSet| {
+        let launch = |entry: &Entry| format!("{} on {}", entry.name, entry.launch.id);
+        set.entries().iter().map(launch).collect::<Vec<_>>()
+    };
+    let before = ProfileSet::new(vec![profile("a", &[], "m/1"), profile("b", &[], "m/1")]);
+    let now = vec![profile("new", &[], "m/1"), profile("a", &[], "m/2"), profile("b", &[], "m/1")];
+    let after = ProfileSet::new(now).keeping_names_of(&before);
+    assert_eq!(ids(&after), ["new on a", "a on a~2", "b on a"]);
+    assert_eq!(after.launches()[0].served_name, "a");
+    assert_eq!(after.launches()[0].profiles, ["new", "b"]);
+}

@@ -19,7 +19,7 @@ use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
 use super::{Proxy, failed, headers};
-use crate::backends::{Lease, Progress};
+use crate::backends::{Asker, Lease, Progress};
 use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::edit::Edits;
 use crate::dialect::facts::Facts;
@@ -35,13 +35,20 @@ const ERROR_LIMIT: usize = 64 << 10;
 /// How long a dead process may go unnoticed by its supervisor, and how often that is asked.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
 const GONE_LOOK: Duration = Duration::from_millis(20);
+/// How long a process whose connections break may take to be seen to be gone.
+const SEEN_GONE: Duration = Duration::from_millis(200);
+
+/// Whether processor time is more than the little that an idle process uses: 5 % of one.
+pub fn is_work(used: Duration, over: Duration) -> bool {
+    used * 20 > over
+}
 
 /// A request about to be tried.
 pub struct Attempt {
     proxy: Arc<Proxy>,
     plan: Arc<Plan>,
     ongoing: Ongoing,
-    lane: Arc<str>,
+    asker: Asker,
     progress: Progress,
     /// From 0.
     number: u32,
@@ -59,14 +66,8 @@ struct Answered {
 }
 
 impl Attempt {
-    pub fn new(
-        proxy: Arc<Proxy>,
-        plan: Plan,
-        ongoing: Ongoing,
-        lane: Arc<str>,
-        progress: Progress,
-    ) -> Attempt {
-        Attempt { proxy, plan: Arc::new(plan), ongoing, lane, progress, number: 0, gone: None, round: None }
+    pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, asker: Asker, progress: Progress) -> Attempt {
+        Attempt { proxy, plan: Arc::new(plan), ongoing, asker, progress, number: 0, gone: None, round: None }
     }
 
     /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
@@ -114,7 +115,7 @@ impl Attempt {
                 return Err(failure);
             }
         };
-        let Attempt { proxy, plan, ongoing, lane, progress, number, round, .. } = self;
+        let Attempt { proxy, plan, ongoing, asker, progress, number, round, .. } = self;
         ongoing.set_queue_ms(lease.queue_ms());
         ongoing.set_start_ms(lease.start_ms());
         let request = plan.upstream(lease.target());
@@ -126,6 +127,7 @@ impl Attempt {
         let sent = tokio::select! {
             biased;
             sent = proxy.upstreams.send(request) => sent,
+            why = stuck(ending.lease(), plan.timeouts().idle) => Err(UpstreamError::Broken(why)),
             () = live.cancelled() => {
                 let failure = Failure::cancelled();
                 ending.fail(&failure, &Facts::default(), false);
@@ -140,13 +142,13 @@ impl Attempt {
                 }
                 error_answer(response).await
             }
-            // The process has died and is not missed yet. Nothing was sent: a new one may serve it.
-            Err(error @ UpstreamError::Connect { .. }) if number == 0 && ending.lease().pid().is_some() => {
+            // Not one byte has come from a process that is gone: a fresh one may serve it.
+            Err(error) if number == 0 && is_lost(&error, ending.lease()).await => {
                 let gone = ending.lease().pid();
                 let Some(ongoing) = ending.again(&error.to_string()) else {
                     return Err(Failure::cancelled());
                 };
-                let next = Attempt { proxy, plan, ongoing, lane, progress, number: 1, gone, round };
+                let next = Attempt { proxy, plan, ongoing, asker, progress, number: 1, gone, round };
                 return Box::pin(next.run()).await;
             }
             Err(error) => Failure::from(error),
@@ -168,7 +170,7 @@ impl Attempt {
             let lease = match self.proxy.backends.try_acquire(&self.plan.launch) {
                 Some(lease) => lease,
                 None => tokio::select! {
-                    leased = self.proxy.backends.acquire(&self.plan.launch, &self.lane, &self.progress) => leased?,
+                    leased = self.proxy.backends.acquire(&self.plan.launch, &self.asker, &self.progress) => leased?,
                     () = self.ongoing.live().cancelled() => return Err(Failure::cancelled()),
                 },
             };
@@ -276,6 +278,43 @@ impl Answered {
     }
 }
 
+/// Whether the process that should have answered is gone, or about to be.
+async fn is_lost(error: &UpstreamError, lease: &Lease) -> bool {
+    match error {
+        UpstreamError::Connect { .. } => lease.pid().is_some(),
+        UpstreamError::Broken(_) | UpstreamError::Stale => {
+            // Its connections break a moment before it is seen to be gone.
+            let until = Instant::now() + SEEN_GONE;
+            while !lease.is_gone() && !lease.is_suspect() {
+                if lease.pid().is_none() || Instant::now() >= until {
+                    return false;
+                }
+                tokio::time::sleep(GONE_LOOK).await;
+            }
+            true
+        }
+        UpstreamError::Shed | UpstreamError::Deadline(_) | UpstreamError::Address(_) => false,
+    }
+}
+
+/// Ready once the backend has neither answered nor used a processor for `idle`; it is then told to
+/// its supervisor. A backend that works (a long prefill) is left alone, as is one elsewhere.
+async fn stuck(lease: &Lease, idle: Duration) -> String {
+    let mut before: Option<Duration> = None;
+    loop {
+        tokio::time::sleep(idle / 2).await;
+        let used = lease.cpu_time();
+        if let (Some(before), Some(used)) = (before, used)
+            && !is_work(used.saturating_sub(before), idle / 2)
+        {
+            let why = format!("it had a request and did nothing for {} s", idle.as_secs_f64());
+            lease.suspect(why.clone());
+            return why;
+        }
+        before = used;
+    }
+}
+
 /// Puts a streamed answer together; the wait for each piece is bounded as it is for streams.
 async fn aggregated(
     mut body: UpstreamBody,
@@ -331,10 +370,15 @@ async fn next_frame(
                 let before = std::mem::replace(&mut used, ending.lease().cpu_time());
                 let working = match (before, used) {
                     (None, Some(_)) => true,
-                    (Some(before), Some(now)) => now.saturating_sub(before) * 20 > limit,
+                    (Some(before), Some(now)) => is_work(now.saturating_sub(before), limit),
                     _ => false,
                 };
                 if name == "first_token" || !working {
+                    if !working {
+                        ending
+                            .lease()
+                            .suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
+                    }
                     return Err(Failure::timed_out(format!(
                         "timeouts.{name} of {} s has passed",
                         limit.as_secs_f64()

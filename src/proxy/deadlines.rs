@@ -58,6 +58,8 @@ pub enum Due {
     FirstToken,
     /// No byte for too long in the middle of an answer.
     Idle,
+    /// No byte for as long before the first token: no reason to give up while the backend works.
+    Silent,
     Total,
 }
 
@@ -91,7 +93,8 @@ impl Deadlines {
         };
         let total = (self.began + self.timeouts.total, Due::Total);
         let comment = self.comments.then_some((self.told + COMMENT_AFTER, Due::Comment));
-        let waits = [Some(total), Some(silence), comment];
+        let silent = (!self.first).then_some((self.progress + self.timeouts.idle, Due::Silent));
+        let waits = [Some(total), Some(silence), comment, silent];
         let passed = waits.iter().flatten().find(|(at, _)| *at <= now);
         match passed {
             Some((_, due)) => *due,

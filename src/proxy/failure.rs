@@ -147,7 +147,17 @@ impl From<AcquireError> for Failure {
             AcquireError::Failed { log_tail, .. } => failed(log_tail),
             AcquireError::Unavailable { .. } => failed(&[]),
             AcquireError::StartTimeout { log_tail, .. } => Failure::timed_out(with_log(&message, log_tail)),
-            AcquireError::QueueFull { .. } => Failure::overloaded(message),
+            AcquireError::QueueFull { wait, .. } => {
+                let seconds = wait.map_or(1.0, |wait| wait.as_secs_f64().ceil());
+                Failure {
+                    retry_after_s: Some((seconds as u32).clamp(1, LONGEST_RETRY_S)),
+                    ..Failure::overloaded(message)
+                }
+            }
+            AcquireError::Memory { .. } => Failure {
+                no_retry: true,
+                ..Failure::refused(503, "server_error", "insufficient_memory", message)
+            },
             AcquireError::QueueTimeout { .. } => {
                 Failure { recorded: Status::Refused, ..Failure::timed_out(message) }
             }
@@ -156,6 +166,8 @@ impl From<AcquireError> for Failure {
     }
 }
 
+/// The longest wait that a full queue's `Retry-After` tells.
+const LONGEST_RETRY_S: u32 = 600;
 /// Lines of a backend's log that an error quotes.
 const QUOTED_LINES: usize = 8;
 

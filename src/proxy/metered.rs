@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
+use super::attempt::is_work;
 use super::deadlines::{Alarm, Deadlines, Due};
 use super::ending::Ending;
 use super::failure::Failure;
@@ -182,19 +183,31 @@ where
                     let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };
                     return Poll::Ready(Some(Bytes::from_static(comment)));
                 }
-                Due::Idle if self.is_working(now) => self.deadlines.extend(now),
+                Due::Idle | Due::Silent if self.is_working(now) => self.deadlines.extend(now),
+                // Nobody knows what a server elsewhere does before its first token.
+                Due::Silent if !self.has_process() => self.deadlines.extend(now),
                 due => {
                     let (what, limit) = match due {
                         Due::FirstToken => ("first_token", timeouts.first_token),
                         Due::Total => ("total", timeouts.total),
                         _ => ("idle", timeouts.idle),
                     };
+                    if matches!(due, Due::Idle | Due::Silent)
+                        && let Some(ending) = &self.ending
+                    {
+                        let why = format!("it was silent and did nothing for {} s", limit.as_secs_f64());
+                        ending.lease().suspect(why);
+                    }
                     let message = format!("timeouts.{what} of {} s has passed", limit.as_secs_f64());
                     self.fail(Failure::timed_out(message));
                     return Poll::Ready(None);
                 }
             }
         }
+    }
+
+    fn has_process(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.lease().pid().is_some())
     }
 
     /// Whether the backend has used its processors since it was last looked at: then it is not idle,
@@ -207,7 +220,7 @@ where
         match before {
             // The first look: there is nothing to compare with yet.
             None => true,
-            Some((at, before)) => used.saturating_sub(before) * 20 > now - at,
+            Some((at, before)) => is_work(used.saturating_sub(before), now - at),
         }
     }
 }

@@ -109,6 +109,13 @@ impl Proxy {
         Ok(Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived })
     }
 
+    /// Puts a new set of profiles into force: the backends hear of it first, then the requests.
+    pub fn apply(&self, profiles: ProfileSet) {
+        let profiles = profiles.keeping_names_of(&self.profiles.load());
+        self.backends.declare(profiles.launches());
+        self.profiles.store(Arc::new(profiles));
+    }
+
     fn begin(
         &self,
         endpoint: &'static str,

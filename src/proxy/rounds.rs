@@ -19,7 +19,7 @@ use super::plan::Plan;
 use super::upstream::UpstreamBody;
 use super::{Proxy, ending, failed, headers};
 use crate::auth::Caller;
-use crate::backends::Progress;
+use crate::backends::{Asker, Progress};
 use crate::config::Profile;
 use crate::dialect::facts::Facts;
 use crate::dialect::request::Scanned;
@@ -49,7 +49,7 @@ pub struct Rounds {
     entry: Entry,
     path: &'static str,
     headers: HeaderMap,
-    lane: Arc<str>,
+    asker: Asker,
     live: Arc<Live>,
     /// Between rounds.
     ongoing: Option<Ongoing>,
@@ -98,7 +98,7 @@ impl Opened {
         for warning in &plan.warnings {
             ongoing.warn(warning.as_str());
         }
-        let attempt = Attempt::new(proxy, plan, ongoing, caller.fairness, Progress::new());
+        let attempt = Attempt::new(proxy, plan, ongoing, asker(&caller), Progress::new());
         timed(attempt.answer().await, arrived)
     }
 
@@ -116,7 +116,7 @@ impl Opened {
             entry: self.entry,
             path: self.path,
             headers: self.headers,
-            lane: self.caller.fairness,
+            asker: asker(&self.caller),
             ongoing: Some(self.ongoing),
             round: None,
             number: 0,
@@ -147,8 +147,8 @@ impl Rounds {
             ongoing.warn(warning.as_str());
         }
         let back = Back::default();
-        let lane = Arc::clone(&self.lane);
-        let attempt = Attempt::new(Arc::clone(&self.proxy), plan, ongoing, lane, Progress::new());
+        let attempt =
+            Attempt::new(Arc::clone(&self.proxy), plan, ongoing, self.asker.clone(), Progress::new());
         let metered = attempt.round(self.number, Arc::clone(&back)).await?;
         self.number += 1;
         self.round = Some((Box::new(metered), back));
@@ -228,6 +228,10 @@ pub fn collected(json: Vec<u8>, profile: &str, arrived: Instant) -> Response<Ans
 /// The next piece of events.
 pub(super) fn poll_events(events: &mut Events, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
     events.as_mut().poll_next(cx)
+}
+
+fn asker(caller: &Caller) -> Asker {
+    Asker { lane: Arc::clone(&caller.fairness), priority: caller.priority }
 }
 
 fn timed(mut answer: Response<Answer>, arrived: Instant) -> Response<Answer> {

@@ -62,7 +62,10 @@ impl Waiting {
 /// One comment line with its blank line.
 fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Bytes {
     let words = match waiting {
-        Some(WaitingFor::Queued { position }) => format!("queued {position}"),
+        Some(WaitingFor::Queued { position, wait: None }) => format!("queued {position}"),
+        Some(WaitingFor::Queued { position, wait: Some(wait) }) => {
+            format!("queued {position}, about {}s", wait.as_secs_f64().ceil())
+        }
         Some(WaitingFor::Preparing { what }) => format!("preparing {profile}: {what}"),
         Some(WaitingFor::Loading { since }) => {
             format!("loading {profile} {}s", now.saturating_duration_since(since).as_secs())
@@ -85,7 +88,9 @@ mod tests {
         let now = Instant::now();
         let say = |waiting| String::from_utf8(comment("qwen", waiting, now).to_vec()).unwrap();
         assert_eq!(say(None), ": prefill\n\n");
-        assert_eq!(say(Some(WaitingFor::Queued { position: 2 })), ": queued 2\n\n");
+        assert_eq!(say(Some(WaitingFor::Queued { position: 2, wait: None })), ": queued 2\n\n");
+        let wait = Some(Duration::from_millis(11_200));
+        assert_eq!(say(Some(WaitingFor::Queued { position: 2, wait })), ": queued 2, about 12s\n\n");
         let since = now.checked_sub(Duration::from_secs(12)).unwrap();
         assert_eq!(say(Some(WaitingFor::Loading { since })), ": loading qwen 12s\n\n");
         let what = "installing\ndata: x".to_owned();

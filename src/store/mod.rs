@@ -2,9 +2,12 @@
 //! typed functions, one file a table. One thread writes; reads have connections of their own.
 //! Knows nothing of HTTP, profiles or how a request is served.
 
+pub mod downloads;
 mod error;
 mod inbox;
+pub mod measured_memory;
 pub mod plugins;
+pub mod profiles;
 mod readers;
 pub mod requests;
 mod schedule;

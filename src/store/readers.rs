@@ -49,6 +49,14 @@ impl Readers {
         done.await.map_err(|_panicked| StoreError::Internal { reason: "the reader ended early" })?
     }
 
+    /// The same at once, for start-up. Blocks.
+    pub(super) fn read_now<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        Ok(read(&schema::open_reader(&self.path)?)?)
+    }
+
     pub(super) fn close(&self) {
         self.turns.close();
         self.idle().clear();

@@ -9,6 +9,14 @@ pub fn total_bytes() -> Option<u64> {
     Some(system.total_memory()).filter(|bytes| *bytes > 0)
 }
 
+/// Bytes that models can have at most: on macOS what Metal may keep resident, elsewhere everything.
+pub fn usable_bytes() -> Option<u64> {
+    #[cfg(target_os = "macos")]
+    return total_bytes().map(super::macos::working_set);
+    #[cfg(not(target_os = "macos"))]
+    total_bytes()
+}
+
 /// This machine's name on the network.
 pub fn host_name() -> Option<String> {
     System::host_name().ok()

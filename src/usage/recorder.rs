@@ -92,6 +92,12 @@ impl Recorder {
         Ok(records.into_iter().map(RequestView::from).collect())
     }
 
+    /// When each model was asked last, in milliseconds since 1970.
+    pub async fn last_used(&self) -> Result<HashMap<Arc<str>, i64>, StoreError> {
+        self.catch_up().await;
+        requests::last_used(&self.shared.store).await
+    }
+
     /// One record by our id, or the newest one of a client's `x-request-id`.
     pub async fn get(&self, id: &str) -> Result<Option<RequestView>, StoreError> {
         self.catch_up().await;

@@ -19,17 +19,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// built here.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let this = std::env::current_exe().expect("a test knows its own path");
-        // target/<profile>/deps/it-0123 -> target/<profile>
-        let profile_dir = this.parent().and_then(Path::parent).expect("tests lie in deps");
-        let program = profile_dir.join("examples/fake_mlx_server");
-        if modified(&program) < newest_source() {
-            build(profile_dir);
-        }
-        assert!(program.exists(), "{} was not built", program.display());
-        program
-    })
+    PROGRAM.get_or_init(|| example("fake_mlx_server", "tests/fake"))
+}
+
+/// The path of an example whose sources lie in that folder, built when it is missing or outdated.
+pub fn example(name: &str, sources: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/it-0123 -> target/<profile>
+    let profile_dir = this.parent().and_then(Path::parent).expect("tests lie in deps");
+    let program = profile_dir.join("examples").join(name);
+    if modified(&program) < newest_source(sources) {
+        build(profile_dir, name);
+    }
+    assert!(program.exists(), "{} was not built", program.display());
+    program
 }
 
 /// A fake server of the test's own, for `engine = "url"`; ends with the value.
@@ -135,18 +138,18 @@ pub fn exchange(authority: &str, start: &str, body: &str) -> String {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
-fn build(profile_dir: &Path) {
+fn build(profile_dir: &Path, name: &str) {
     let profile = profile_dir.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
     let target_dir = profile_dir.parent().expect("a profile lies in a target directory");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", "fake_mlx_server"])
+        .args(["build", "--quiet", "--example", name])
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "fake_mlx_server does not build");
+    assert!(status.success(), "{name} does not build");
 }
 
 fn modified(path: &Path) -> SystemTime {
@@ -154,8 +157,8 @@ fn modified(path: &Path) -> SystemTime {
     modified.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn newest_source() -> SystemTime {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake");
+fn newest_source(folder: &str) -> SystemTime {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(sources).expect("the sources of the fake are there");
     let of_program = |path: &PathBuf| !path.ends_with("spawn.rs") && !path.ends_with("README.md");
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(of_program);

@@ -3,9 +3,10 @@
 
 use super::super::error::AcquireError;
 use super::super::progress::Waiting;
-use super::super::state::{Event, State};
-use super::super::waiters::Waiter;
-use super::{Actor, UNUSED_STAY, later, tell};
+use super::super::state::{Event, Failure, State};
+use super::super::waiters::{Go, Waiter};
+use super::{Actor, FAR, UNUSED_STAY, later, tell};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,11 +17,7 @@ impl Actor {
         let spec = self.slot.spec.load();
         let (timeout, ready) = (spec.queue.timeout, self.ready_since);
         let turn_by = |waiter: &Waiter| later(waiter.since.max(ready), timeout);
-        let late = self.slot.with_queue(|queue| queue.take_if(|waiter| turn_by(waiter) <= now));
-        for waiter in late {
-            let profile = spec.id.clone();
-            tell(waiter.answer, Err(AcquireError::QueueTimeout { profile, after: timeout }));
-        }
+        self.turn_away(timeout, |waiter| turn_by(waiter) <= now);
         loop {
             let served = self.slot.with_queue(|queue| {
                 current.gate.set_queued(!queue.is_empty());
@@ -31,12 +28,97 @@ impl Actor {
                 queue.pop().map(|waiter| (waiter, pass))
             });
             let Some((waiter, pass)) = served else { break };
-            let queue_ms = ms(now.saturating_duration_since(waiter.since.max(ready)));
-            let start_ms = ms(ready.saturating_duration_since(waiter.since));
+            // What was waited for memory was waited for a turn, the rest for the start.
+            let held = self.held_since.map_or(Duration::ZERO, |since| {
+                self.held_until.saturating_duration_since(since.max(waiter.since))
+            });
+            let queue_ms = ms(now.saturating_duration_since(waiter.since.max(ready)) + held);
+            let start_ms = ms(ready.saturating_duration_since(waiter.since).saturating_sub(held));
+            self.note_turn(now, waiter.since.max(ready));
             // A client that has just left drops the lease, and with it the place, right here.
             tell(waiter.answer, Ok(current.lease(pass, queue_ms, start_ms)));
         }
         self.slot.with_queue(|queue| queue.iter().map(turn_by).min())
+    }
+
+    /// Learns from the turns given while others waited how long the next ones will take.
+    fn note_turn(&mut self, now: Instant, since: Instant) {
+        // Nobody waited for a turn: it was free.
+        if since == now {
+            return;
+        }
+        let before = self.last_turn.replace(now).unwrap_or(since).max(since);
+        self.slot.note_pace(now.saturating_duration_since(before));
+    }
+
+    /// Tells those who have waited too long.
+    fn turn_away(&self, timeout: Duration, late: impl Fn(&Waiter) -> bool) {
+        for waiter in self.slot.with_queue(|queue| queue.take_if(late)) {
+            let profile = self.slot.id.to_string();
+            tell(waiter.answer, Err(AcquireError::QueueTimeout { profile, after: timeout }));
+        }
+    }
+
+    /// A start that waits for memory waits for its turn: not for ever, and not for nobody.
+    pub(super) fn see_to_the_held(&mut self, now: Instant) -> Option<Instant> {
+        let timeout = self.slot.spec.load().queue.timeout;
+        self.turn_away(timeout, |waiter| later(waiter.since, timeout) <= now);
+        self.starters.retain(|starter| !starter.is_closed());
+        if self.slot.queued() == 0 && self.starters.is_empty() {
+            self.apply(Event::Abandoned);
+            return None;
+        }
+        self.slot.with_queue(|queue| queue.iter().map(|waiter| later(waiter.since, timeout)).min())
+    }
+
+    /// Does what another backend, or a request that found this one stuck, asks for.
+    pub(super) fn see_to_wishes(&mut self) {
+        let Some(current) = self.slot.current.load_full() else { return };
+        if let Some(why) = current.suspicion.get()
+            && matches!(self.machine.state, State::Ready | State::Draining)
+        {
+            tracing::warn!(backend.id = %self.slot.id, error.reason = %why, "A backend is stuck and is ended");
+            self.apply(Event::Wedged(Failure::because(why.clone())));
+            return;
+        }
+        match self.slot.take_wish() {
+            Some(Go::IfIdle) if self.slot.queued() == 0 && current.gate.close_if_idle() => {
+                self.apply(Event::Idle);
+            }
+            Some(Go::WhenEmpty) if self.machine.state == State::Ready => self.make_way(),
+            _ => {}
+        }
+    }
+
+    /// Goes by new launch settings as soon as nobody is inside any more.
+    pub(super) fn see_to_settings(&mut self) {
+        let spec = self.slot.spec.load_full();
+        if let Some(current) = self.slot.current.load().as_ref() {
+            current.gate.set_limit(spec.max_concurrent);
+        }
+        let launched = self.run.as_ref().map_or(&self.settled, |run| &run.spec);
+        if Arc::ptr_eq(launched, &spec) || launched.settings == spec.settings {
+            return;
+        }
+        match self.machine.state {
+            State::Ready => {
+                tracing::info!(backend.id = %self.slot.id, "A backend's launch settings changed: it starts again once its requests have finished");
+                self.relaunch = spec.preload || spec.pinned;
+                self.make_way();
+            }
+            State::Preparing { .. } | State::Loading => self.apply(Event::Restart),
+            State::Failed { .. } => {
+                self.settled = spec;
+                self.apply(Event::Renewed);
+            }
+            State::Stopped | State::Draining | State::Stopping => {}
+        }
+    }
+
+    /// Lets nobody else in, and those inside take their time.
+    fn make_way(&mut self) {
+        self.drain_until = later(Instant::now(), FAR);
+        self.apply(Event::Yield);
     }
 
     /// Stops the backend when nobody has used it for long enough; says when to look again. While it
@@ -85,9 +167,12 @@ impl Actor {
             }
             _ => None,
         };
+        let pace = self.slot.pace();
         self.slot.with_queue(|queue| {
             for (ahead, waiter) in queue.iter().enumerate() {
-                let queued = || Waiting::Queued { position: ahead + 1 };
+                let position = ahead + 1;
+                let wait = pace.map(|pace| pace.saturating_mul(u32::try_from(position).unwrap_or(u32::MAX)));
+                let queued = || Waiting::Queued { position, wait };
                 waiter.progress.set(same.clone().unwrap_or_else(queued));
             }
         });

@@ -3,11 +3,10 @@
 use super::super::run::{Job, Report, Runner};
 use super::super::state::Failure;
 use super::super::target::Target;
-use super::super::testing::{spec, spec_with};
-use super::super::{AcquireError, Backends, LaunchSpec, Lease, Progress, Waiting};
+use super::super::testing::{scripted, spec, spec_with};
+use super::super::{AcquireError, Asker, Backends, LaunchSpec, Lease, Progress, Waiting};
 use super::UNUSED_STAY;
 use crate::config::KeepAlive;
-use crate::system::clock::SystemClock;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use std::sync::Arc;
@@ -79,8 +78,7 @@ impl ScriptedRun {
     }
 
     fn fail(self, reason: &str) {
-        let failure =
-            Failure { reason: reason.into(), log_tail: vec!["last words".into()], timed_out_after: None };
+        let failure = Failure { log_tail: vec!["last words".into()], ..Failure::because(reason) };
         self.end.send(failure).expect("the run is over");
     }
 }
@@ -95,7 +93,7 @@ impl World {
             slow_stop: AtomicBool::new(false),
         });
         let runner = Arc::clone(&script) as Arc<dyn Runner>;
-        let backends = Backends::with_runner(runner, Arc::new(SystemClock), GRACE);
+        let backends = scripted(runner, GRACE, u64::MAX, Duration::ZERO);
         World { backends, script, runs: Mutex::new(runs), lane: Arc::from("someone") }
     }
 
@@ -109,8 +107,9 @@ impl World {
         progress: &Progress,
     ) -> JoinHandle<Result<Lease, AcquireError>> {
         let (backends, spec) = (self.backends.clone(), Arc::clone(spec));
-        let (lane, progress) = (Arc::clone(&self.lane), progress.clone());
-        tokio::spawn(async move { backends.acquire(&spec, &lane, &progress).await })
+        let asker = Asker { lane: Arc::clone(&self.lane), priority: 0 };
+        let progress = progress.clone();
+        tokio::spawn(async move { backends.acquire(&spec, &asker, &progress).await })
     }
 
     /// The next run that is begun. Dropping it is a failure of that run.
@@ -220,7 +219,7 @@ async fn progress_says_what_is_waited_for() {
     run.answer().await;
     let lease = asked.await.unwrap().unwrap();
     let _waiting = world.ask_with(&spec, &second);
-    world.until_view(|_| second.get() == Some(Waiting::Queued { position: 1 })).await;
+    world.until_view(|_| second.get() == Some(Waiting::Queued { position: 1, wait: None })).await;
     assert_eq!(lease.pid(), Some(7));
 }
 
@@ -233,7 +232,7 @@ async fn a_full_queue_refuses_at_once() {
     let _waits = world.ask(&spec);
     world.until_queued(1).await;
     let refused = outcome(world.ask(&spec).await);
-    assert_eq!(refused, AcquireError::QueueFull { profile: "qwen".into(), size: 1 });
+    assert_eq!(refused, AcquireError::QueueFull { profile: "qwen".into(), size: 1, wait: None });
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::capabilities::Capabilities;
-use super::parsers::Parsers;
 use crate::config::ModelType;
+use crate::models::parsers::Parsers;
 
 /// The gateway queues requests itself, fairly and with a bound; the engine's queue only must not
 /// refuse what the gateway let through.

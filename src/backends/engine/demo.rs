@@ -13,6 +13,13 @@ use super::tool::{Input, Tool};
 const SCRIPT: &str = include_str!("demo_model.py");
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Where the demo model is once it was made.
+pub fn folder(models_dir: &Path) -> PathBuf {
+    // Another script makes another model.
+    let digest = hex_sha256(&[SCRIPT.as_bytes()]);
+    models_dir.join(format!("demo-{}", short(&digest)))
+}
+
 /// The folder of the demo model, made when it is not there.
 pub async fn ensure(
     python: &Path,
@@ -20,9 +27,7 @@ pub async fn ensure(
     env: &Vars,
     report: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<PathBuf, EngineError> {
-    // Another script makes another model.
-    let digest = hex_sha256(&[SCRIPT.as_bytes()]);
-    let folder = models_dir.join(format!("demo-{}", short(&digest)));
+    let folder = folder(models_dir);
     if folder.join("config.json").is_file() {
         return Ok(folder);
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::models::hub_cache;
+
 /// Variables by name.
 pub type Vars = BTreeMap<OsString, OsString>;
 
@@ -68,7 +70,7 @@ const PASSED_TO_INSTALLERS: &[&str] = &[
     "UV_SYSTEM_CERTS",
 ];
 
-/// What only a download from the model hub gets too.
+/// What only servers that fetch their model themselves get too.
 const PASSED_TO_DOWNLOADS: &[&str] = &[
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -146,36 +148,11 @@ pub fn installer(host: &Vars, index_url: Option<&str>) -> Vars {
     vars
 }
 
-/// The environment of a download from the model hub.
-pub fn download(host: &Vars, endpoint: Option<&str>, token: Option<&OsStr>) -> Vars {
-    let mut vars = base(host, None);
-    pass(&mut vars, host, PASSED_TO_DOWNLOADS);
-    pass(&mut vars, host, &["TMPDIR"]);
-    set(&mut vars, "PYTHONUNBUFFERED", "1");
-    set(&mut vars, "HF_HUB_DISABLE_TELEMETRY", "1");
-    set(&mut vars, "HF_HUB_DISABLE_PROGRESS_BARS", "1");
-    if let Some(endpoint) = endpoint {
-        set(&mut vars, "HF_ENDPOINT", endpoint);
-    }
-    if let Some(token) = token {
-        set(&mut vars, "HF_TOKEN", token);
-    }
-    vars
-}
-
-/// Where the Hugging Face libraries keep what they fetched.
+/// Where the Hugging Face libraries keep what they fetched; the profile's own variables win.
 pub fn hub_cache(host: &Vars, profile: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let get = |name: &str| {
-        profile
-            .get(name)
-            .map(PathBuf::from)
-            .or_else(|| host.get(OsStr::new(name)).map(PathBuf::from))
-            .filter(|path| !path.as_os_str().is_empty())
-    };
-    get("HF_HUB_CACHE")
-        .or_else(|| get("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| get("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| get("HOME").map(|home| home.join(".cache/huggingface/hub")))
+    hub_cache::location(|name| {
+        profile.get(name).map(OsString::from).or_else(|| host.get(OsStr::new(name)).cloned())
+    })
 }
 
 fn base(host: &Vars, bin_dir: Option<&Path>) -> Vars {
@@ -276,7 +253,6 @@ mod tests {
         for vars in [
             server(&host(), &ServerEnv { offline: false, ..wanted(&BTreeMap::new()) }),
             installer(&host(), None),
-            download(&host(), None, None),
         ] {
             assert!(vars.values().all(|value| value != "secret"), "{vars:?}");
             assert!(vars.values().all(|value| !value.to_string_lossy().contains("elsewhere")));

@@ -47,11 +47,13 @@ pub enum EngineError {
     NothingToLaunch,
     #[error("making the demo model failed: {0}. `mlx-gateway engine install` repairs the installation")]
     Demo(ToolError),
-    #[error(
-        "downloading {model} failed: {reason}. Check the name of the `model`, the way to the hub (`[hub]` `endpoint`), \
-         and for a gated model the token (HF_TOKEN or `[hub]` `token_file`)"
-    )]
+    #[error("downloading {model} failed: {reason}")]
     Download { model: String, reason: String },
+    #[error(
+        "the model {model} is not on this machine: fetch it with `mlx-gateway models pull {model}`, or let its \
+         profile do so with `auto_download = true`"
+    )]
+    NotHere { model: String },
     #[error("the new version {version} did not prove itself, so nothing was changed: {reason}")]
     Unproven { version: String, reason: String },
     #[error("there is no earlier version to go back to")]

@@ -6,7 +6,12 @@ use futures_util::future::BoxFuture;
 
 use super::{Engines, Step};
 use crate::backends::launcher::{Command, LaunchError, Launcher, Readiness};
+use crate::models::{self, fit};
 use crate::profiles::LaunchSpec;
+
+/// Tokens that one conversation is taken to have where the profile does not say: models are made for
+/// many more than most requests use, and what is seen corrects the estimate.
+const ORDINARY_CONTEXT: u64 = 8_192;
 
 impl Launcher for Engines {
     fn prepare<'a>(
@@ -18,6 +23,10 @@ impl Launcher for Engines {
     ) -> BoxFuture<'a, Result<Command, LaunchError>> {
         Box::pin(async move {
             let told = |step: Step| report(step.to_string());
+            if spec.auto_download {
+                let fetched = self.inner.fetch_model(&spec.settings, &told).await;
+                fetched.map_err(|error| LaunchError { reason: error.to_string(), log_tail: Vec::new() })?;
+            }
             let prepared =
                 Engines::prepare(self, &spec.settings, &spec.served_name, port, instance_dir, &told).await;
             let command =
@@ -32,6 +41,21 @@ impl Launcher for Engines {
                     first_token: command.readiness.first_token.map(|request| request.to_string()),
                 },
             })
+        })
+    }
+
+    fn estimate<'a>(&'a self, spec: &'a LaunchSpec) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move {
+            let (engines, settings) = (self.clone(), spec.settings.clone());
+            let reading = move || models::read(&engines.inner.present(&settings)?).ok();
+            let facts = tokio::task::spawn_blocking(reading).await.ok()??;
+            let native = facts.context_length.as_ref().map(|known| known.value);
+            let context = match (spec.settings.context_length, native) {
+                (Some(said), _) => u64::from(said),
+                (None, native) => native.unwrap_or(ORDINARY_CONTEXT).min(ORDINARY_CONTEXT),
+            };
+            let estimate = fit::estimate(&facts, context, 1);
+            (estimate.weights_bytes > 0).then(|| estimate.total_bytes())
         })
     }
 }

@@ -5,7 +5,6 @@ mod argv;
 mod capabilities;
 mod demo;
 mod digest;
-mod download;
 mod env;
 mod error;
 mod exclusive;
@@ -14,7 +13,7 @@ mod launch;
 mod lock;
 mod managed;
 mod model;
-mod parsers;
+mod models;
 mod platform;
 mod prepare;
 mod programs;
@@ -32,6 +31,7 @@ mod testing;
 mod tests;
 
 pub use error::EngineError;
+pub use models::{Arrival, ModelFetcher};
 pub use step::Step;
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ use self::lock::{Lock, Locks};
 use self::managed::{Installed, Managed};
 use self::platform::Platform;
 use self::prepare::Preparer;
-use crate::config::{self, LaunchSettings};
+use crate::config::{self, LaunchSettings, ModelRef};
 
 /// Everything needed to spawn a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,7 @@ pub struct EnginesDeps {
     pub data_dir: PathBuf,
     pub config: config::Engines,
     pub hub: config::Hub,
+    pub models: Arc<dyn ModelFetcher>,
     /// Memory that backends may use in all.
     pub budget_bytes: u64,
     /// The gateway's own environment, of which children get a part.
@@ -139,6 +140,7 @@ impl Engines {
                 managed,
                 server: deps.config.mlx_openai_server,
                 hub: deps.hub,
+                models: deps.models,
                 host,
                 platform,
                 models_dir: deps.data_dir.join("models"),
@@ -159,6 +161,15 @@ impl Engines {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         self.inner.prepare(settings, served_name, port, instance_dir, report).await
+    }
+
+    /// The folder of a model that is whole and on this machine.
+    pub fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
+        match model {
+            ModelRef::Folder(folder) => folder.is_dir().then(|| folder.clone()),
+            ModelRef::Hub(id) => self.inner.models.find(id),
+            ModelRef::Demo => None,
+        }
     }
 
     /// What is installed, and what could be.

@@ -3,8 +3,9 @@
 //! `argv`, `env`, `model` and `parsers`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -15,17 +16,19 @@ use super::env::{self, ServerEnv, Vars};
 use super::error::{EngineError, io};
 use super::managed::{Installed, Managed};
 use super::model::{self, Resolved};
-use super::parsers;
 use super::platform::Platform;
 use super::programs::Program;
-use super::{Command, Readiness, Report, demo, download, upgrade};
+use super::{Arrival, Command, ModelFetcher, Readiness, Report, Step, demo, upgrade};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
+use crate::models::hub_cache::cached_snapshot;
+use crate::models::parsers;
 
 /// The parts that preparing needs.
 pub struct Preparer {
     pub managed: Managed,
     pub server: config::ManagedEngine,
     pub hub: config::Hub,
+    pub models: Arc<dyn ModelFetcher>,
     pub host: Vars,
     pub platform: Platform,
     pub models_dir: PathBuf,
@@ -63,6 +66,24 @@ impl Preparer {
             EngineKind::Command => self.command(settings, &instance, report).await,
             EngineKind::Url => Err(EngineError::NothingToLaunch),
         }
+    }
+
+    /// Has the model fetched that these settings want and that is not here.
+    pub async fn fetch_model(
+        &self,
+        settings: &LaunchSettings,
+        report: Report<'_>,
+    ) -> Result<(), EngineError> {
+        let Some(ModelRef::Hub(id)) = &settings.model else { return Ok(()) };
+        let served = matches!(settings.engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm);
+        if !served || !matches!(self.hub_model(settings, id), Err(EngineError::NotHere { .. })) {
+            return Ok(());
+        }
+        let told = |Arrival { done_bytes, total_bytes }| {
+            report(Step::Downloading { model: id.clone(), done_bytes, total_bytes });
+        };
+        let fetched = self.models.fetch(id, &told).await;
+        fetched.map(drop).map_err(|reason| EngineError::Download { model: id.clone(), reason })
     }
 
     /// Launches an installation once with the demo model.
@@ -166,6 +187,15 @@ impl Preparer {
         Ok(command)
     }
 
+    /// The model's folder, if it is here already. Looks at files.
+    pub(super) fn present(&self, settings: &LaunchSettings) -> Option<PathBuf> {
+        match settings.model.as_ref()? {
+            ModelRef::Folder(folder) => Some(folder.clone()),
+            ModelRef::Demo => Some(demo::folder(&self.models_dir)),
+            ModelRef::Hub(id) => self.models.find(id),
+        }
+    }
+
     /// The model as a folder wherever that can be had.
     async fn model(&self, settings: &LaunchSettings, report: Report<'_>) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();
@@ -177,44 +207,16 @@ impl Preparer {
                 let folder = demo::ensure(&python, &self.models_dir, &env, report).await?;
                 Ok(Resolved::folder(&folder)?)
             }
-            ModelRef::Hub(id) => self.hub_model(settings, id, report).await,
+            ModelRef::Hub(id) => self.hub_model(settings, id),
         }
     }
 
-    async fn hub_model(
-        &self,
-        settings: &LaunchSettings,
-        id: &str,
-        report: Report<'_>,
-    ) -> Result<Resolved, EngineError> {
-        let Some(cache) = env::hub_cache(&self.host, &settings.env) else {
-            return Ok(Resolved { argument: id.into(), facts: None, offline: false });
-        };
-        if let Some(snapshot) = model::cached_snapshot(&cache, id) {
-            return Ok(Resolved::folder(&snapshot)?);
-        }
-        let python = self.python(settings, report).await?;
-        let token = self.hub_token();
-        let endpoint = Some(self.hub.endpoint.as_str());
-        let env = env::download(&self.host, endpoint, token.as_deref());
-        let snapshot = download::fetch(&python, id, &cache, &env, report).await?;
+    /// A profile may have a cache of its own; else it is the gateway's.
+    fn hub_model(&self, settings: &LaunchSettings, id: &str) -> Result<Resolved, EngineError> {
+        let own = env::hub_cache(&self.host, &settings.env).and_then(|cache| cached_snapshot(&cache, id));
+        let snapshot = own.or_else(|| self.models.find(id));
+        let snapshot = snapshot.ok_or_else(|| EngineError::NotHere { model: id.to_owned() })?;
         Ok(Resolved::folder(&snapshot)?)
-    }
-
-    /// From configuration or the environment, else from the hub library's own file, which it reads
-    /// itself. Only the download gets it, never a server.
-    fn hub_token(&self) -> Option<OsString> {
-        if let Some(token) = &self.hub.token {
-            return Some(token.0.clone().into());
-        }
-        let from_file = self.hub.token_file.as_ref().and_then(|path| {
-            std::fs::read_to_string(path)
-                .inspect_err(|error| tracing::warn!(path = %path.display(), error = %error, "Could not read the hub's token file."))
-                .ok()
-        });
-        from_file
-            .map(|text| OsString::from(text.trim()))
-            .or_else(|| self.host.get(OsStr::new("HF_TOKEN")).cloned())
     }
 
     fn launch<'a>(

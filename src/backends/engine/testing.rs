@@ -3,12 +3,16 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use super::env::Vars;
 use super::lock::{Lock, Locks};
 use super::managed::Managed;
 use super::platform::Platform;
-use super::{Engines, EnginesDeps};
+use super::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef};
 
 pub const OLD: Lock =
@@ -33,16 +37,10 @@ case "$1" in
 esac
 "#;
 
-/// `python`: makes a "demo model", or says that it fetched a model that the test put there.
+/// `python`: makes a "demo model".
 const PYTHON: &str = r#"#!/bin/sh
 cat >/dev/null
-if [ $# = 3 ]; then
-  mkdir -p "$3" && echo '{"model_type":"llama"}' >"$3/config.json"
-else
-  echo "$3 $HF_ENDPOINT $HF_TOKEN" >>"$HOME/fetched"
-  echo '{"done_bytes": 5, "total_bytes": 10}'
-  echo "{\"path\": \"$HOME/hub-model\"}"
-fi
+mkdir -p "$3" && echo '{"model_type":"llama"}' >"$3/config.json"
 "#;
 
 /// The server: tells its options and, when launched, answers; or ends at once, without an error
@@ -74,6 +72,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
 port = int(sys.argv[sys.argv.index("--port") + 1])
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 "#;
+
+/// Fetches a model that the test put there, and notes it.
+struct Shelf(PathBuf);
+
+impl ModelFetcher for Shelf {
+    fn find(&self, _id: &str) -> Option<PathBuf> {
+        self.0.with_file_name("fetched").exists().then(|| self.0.clone())
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        id: &'a str,
+        report: &'a (dyn Fn(Arrival) + Send + Sync),
+    ) -> BoxFuture<'a, Result<PathBuf, String>> {
+        report(Arrival { done_bytes: 5, total_bytes: 10 });
+        std::fs::write(self.0.with_file_name("fetched"), id).unwrap();
+        std::future::ready(Ok(self.0.clone())).boxed()
+    }
+}
 
 /// The machine; gone when dropped.
 pub struct Machine {
@@ -124,7 +141,13 @@ impl Machine {
         let deps = EnginesDeps {
             data_dir: self.root.path().join("data"),
             config: config::Engines { mlx_openai_server: server },
-            hub: config::Hub { endpoint: "http://hub.invalid".to_owned(), token: None, token_file: None },
+            hub: config::Hub {
+                endpoint: "http://hub.invalid".to_owned(),
+                token: None,
+                token_file: None,
+                folders: vec![],
+            },
+            models: Arc::new(Shelf(self.root.path().join("home/hub-model"))),
             budget_bytes: 16 * 1024 * 1024 * 1024,
             environment: self.host.clone(),
         };

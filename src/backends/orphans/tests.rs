@@ -1,7 +1,7 @@
 //! What is ended and what is spared, with real processes.
 
 use super::super::testing::{SERVER, TestLauncher, backends, spec};
-use super::super::{Progress, instance::Instance};
+use super::super::{Asker, Progress, instance::Instance};
 use super::*;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -132,7 +132,8 @@ fn the_next_gateway_ends_what_a_killed_one_left_running() {
 async fn gateway_that_will_be_killed() {
     let Some(data) = std::env::var_os(KILLED_GATEWAY_DATA) else { return };
     let backends = backends(Path::new(&data), TestLauncher::python(SERVER));
-    let lease = backends.acquire(&spec(), &Arc::from("test"), &Progress::new()).await.unwrap();
+    let asker = Asker { lane: Arc::from("test"), priority: 0 };
+    let lease = backends.acquire(&spec(), &asker, &Progress::new()).await.unwrap();
     println!("\nbackend runs as {}", lease.pid().unwrap());
     std::future::pending::<()>().await;
 }

@@ -3,7 +3,7 @@
 use super::super::instance::runs_dir;
 use super::super::testing::{SERVER, TestLauncher, backends, spec, spec_with};
 use super::super::{
-    AcquireError, Backends, LaunchCommand, LaunchError, LaunchSpec, Launcher, Lease, Progress,
+    AcquireError, Asker, Backends, LaunchCommand, LaunchError, LaunchSpec, Launcher, Lease, Progress,
 };
 use super::*;
 use crate::config::Upstream;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 async fn acquire(backends: &Backends, spec: &Arc<LaunchSpec>) -> Result<Lease, AcquireError> {
-    let (lane, progress) = (Arc::from("test"), Progress::new());
-    let asked = backends.acquire(spec, &lane, &progress);
+    let (asker, progress) = (Asker { lane: Arc::from("test"), priority: 0 }, Progress::new());
+    let asked = backends.acquire(spec, &asker, &progress);
     timeout(Duration::from_secs(30), asked).await.expect("no answer")
 }
 

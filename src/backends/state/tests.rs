@@ -4,11 +4,16 @@ use super::*;
 use proptest::prelude::*;
 
 fn failure() -> Failure {
-    Failure { reason: "exit code 0".into(), log_tail: vec!["bad".into()], timed_out_after: None }
+    Failure {
+        reason: "exit code 0".into(),
+        log_tail: vec!["bad".into()],
+        timed_out_after: None,
+        shortage: None,
+    }
 }
 
 fn machine(state: State) -> Machine {
-    Machine { state, failures: 0 }
+    Machine { state, ..Machine::default() }
 }
 
 fn preparing() -> State {
@@ -116,6 +121,59 @@ fn failures_in_a_row_are_answered_for_longer_until_a_start_is_asked_for() {
     assert_eq!(machine.failures, 0);
 }
 
+#[test]
+fn a_crash_loop_is_slowed_down_and_then_stopped_with_its_reason() {
+    let mut at = Instant::now();
+    let mut machine = Machine::default();
+    let mut crash = |machine: &mut Machine, lives: Duration| {
+        machine.apply(Event::Wanted, at);
+        machine.apply(Event::Answered, at);
+        at += lives;
+        machine.apply(Event::Ended(failure()), at);
+        let State::Failed { retry_at, failure } = machine.state.clone() else { unreachable!() };
+        let wait = retry_at - at;
+        at = retry_at.min(at + STABLE_AFTER);
+        (wait.as_secs(), failure.reason)
+    };
+    let second = Duration::from_secs(1);
+    let waits: Vec<u64> = (0..5).map(|_| crash(&mut machine, second).0).collect();
+    assert_eq!(waits, [0, 0, 1, 2, 4]);
+    // It lived long enough not to be in a loop.
+    assert_eq!(crash(&mut machine, STABLE_AFTER).0, 0);
+    let last = (0..MAX_CRASHES - 1).map(|_| crash(&mut machine, second)).last().unwrap();
+    assert!(last.0 > 3_600 && last.1.contains("crashed 6 times in a row"), "{last:?}");
+    assert!(matches!(machine.apply(Event::Wanted, Instant::now())[..], [Effect::Fail(_)]));
+    assert_eq!(machine.apply(Event::Start, Instant::now()), [Effect::Launch]);
+    assert_eq!(machine.crashes, 0);
+}
+
+#[test]
+fn a_stuck_run_is_killed_and_its_reason_is_what_is_shown() {
+    let now = Instant::now();
+    let mut machine = machine(State::Ready);
+    let stuck = Failure::because("it did nothing");
+    let effects = machine.apply(Event::Wedged(stuck), now);
+    assert_eq!(effects, [Effect::CloseGate, Effect::KillRun]);
+    machine.apply(Event::Ended(Failure::because("it was stopped")), now);
+    let State::Failed { failure, retry_at } = machine.state.clone() else { panic!("{machine:?}") };
+    assert_eq!((failure.reason.as_str(), retry_at), ("it did nothing", now));
+}
+
+#[test]
+fn one_that_makes_way_finishes_first_and_a_start_nobody_waits_for_is_given_up() {
+    let now = Instant::now();
+    check(
+        now,
+        vec![
+            (State::Ready, Event::Yield, State::Draining, vec![Effect::CloseGate]),
+            (State::Loading, Event::Yield, State::Loading, vec![]),
+            (preparing(), Event::Abandoned, State::Stopping, vec![Effect::EndRun]),
+            (State::Ready, Event::Abandoned, State::Ready, vec![]),
+            (failed(now), Event::Renewed, State::Stopped, vec![]),
+        ],
+    );
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         Just(Event::Wanted),
@@ -128,6 +186,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Ended(failure())),
         Just(Event::Idle),
         Just(Event::Drained),
+        Just(Event::Yield),
+        Just(Event::Abandoned),
+        Just(Event::Wedged(failure())),
+        Just(Event::Renewed),
     ]
 }
 
@@ -151,7 +213,7 @@ proptest! {
                         prop_assert!(!running, "a second run");
                         (running, ending) = (true, false);
                     }
-                    Effect::EndRun => {
+                    Effect::EndRun | Effect::KillRun => {
                         prop_assert!(running && !ending);
                         (ending, open) = (true, false);
                     }

@@ -4,6 +4,7 @@ mod precedence;
 mod problems;
 mod robust;
 mod shipped;
+mod stored;
 
 use std::path::Path;
 

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::backends::{AcquireError, BackendSnapshot, LaunchSpec, LogBatch, LogReader};
+use super::server::{Server, Servers};
+use crate::backends::{AcquireError, LaunchSpec, LogBatch, LogReader};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
@@ -23,6 +23,9 @@ use crate::http::state::Shared;
 const LINES: usize = 100;
 /// Silence after which a follower hears an empty line's worth of nothing: the check that it is there.
 const FOLLOW_CHECK: Duration = Duration::from_secs(15);
+
+/// Figures that are shown are at most that old.
+pub const FIGURES_AGE: Duration = Duration::from_millis(900);
 
 /// Which lines of a log.
 #[derive(Debug, Deserialize)]
@@ -41,10 +44,18 @@ pub struct WaitQuery {
     wait: bool,
 }
 
+/// Whether to let the requests inside finish first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopQuery {
+    #[serde(default)]
+    now: bool,
+}
+
 /// `GET /api/v1/servers`
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Value> {
-    let servers: Vec<Value> = gateway.proxy.backends.snapshot().iter().map(|s| view(&gateway, s)).collect();
-    Json(json!({"servers": servers}))
+pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Servers> {
+    gateway.proxy.backends.look(FIGURES_AGE).await;
+    Json(Servers { servers: Server::all(&gateway) })
 }
 
 /// `POST /api/v1/servers/{profile}/start`: 202, or with `?wait=true` the outcome.
@@ -73,17 +84,22 @@ pub async fn restart(
     outcome(&gateway, &spec, query.wait, restarting).await
 }
 
-/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped.
+/// `POST /api/v1/servers/{profile}/stop`: answers when it has stopped; `?now=true` does not wait for
+/// the requests inside.
 pub async fn stop(
     State(gateway): State<Shared>,
     _caller: Admin,
     Path(profile): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Query(query): Query<StopQuery>,
+) -> Result<Json<Server>, ApiError> {
     let spec = launch(&gateway, &profile)?;
     // False: it has never run, and so is stopped too.
-    let known = gateway.proxy.backends.stop(&spec.id).await;
+    let known = match query.now {
+        true => gateway.proxy.backends.stop_now(&spec.id).await,
+        false => gateway.proxy.backends.stop(&spec.id).await,
+    };
     tracing::info!(backend.id = spec.id, backend.known = known, "A backend was stopped by request");
-    Ok(Json(shown(&gateway, &spec.id)))
+    Ok(Json(shown(&gateway, &spec)))
 }
 
 /// `GET /api/v1/servers/{profile}/logs`: plain text, newest lines last.
@@ -151,7 +167,7 @@ async fn outcome(
 ) -> Result<Response, ApiError> {
     if wait {
         work.await?;
-        return Ok(Json(shown(gateway, &spec.id)).into_response());
+        return Ok(Json(shown(gateway, spec)).into_response());
     }
     let id = spec.id.clone();
     gateway.tasks.spawn(async move {
@@ -159,38 +175,9 @@ async fn outcome(
             tracing::warn!(backend.id = id, %error, "A backend that was asked for did not start");
         }
     });
-    Ok((StatusCode::ACCEPTED, Json(shown(gateway, &spec.id))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(shown(gateway, spec))).into_response())
 }
 
-fn shown(gateway: &Shared, id: &str) -> Value {
-    let all = gateway.proxy.backends.snapshot();
-    all.iter()
-        .find(|s| s.id == id)
-        .map_or_else(|| json!({"id": id, "state": "stopped"}), |s| view(gateway, s))
-}
-
-fn view(gateway: &Shared, backend: &BackendSnapshot) -> Value {
-    let since = gateway.proxy.clock.unix_ms() - backend.since_ms;
-    let throughput = gateway.proxy.recorder.throughput();
-    let tokens_per_s: f64 = backend.profiles.iter().map(|name| throughput.tokens_per_s(name)).sum();
-    let total_tokens: u64 = backend.profiles.iter().map(|name| throughput.total_tokens(name)).sum();
-    json!({
-        "id": backend.id,
-        "profiles": backend.profiles,
-        "engine": backend.engine,
-        "model": backend.model,
-        "state": backend.state,
-        "detail": backend.step,
-        "since_ms": backend.since_ms,
-        "uptime_s": (backend.state == "ready").then_some(since as f64 / 1000.0),
-        "pid": backend.pid,
-        "port": backend.port,
-        "in_flight": backend.in_flight,
-        "queued": backend.queued,
-        "tokens_per_s": tokens_per_s,
-        "total_tokens": total_tokens,
-        "error": backend.error,
-        "log_tail": backend.log_tail,
-        "command": backend.argv,
-    })
+fn shown(gateway: &Shared, spec: &LaunchSpec) -> Server {
+    Server::of(gateway, spec)
 }

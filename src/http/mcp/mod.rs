@@ -34,7 +34,7 @@ pub fn routes(gateway: &Shared) -> Router<Shared> {
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .with_max_request_body_bytes(MESSAGE_MAX)
-        .with_cancellation_token(gateway.ending.clone());
+        .with_cancellation_token(gateway.ending_token());
     let shared = gateway.clone();
     let make = move || Ok(Handler::new(shared.clone()));
     let service = StreamableHttpService::new(make, Arc::new(LocalSessionManager::default()), config);

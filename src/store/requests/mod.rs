@@ -7,7 +7,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub use read::{Filter, LIST_MAX, Range, UsageRow, get, list, scan};
+pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list, scan};
 pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
 pub use write::prune;
 pub(super) use write::{mark_interrupted, upsert};

@@ -2,6 +2,7 @@
 //! primary key.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::{ToSql, ValueRef};
@@ -100,6 +101,19 @@ pub async fn scan<T: Send + 'static>(
                 fold(&mut into, usage_row(row)?);
             }
             Ok(into)
+        })
+        .await
+}
+
+/// When each model was asked last.
+pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreError> {
+    store
+        .read(|conn| {
+            let sql = "SELECT model, max(started_at) FROM requests WHERE model IS NOT NULL GROUP BY model";
+            let mut statement = conn.prepare_cached(sql)?;
+            let rows =
+                statement.query_map((), |row| Ok((Arc::from(row.get_ref(0)?.as_str()?), row.get(1)?)))?;
+            rows.collect()
         })
         .await
 }

@@ -1,6 +1,8 @@
 //! Facts about other processes: when they began, who is in a process group, what marks they carry.
 //! Only looks; never signals.
 
+use std::time::Duration;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -17,6 +19,17 @@ pub fn start_mark(pid: u32) -> Option<String> {
     platform::start_mark(pid)
 }
 
+/// Every process that runs.
+pub fn running() -> Vec<Running> {
+    platform::running()
+}
+
+/// The memory that a process holds: on Linux its proportional set, on macOS its physical footprint,
+/// which includes what Metal allocated for it. `None`: gone, or not to be seen by this user.
+pub fn memory_bytes(pid: u32) -> Option<u64> {
+    platform::memory_bytes(pid)
+}
+
 /// The processes of a group that still run (zombies do not).
 pub fn group_members(group: u32) -> Vec<u32> {
     platform::running().into_iter().filter(|p| p.group == group).map(|p| p.pid).collect()
@@ -31,9 +44,13 @@ pub fn carrying(name: &str, value: &str) -> Vec<u32> {
 }
 
 /// A process that is not a zombie.
-struct Running {
-    pid: u32,
-    group: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    pub pid: u32,
+    pub parent: u32,
+    pub group: u32,
+    /// Processor time that it has used.
+    pub cpu: Duration,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::Running;
 use nix::unistd::{Pid, getpgid};
 use std::ffi::OsStr;
+use std::time::Duration;
 use sysinfo::{
     Pid as SysPid, Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind,
 };
@@ -15,16 +16,36 @@ pub fn start_mark(pid: u32) -> Option<String> {
 }
 
 pub fn running() -> Vec<Running> {
-    let Some(system) = looked(ProcessesToUpdate::All, ProcessRefreshKind::nothing()) else {
+    let Some(system) = looked(ProcessesToUpdate::All, ProcessRefreshKind::nothing().with_cpu()) else {
         return Vec::new();
     };
     let live = system.processes().values().filter(|process| runs(process));
     live.filter_map(|process| {
         let pid = process.pid().as_u32();
         let group = getpgid(Some(Pid::from_raw(i32::try_from(pid).ok()?))).ok()?;
-        Some(Running { pid, group: u32::try_from(group.as_raw()).ok()? })
+        let parent = process.parent().map_or(0, SysPid::as_u32);
+        let cpu = Duration::from_millis(process.accumulated_cpu_time());
+        Some(Running { pid, parent, group: u32::try_from(group.as_raw()).ok()?, cpu })
     })
     .collect()
+}
+
+/// `ri_phys_footprint`: what Activity Monitor calls Memory. RSS would miss what Metal holds.
+#[cfg(target_os = "macos")]
+pub fn memory_bytes(pid: u32) -> Option<u64> {
+    let pid = i32::try_from(pid).ok()?;
+    let mut info = std::mem::MaybeUninit::<libc::rusage_info_v4>::zeroed();
+    #[expect(unsafe_code, reason = "libproc has no safe wrapper; the buffer is the struct of that flavor")]
+    let footprint = unsafe {
+        let asked = libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V4, info.as_mut_ptr().cast());
+        (asked == 0).then(|| info.assume_init().ri_phys_footprint)
+    };
+    footprint
+}
+
+#[cfg(not(target_os = "macos"))]
+pub fn memory_bytes(_pid: u32) -> Option<u64> {
+    None
 }
 
 pub fn has_environment_entry(pid: u32, entry: &str) -> bool {

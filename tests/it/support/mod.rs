@@ -1,6 +1,8 @@
 //! A gateway of a test's own: a real process with a folder of its own, ended with the value.
 
-mod http;
+pub mod http;
+
+pub use http::Answer;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -101,20 +101,21 @@ async fn a_cached_hub_model_is_used_offline() {
 }
 
 #[tokio::test]
-async fn a_missing_hub_model_is_fetched_before_it_is_launched() {
+async fn a_missing_hub_model_is_fetched_before_it_is_launched_or_the_error_says_how() {
     let machine = Machine::new();
     let fetched = machine.model("home/hub-model", "{}", THINKING);
     let steps = std::sync::Mutex::new(Vec::new());
     let report = |step: super::super::Step| steps.lock().unwrap().push(step.to_string());
     let settings = settings(EngineKind::MlxOpenaiServer, Some(ModelRef::Hub("org/name".into())));
     let engines = machine.engines(NEW);
+    let missing = prepared(&machine, &settings).await.unwrap_err().to_string();
+    assert!(missing.contains("`mlx-gateway models pull org/name`"), "{missing}");
+    engines.inner.fetch_model(&settings, &report).await.unwrap();
     let command = engines.prepare(&settings, "demo", 1, &machine.instance(), &report).await.unwrap();
     assert!(command.args.contains(&fetched.into_os_string()));
     assert!(shown(&machine, &command).contains("--reasoning-parser qwen3"));
     let steps = steps.lock().unwrap();
     assert!(steps.contains(&"downloading org/name, 50 % of 0 MB".to_owned()), "{steps:?}");
-    let told = std::fs::read_to_string(machine.root.path().join("home/fetched")).unwrap();
-    assert_eq!(told, "org/name http://hub.invalid hub-token\n");
     assert_eq!(env_of(&machine, &command, "HF_TOKEN"), None, "servers get no token");
 }
 

@@ -2,7 +2,7 @@
 //! without the right one, `<tool_call>` and `<think>` text comes out as content. Pure; must not
 //! know how the server is launched.
 
-use crate::models::{Facts, template};
+use super::{Facts, template};
 
 /// Names for `--tool-call-parser` and `--reasoning-parser`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,14 +78,12 @@ fn reasoning(template: &str, tool: Option<&str>) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Kind;
 
     fn parsers(model_type: &str, template: &str) -> (Option<&'static str>, Option<&'static str>) {
         let chosen = choose(&Facts {
-            kind: Kind::Lm,
             model_type: model_type.into(),
-            architectures: Vec::new(),
             chat_template: Some(template.into()),
+            ..Facts::default()
         });
         (chosen.tool, chosen.reasoning)
     }
@@ -110,24 +108,14 @@ mod tests {
 
     #[test]
     fn a_family_known_by_name_needs_no_template() {
-        let facts = Facts {
-            kind: Kind::Lm,
-            model_type: "gpt_oss".into(),
-            architectures: Vec::new(),
-            chat_template: None,
-        };
+        let facts = Facts { model_type: "gpt_oss".into(), ..Facts::default() };
         let harmony = Parsers { tool: Some("harmony"), reasoning: Some("harmony") };
         assert_eq!(choose(&facts), harmony);
     }
 
     #[test]
     fn a_model_that_says_nothing_gets_no_parser() {
-        let facts = Facts {
-            kind: Kind::Lm,
-            model_type: "llama".into(),
-            architectures: Vec::new(),
-            chat_template: None,
-        };
+        let facts = Facts { model_type: "llama".into(), ..Facts::default() };
         assert_eq!(choose(&facts), Parsers::default());
     }
 }

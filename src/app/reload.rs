@@ -1,0 +1,122 @@
+//! Follows the configuration file: what changed in it takes effect while running, by difference. A
+//! file that is not valid changes nothing, and says why in the log, in `/api/v1/system` and as event.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::config::{self, Config, Sources};
+use crate::events::{Audience, Topic};
+use crate::http::{ConfigStatus, Shared};
+use crate::system::clock::{Clock, SystemClock};
+
+/// Editors write in several steps: this much silence ends a change.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+/// A file that never rests is read after that many signs of change all the same.
+const SIGNS_MAX: usize = 40;
+/// Changes that wait to be looked at; more would tell nothing new.
+const SIGNS: usize = 1;
+
+pub struct Reload {
+    sources: Sources,
+    /// What the process was started with: the sections that only a start reads.
+    started: Config,
+    /// The file as it was read last.
+    seen: Option<Vec<u8>>,
+    gateway: Shared,
+}
+
+impl Reload {
+    pub fn new(sources: Sources, started: Config, gateway: Shared) -> Reload {
+        Reload { sources, started, seen: None, gateway }
+    }
+
+    /// Reads the file again whenever it changes, until the gateway drains.
+    pub async fn follow(mut self, file: PathBuf) {
+        let (sign, mut signs) = mpsc::channel(SIGNS);
+        // The folder, for editors put a new file in the place of the old one.
+        let folder = file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let name = file.file_name().map(ToOwned::to_owned);
+        let told = move |event: notify::Result<notify::Event>| {
+            let about = |event: &notify::Event| {
+                !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+            };
+            // A sign that does not fit in says the same as the one that waits.
+            if event.is_ok_and(|event| about(&event)) {
+                drop(sign.try_send(()));
+            }
+        };
+        let watching = notify::recommended_watcher(told)
+            .and_then(|mut watcher| watcher.watch(&folder, RecursiveMode::NonRecursive).map(|()| watcher));
+        let _watcher = match watching {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!(%error, config.file = %file.display(), "The configuration file cannot be watched; a change needs a restart");
+                return;
+            }
+        };
+        self.seen = tokio::fs::read(&file).await.ok();
+        loop {
+            tokio::select! {
+                () = self.gateway.ending() => return,
+                sign = signs.recv() => if sign.is_none() { return },
+            }
+            settle(&mut signs).await;
+            let Ok(now) = tokio::fs::read(&file).await else { continue };
+            if self.seen.as_ref() != Some(&now) {
+                self.seen = Some(now);
+                self.read_again();
+            }
+        }
+    }
+
+    fn read_again(&self) {
+        let about = &self.gateway.about;
+        let status = match config::load(&self.sources) {
+            Ok((config, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                let needs_restart = sections_changed(&self.started, &config);
+                self.gateway.profiles.set_file(config.profiles);
+                tracing::info!(config.needs_restart = ?needs_restart, "The configuration file has changed and was read again");
+                ConfigStatus { needs_restart, ..ConfigStatus::loaded(SystemClock.unix_ms()) }
+            }
+            Err(error) => {
+                tracing::error!(%error, "The configuration file has changed and is not valid; what was read before stays in force");
+                ConfigStatus { error: Some(error.to_string()), ..ConfigStatus::clone(&about.config.load()) }
+            }
+        };
+        self.gateway.events.publish(Topic::System, "config.changed", Audience::Admins, &status);
+        about.config.store(Arc::new(status));
+    }
+}
+
+/// Waits until no more signs come.
+async fn settle(signs: &mut mpsc::Receiver<()>) {
+    for _ in 0..SIGNS_MAX {
+        if timeout(DEBOUNCE, signs.recv()).await.is_err() {
+            return;
+        }
+        sleep(DEBOUNCE / 10).await;
+    }
+}
+
+/// The sections that differ and are read only at the start.
+fn sections_changed(before: &Config, now: &Config) -> Vec<&'static str> {
+    let same = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") == format!("{b:?}");
+    let sections: [(&'static str, bool); 7] = [
+        ("server", same(&before.server, &now.server)),
+        ("auth", same(&before.auth, &now.auth)),
+        ("memory", same(&before.memory, &now.memory)),
+        ("usage", same(&before.usage, &now.usage)),
+        ("hub", same(&before.hub, &now.hub)),
+        ("plugins", same(&before.plugins, &now.plugins)),
+        ("engine", same(&before.engines, &now.engines)),
+    ];
+    sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
