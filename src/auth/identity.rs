@@ -52,7 +52,7 @@ impl Caller {
     }
 
     /// Whether this caller may call the tool of that name.
-    pub fn may_call(&self, _tool: &str) -> bool {
+    pub fn may_use_tool(&self, _tool: &str) -> bool {
         self.has(Scope::Tools) || self.has(Scope::Admin)
     }
 

@@ -41,7 +41,7 @@ pub struct CallResult {
 #[utoipa::path(get, path = "/tools", responses((status = 200, body = Tools)))]
 pub async fn list(State(gateway): State<Shared>, caller: ToolCaller) -> Json<Tools> {
     let tools = gateway.tools.tools().await;
-    let seen = tools.iter().filter(|tool| caller.0.may_call(&tool.name));
+    let seen = tools.iter().filter(|tool| caller.0.may_use_tool(&tool.name));
     Json(Tools { tools: seen.map(|tool| ToolView::of(tool)).collect() })
 }
 
@@ -55,7 +55,7 @@ pub async fn call(
     JsonBody(body): JsonBody<CallBody>,
 ) -> Result<Json<CallResult>, ApiError> {
     let unknown = || CallError::UnknownTool(name.clone());
-    let tool = gateway.tools.tool(&name).await.filter(|tool| caller.may_call(&tool.name));
+    let tool = gateway.tools.tool(&name).await.filter(|tool| caller.may_use_tool(&tool.name));
     let tool = tool.ok_or_else(unknown)?;
     let arguments = body.arguments.unwrap_or_else(|| Value::Object(serde_json::Map::new())).to_string();
     let request_id = arrival.id.to_string();

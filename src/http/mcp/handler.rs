@@ -40,7 +40,7 @@ impl Handler {
         let caller = caller(&context)?;
         let unknown = || ErrorData::invalid_params(format!("there is no tool \"{}\"", request.name), None);
         let tool = self.gateway.tools.tool(&request.name).await;
-        let tool = tool.filter(|tool| caller.may_call(&tool.name)).ok_or_else(unknown)?;
+        let tool = tool.ok_or_else(unknown)?;
         let arguments = Value::Object(request.arguments.unwrap_or_default()).to_string();
         let token = context.meta.get_progress_token();
         let (ear, voice) = pair(context.peer.clone(), token, &tool.plugin, Arc::clone(&self.threshold));
@@ -82,11 +82,10 @@ impl ServerHandler for Handler {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        context: RequestContext<RoleServer>,
+        _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let caller = caller(&context)?;
         let tools = self.gateway.tools.tools().await;
-        let seen = tools.iter().filter(|tool| tool.withheld.is_none() && caller.may_call(&tool.name));
+        let seen = tools.iter().filter(|tool| tool.withheld.is_none());
         let tools = seen.map(|tool| shown(tool)).collect::<Result<_, _>>()?;
         Ok(ListToolsResult::with_all_items(tools))
     }

@@ -85,7 +85,7 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
 /// The tools that the request asks for and the caller may call.
 async fn taking_part(gateway: &Shared, opened: &Opened, wanted: &Wanted) -> Result<Vec<Arc<Tool>>, Failure> {
     let mut all = gateway.tools.tools().await;
-    all.retain(|tool| opened.caller.may_call(&tool.name));
+    all.retain(|tool| opened.caller.may_use_tool(&tool.name));
     let names: Vec<String> =
         all.iter().filter(|tool| tool.withheld.is_none()).map(|tool| tool.name.clone()).collect();
     let asked = match wanted {
