@@ -56,7 +56,7 @@ fn calls(name: &str, arguments: &str) -> Vec<String> {
 }
 
 async fn chat(body: Value, scripts: Vec<Vec<String>>) -> (Result<Outcome, Stop<String>>, String, Scripted) {
-    let Value::Object(body) = body else { unreachable!() };
+    let Value::Object(body) = body else { panic!("no object") };
     let (out, mut seen) = mpsc::channel(1000);
     let chat = Chat {
         plan: Plan::new(body, &[]).unwrap(),
@@ -130,7 +130,7 @@ async fn a_required_call_is_asked_for_twice_and_then_given_up() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_chat() {
-    let Value::Object(body) = body() else { unreachable!() };
+    let Value::Object(body) = body() else { panic!("no object") };
     let (out, seen) = mpsc::channel(1);
     drop(seen);
     let chat = Chat {
