@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt
+.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,3 +60,6 @@ setup-test: ## Install what the tests need and is missing
 
 fmt: ## Format the Rust code
 	$(CARGO) fmt
+
+plugins: ## Rebuild the plugins that ship with the gateway (their components are committed)
+	scripts/plugins.sh
