@@ -155,7 +155,7 @@ export const de: Dictionary = {
     inFlight: 'In Arbeit',
     queued: 'Wartend',
     uptime: 'Laufzeit',
-    idle: 'Stoppt unbenutzt in',
+    idle: 'Ruhestopp in',
     idleNever: 'Bleibt geladen',
     engine: 'Engine',
     pinned: 'Angeheftet',

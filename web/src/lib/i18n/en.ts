@@ -155,7 +155,7 @@ export const en = {
     inFlight: 'In flight',
     queued: 'Queued',
     uptime: 'Uptime',
-    idle: 'Stops when idle in',
+    idle: 'Idle stop in',
     idleNever: 'Stays loaded',
     engine: 'Engine',
     pinned: 'Pinned',
