@@ -66,6 +66,8 @@ test('SERVER-02: a running server is a tile with gauges, figures and buttons', (
     await until(async () => Number.parseFloat(await qwen.locator('dd').first().innerText()) > 0, 'tokens per second above 0');
     await answer;
     assert.ok(await qwen.getByRole('button', { name: 'Restart qwen' }).isEnabled());
+    // While somebody would lose an answer it asks first.
+    await until(async () => (await qwen.locator('dd').nth(3).innerText()) === '0', 'nothing in flight');
     await qwen.getByRole('button', { name: 'Stop qwen' }).click();
     await qwen.waitFor({ state: 'detached' });
   }));
