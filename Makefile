@@ -10,10 +10,11 @@ export PATH := $(CARGO_TARGET_DIR)/tools/bin:$(PATH)
 
 CARGO ?= cargo
 ARGS ?=
+SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos bench setup-test fmt
+.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,9 @@ screenshots: setup-test ## Pictures of every screen below the target directory
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh
 
+soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak SECONDS=120)
+	scripts/soak.sh $(SECONDS)
+
 test-api: setup-test ## The admin API against its own description
 	scripts/test-api.sh
 
@@ -56,3 +60,6 @@ setup-test: ## Install what the tests need and is missing
 
 fmt: ## Format the Rust code
 	$(CARGO) fmt
+
+plugins: ## Rebuild the plugins that ship with the gateway (their components are committed)
+	scripts/plugins.sh

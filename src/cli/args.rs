@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::KeysCommand;
 use super::models::ModelsCommand;
+use super::plugins_args::PluginsCommand;
 use super::profiles::ProfilesCommand;
 use super::users::UsersCommand;
 
@@ -118,6 +119,8 @@ pub enum ClientCommand {
     Service(ServiceCommand),
     /// List the backends and what they do
     Ps,
+    /// Watch the machine and the backends
+    Top,
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend
@@ -144,6 +147,9 @@ pub enum ClientCommand {
     /// Accounts: list, approve, disable and the like
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List, add, grant, call and write plugins
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Find, fetch, list and remove models
     #[command(subcommand)]
     Models(ModelsCommand),

@@ -77,6 +77,7 @@ fn works_offline(command: &ClientCommand) -> bool {
         | ClientCommand::Keys(_)
         | ClientCommand::Users(_)
         | ClientCommand::Models(_)
+        | ClientCommand::Plugins(_)
         | ClientCommand::Profiles(_) => true,
         ClientCommand::Requests(args) => !matches!(args.command, Some(RequestsCommand::Cancel { .. })),
         _ => false,

@@ -17,6 +17,9 @@ mod logs;
 mod models;
 mod out;
 mod period;
+mod plugins;
+mod plugins_args;
+mod plugins_new;
 mod profiles;
 mod ps;
 mod requests;
@@ -24,6 +27,7 @@ mod run;
 mod service;
 mod start;
 mod status;
+mod top;
 mod transport;
 mod usage;
 mod users;
@@ -50,6 +54,7 @@ use client::Client;
 use connect::connect;
 use input::Input;
 use interrupt::Interrupt;
+use plugins_args::PluginsCommand;
 
 /// A command line that was understood.
 #[derive(Debug, Clone)]
@@ -126,6 +131,11 @@ async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut 
         let result = service::run(command, global, host, &mut console.out);
         return conclude(result, &mut console.out);
     }
+    // The one that writes files and asks nobody.
+    if let ClientCommand::Plugins(PluginsCommand::New(args)) = &command {
+        let result = plugins_new::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -163,6 +173,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         // Asks no gateway: it was done before one was looked for.
         ClientCommand::Service(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
+        ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,
         ClientCommand::Stop(args) => start::stop(&args, context).await,
         ClientCommand::Restart(args) => start::restart(&args, context).await,
@@ -174,6 +185,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Engine(command) => engine::run(command, context).await,
         ClientCommand::Keys(command) => keys::run(command, context).await,
         ClientCommand::Users(command) => users::run(command, context).await,
+        ClientCommand::Plugins(command) => plugins::run(command, context).await,
         ClientCommand::Models(command) => models::run(command, context).await,
     }
 }

@@ -22,6 +22,9 @@ pub struct ApiCaller(pub Caller);
 /// [`SessionUser::owner`].
 pub struct SessionUser(pub Caller);
 
+/// Anybody who may call tools.
+pub struct ToolCaller(pub Caller);
+
 /// Somebody who may see everything.
 pub struct AdminReader;
 
@@ -68,6 +71,18 @@ impl FromRequestParts<Shared> for SessionUser {
         }
         Err(Failure::not_allowed("this needs an account's session, or a key with the scope admin-read")
             .into())
+    }
+}
+
+impl FromRequestParts<Shared> for ToolCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let caller = caller(parts, gateway)?;
+        if caller.has(Scope::Tools) || caller.has(Scope::Admin) {
+            return Ok(ToolCaller(caller));
+        }
+        Err(Failure::not_allowed("this key may not call tools; use one with the scope tools").into())
     }
 }
 

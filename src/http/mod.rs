@@ -10,6 +10,7 @@ mod extract;
 mod health;
 mod hosts;
 mod live;
+mod mcp;
 mod openai;
 mod openapi;
 mod peer;
@@ -57,6 +58,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .route("/docs", get(openapi::page))
         .route("/docs/docs.js", get(openapi::script))
         .route("/docs/docs.css", get(openapi::style))
+        .merge(mcp::routes(&gateway))
         .layer(from_fn_with_state(gateway.clone(), audit::note))
         .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)

@@ -20,6 +20,7 @@ use crate::hub::Hub;
 use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
 use crate::store::Store;
+use crate::tools::Registry;
 
 /// The parts that the routes reach.
 pub struct Parts {
@@ -33,6 +34,9 @@ pub struct Parts {
     /// Whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpAddr>,
     pub events: Bus,
+    pub tools: Registry,
+    /// Rounds that a chat with tools may take.
+    pub max_rounds: u32,
     pub about: About,
 }
 
@@ -103,6 +107,11 @@ impl Gateway {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// The same as a token, for those who end by one.
+    pub fn ending_token(&self) -> CancellationToken {
+        self.ending.clone()
     }
 
     /// Ready once the gateway is draining.

@@ -145,3 +145,10 @@ CREATE TABLE measured_memory (
     bytes       INTEGER NOT NULL,
     measured_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE plugin_grants (
+    plugin      TEXT PRIMARY KEY NOT NULL,
+    permissions TEXT NOT NULL,    -- JSON: what was granted
+    granted_at  INTEGER NOT NULL, -- Unix, ms
+    granted_by  TEXT              -- the user's or key's id; null: the operator of this machine
+) STRICT, WITHOUT ROWID;

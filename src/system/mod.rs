@@ -9,7 +9,10 @@ mod machine;
 mod macos;
 pub mod memory;
 pub mod network;
-#[cfg_attr(not(target_os = "macos"), expect(dead_code, reason = "what only macOS says is tested everywhere"))]
+#[cfg_attr(
+    not(any(target_os = "macos", test)),
+    expect(dead_code, reason = "what only macOS says is tested everywhere")
+)]
 mod parse;
 mod probe;
 pub mod process;

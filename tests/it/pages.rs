@@ -1,7 +1,8 @@
 //! The pages as they are served: which paths lead to them, how they are kept and guarded, and where a
 //! stranger is led. What they show is tested in a browser (web/e2e).
 
-use crate::support::{Answer, Gateway};
+use crate::support::Gateway;
+use crate::support::http::Answer;
 
 const PROFILES: &str = "[[profile]]\nname = \"qwen\"\nmodel = \"builtin:demo\"\n";
 const KEYED: [(&str, &str); 1] = [("MLX_GATEWAY_API_KEY", "sk-of-the-environment")];

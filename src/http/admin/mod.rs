@@ -11,16 +11,18 @@ mod fit;
 mod hub;
 mod keys;
 mod models;
+mod plugins;
 mod profiles;
 mod requests;
 pub(super) mod server;
 pub(super) mod servers;
 mod settings;
 mod system;
+mod tools;
 mod usage;
 mod users;
 
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::state::Shared;
@@ -84,4 +86,9 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(hub::settings))
         .routes(routes!(hub::set_token, hub::remove_token))
         .routes(routes!(events::listen))
+        .routes(routes!(plugins::list, plugins::add).layer(plugins::body_limit()))
+        .routes(routes!(plugins::get, plugins::remove))
+        .routes(routes!(plugins::grant))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::call))
 }
