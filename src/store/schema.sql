@@ -37,6 +37,42 @@ CREATE TABLE requests (
 CREATE INDEX requests_running ON requests (id) WHERE status = 'running';
 CREATE INDEX requests_client ON requests (client_request_id) WHERE client_request_id IS NOT NULL;
 
+-- Profiles made through the API. The settings are a JSON object with the keys of config.toml, so that
+-- a new key needs no new column; they are checked whenever they are read.
+CREATE TABLE profiles (
+    name       TEXT    NOT NULL PRIMARY KEY,
+    settings   TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row per download, so that one that was cut off goes on after a restart.
+CREATE TABLE downloads (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    model       TEXT    NOT NULL,
+    status      TEXT    NOT NULL,
+    reason      TEXT,
+    revision    TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    done_bytes  INTEGER NOT NULL,
+    total_bytes INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What an operator has set for the hub: its token.
+CREATE TABLE hub_settings (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The most memory that backends with some launch settings were seen to use. The settings stand there
+-- as a digest.
+CREATE TABLE measured_memory (
+    settings    TEXT    NOT NULL PRIMARY KEY,
+    bytes       INTEGER NOT NULL,
+    measured_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Who may do what. Times are milliseconds since 1970, UTC; ids are UUIDv7.
 CREATE TABLE users (
     id            TEXT    NOT NULL PRIMARY KEY,
@@ -108,38 +144,4 @@ CREATE TABLE audit (
     status     INTEGER NOT NULL,
     address    TEXT,
     request    TEXT
--- Profiles made through the API. The settings are a JSON object with the keys of config.toml, so that
--- a new key needs no new column; they are checked whenever they are read.
-CREATE TABLE profiles (
-    name       TEXT    NOT NULL PRIMARY KEY,
-    settings   TEXT    NOT NULL,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- One row per download, so that one that was cut off goes on after a restart.
-CREATE TABLE downloads (
-    id          TEXT    NOT NULL PRIMARY KEY,
-    model       TEXT    NOT NULL,
-    status      TEXT    NOT NULL,
-    reason      TEXT,
-    revision    TEXT,
-    created_at  INTEGER NOT NULL,
-    updated_at  INTEGER NOT NULL,
-    done_bytes  INTEGER NOT NULL,
-    total_bytes INTEGER
-) STRICT, WITHOUT ROWID;
-
--- What an operator has set for the hub: its token.
-CREATE TABLE hub_settings (
-    name  TEXT NOT NULL PRIMARY KEY,
-    value TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- The most memory that backends with some launch settings were seen to use. The settings stand there
--- as a digest.
-CREATE TABLE measured_memory (
-    settings    TEXT    NOT NULL PRIMARY KEY,
-    bytes       INTEGER NOT NULL,
-    measured_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
