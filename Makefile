@@ -10,10 +10,11 @@ export PATH := $(CARGO_TARGET_DIR)/tools/bin:$(PATH)
 
 CARGO ?= cargo
 ARGS ?=
+SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub test-api lint check-macos bench setup-test fmt
+.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +22,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-sdk test-hub test-api ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-sdk test-hub test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -36,8 +37,17 @@ test-rust: setup-test ## Unit and integration tests, the real engine among them
 test-sdk: setup-test ## The official OpenAI clients for Python and JavaScript against the built gateway
 	scripts/test-sdk.sh
 
+test-web: setup-test ## The pages: types, units, budgets, and the built gateway in a browser
+	scripts/test-web.sh $(ARGS)
+
+screenshots: setup-test ## Pictures of every screen below the target directory
+	scripts/screenshots.sh
+
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh
+
+soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak SECONDS=120)
+	scripts/soak.sh $(SECONDS)
 
 test-api: setup-test ## The admin API against its own description
 	scripts/test-api.sh
@@ -50,3 +60,6 @@ setup-test: ## Install what the tests need and is missing
 
 fmt: ## Format the Rust code
 	$(CARGO) fmt
+
+plugins: ## Rebuild the plugins that ship with the gateway (their components are committed)
+	scripts/plugins.sh

@@ -45,6 +45,27 @@ ensure_cargo_deny() {
     rm -rf "$TOOLS/build"
 }
 
+# The browser that the pages are tested with.
+ensure_chromium() {
+    local place
+    for place in "${CHROMIUM:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" /Applications/Chromium.app/Contents/MacOS/Chromium; do
+        if [ -n "$place" ] && [ -x "$place" ]; then return 0; fi
+    done
+    local how="install Chromium or Chrome, or name one: CHROMIUM=/path make test"
+    command -v apt-get >/dev/null || fail "no Chromium for the tests of the pages" "$how"
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        sudo -n true 2>/dev/null || fail "no Chromium for the tests of the pages" "apt-get install chromium (as root)"
+        as_root=(sudo -n)
+    fi
+    say "installing chromium"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c \
+        'apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-inter fonts-liberation' >&2 ||
+        fail "chromium could not be installed" "$how"
+}
+
 check_tools
 ensure_rust_parts
+ensure_chromium
 ensure_cargo_deny

@@ -33,6 +33,7 @@ use crate::proxy::{Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
+use crate::tools::{Registry, RegistryDeps};
 use crate::usage::{Recorder, retain};
 
 use reload::Reload;
@@ -116,6 +117,14 @@ impl App {
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
+        let tools = Registry::new(RegistryDeps {
+            dir: config.plugins.dir.clone(),
+            cache: data_dir.join("plugin-cache"),
+            store: store.clone(),
+            events: events.clone(),
+            clock: Arc::clone(&clock),
+            environment: std::env::vars().collect(),
+        });
         let applied = Arc::clone(&proxy);
         let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
         let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
@@ -133,6 +142,8 @@ impl App {
             ),
             trusted_proxies: config.server.trusted_proxies.clone(),
             events,
+            tools,
+            max_rounds: config.plugins.max_rounds,
             about: about(&config, clock.unix_ms(), budget, total),
         });
         let routes = routes(gateway.clone());
@@ -149,6 +160,7 @@ impl App {
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         self.background.spawn(async move { keep_accounts(&accounts, &store).await });
+        self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
         if let Err(error) = self.gateway.hub.downloads.resume_all().await {
@@ -163,6 +175,20 @@ impl App {
             });
         }
         Ok(())
+    }
+
+    /// Follows the plugin directory. What comes with the program is loaded when it is first needed,
+    /// unless a profile is going to need it.
+    fn plugins(&self) -> impl Future<Output = ()> + Send + use<> {
+        let tools = self.gateway.tools.clone();
+        let needed =
+            self.gateway.proxy.profiles.load().entries().iter().any(|entry| !entry.profile.tools.is_empty());
+        async move {
+            if needed {
+                tools.load().await;
+            }
+            tools.follow().await;
+        }
     }
 
     /// From now on a change of the configuration file takes effect while running.
@@ -283,6 +309,9 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         },
         memory_budget_bytes: budget,
         memory_total_bytes: total,
+        configured_listen: config.server.listen.clone(),
+        hub_endpoint: config.hub.endpoint.clone(),
+        settings: crate::config::shown(config),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod http;
 
 pub mod proxy;
+pub mod tools;
 
 pub mod auth;
 pub mod backends;

@@ -167,3 +167,21 @@ fn a_model_is_pulled_from_the_hub_made_a_profile_by_its_facts_and_answers() {
     assert_eq!(answer["choices"][0]["message"]["content"], ANSWER);
     assert_eq!(gateway.cli(&["models", "rm", "org/tiny"]).status.code(), Some(6), "it is in use");
 }
+
+#[test]
+fn two_profiles_alternate_under_a_budget_for_one() {
+    let _one = one_at_a_time();
+    let gateway = gateway(&format!(
+        "[memory]\nbudget = \"1200MiB\"\nmin_stay = \"0s\"\n{DEMO}memory = \"1000MiB\"\n\
+         [[profile]]\nname = \"second\"\nmodel = \"builtin:demo\"\ncontext_length = 2048\nmemory = \"1000MiB\"\n"
+    ));
+    let mut last = None;
+    for name in ["demo", "second", "demo"] {
+        let answer = gateway.chat(name, "hi").json();
+        assert_eq!(answer["choices"][0]["message"]["content"], ANSWER);
+        let pid = gateway.backend(name, "ready")["pid"].as_i64().unwrap();
+        if let Some(before) = last.replace(pid) {
+            assert!(!lives(before), "the other was gone before");
+        }
+    }
+}

@@ -46,8 +46,8 @@ impl Reload {
                 !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref())
             };
             // A sign that does not fit in says the same as the one that waits.
-            if event.is_ok_and(|event| about(&event)) {
-                drop(sign.try_send(()));
+            if event.is_ok_and(|event| about(&event)) && sign.try_send(()).is_err() {
+                tracing::trace!("A change of the configuration file is already known");
             }
         };
         let watching = notify::recommended_watcher(told)
@@ -60,6 +60,10 @@ impl Reload {
             }
         };
         self.seen = tokio::fs::read(&file).await.ok();
+        // It may have changed between the start's look at it and now.
+        if !self.is_as_started() {
+            self.read_again();
+        }
         loop {
             tokio::select! {
                 () = self.gateway.ending() => return,
@@ -72,6 +76,11 @@ impl Reload {
                 self.read_again();
             }
         }
+    }
+
+    fn is_as_started(&self) -> bool {
+        let same = |config: &Config| format!("{config:?}") == format!("{:?}", self.started);
+        config::load(&self.sources).is_ok_and(|(config, _)| same(&config))
     }
 
     fn read_again(&self) {

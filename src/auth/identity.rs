@@ -144,6 +144,11 @@ impl Caller {
         self.has(Scope::AdminRead) || self.has(Scope::Admin)
     }
 
+    /// Who it is, as a plugin is told.
+    pub fn principal(&self) -> Option<&str> {
+        self.user.as_deref().or(self.key.as_deref())
+    }
+
     /// Whether this caller may use the profile of that name.
     pub fn may_use(&self, profile: &str) -> bool {
         self.profiles.as_ref().is_none_or(|names| names.iter().any(|n| n == profile))
@@ -151,7 +156,12 @@ impl Caller {
 
     /// Whether this caller may use the tool of that name.
     pub fn may_use_tool(&self, tool: &str) -> bool {
-        self.has(Scope::Tools) && self.tools.as_ref().is_none_or(|names| names.iter().any(|n| n == tool))
+        self.has(Scope::Tools) && self.tool_is_allowed(tool)
+    }
+
+    /// Whether the list of tools that the caller's key is restricted to, if any, has that name.
+    pub fn tool_is_allowed(&self, tool: &str) -> bool {
+        self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool))
     }
 
     /// Whether the key was revoked or the session ended since the caller was identified.

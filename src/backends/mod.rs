@@ -10,6 +10,7 @@ pub mod engine;
 
 mod actor;
 pub mod admission;
+mod awake;
 mod error;
 mod gate;
 mod gauge;

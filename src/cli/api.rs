@@ -44,6 +44,14 @@ pub struct System {
     #[serde(default, deserialize_with = "or_default")]
     pub backends: Map<String, Value>,
     pub memory: Option<Memory>,
+    pub cpu_percent: Option<f64>,
+    pub gpu: Option<Gpu>,
+    pub thermal: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Gpu {
+    pub percent: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +59,9 @@ pub struct Memory {
     pub budget_bytes: Option<u64>,
     pub used_bytes: Option<u64>,
     pub total_bytes: Option<u64>,
+    pub promised_bytes: Option<u64>,
+    pub available_bytes: Option<u64>,
+    pub pressure: Option<String>,
 }
 
 /// `GET /api/v1/servers`.

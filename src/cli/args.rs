@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::KeysCommand;
 use super::models::ModelsCommand;
+use super::plugins_args::PluginsCommand;
 use super::profiles::ProfilesCommand;
 use super::users::UsersCommand;
 
@@ -111,8 +112,15 @@ pub enum Command {
 pub enum ClientCommand {
     /// Show how the gateway stands
     Status,
+    /// Look at everything the gateway needs, and say how to mend what is wrong
+    Doctor,
+    /// Start the gateway with the machine
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// List the backends and what they do
     Ps,
+    /// Watch the machine and the backends
+    Top,
     /// Start a profile's backend
     Start(StartArgs),
     /// Stop a profile's backend
@@ -139,9 +147,32 @@ pub enum ClientCommand {
     /// Accounts: list, approve, disable and the like
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List, add, grant, call and write plugins
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Find, fetch, list and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ServiceCommand {
+    /// Write the supervisor's file and start the gateway
+    Install(ServiceArgs),
+    /// Stop it and remove the file
+    Uninstall(ServiceArgs),
+    /// Show whether it is installed and runs
+    Status(ServiceArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    /// For the whole machine, before anybody logs in (macOS; needs sudo)
+    #[arg(long)]
+    pub system: bool,
+    /// Show what would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Args)]

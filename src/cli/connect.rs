@@ -71,11 +71,13 @@ fn absence(socket: &Path, global: &Global) -> String {
 /// What is in the data directory can be read without a gateway; what runs cannot.
 fn works_offline(command: &ClientCommand) -> bool {
     match command {
-        ClientCommand::Usage(_)
+        ClientCommand::Doctor
+        | ClientCommand::Usage(_)
         | ClientCommand::Engine(_)
         | ClientCommand::Keys(_)
         | ClientCommand::Users(_)
         | ClientCommand::Models(_)
+        | ClientCommand::Plugins(_)
         | ClientCommand::Profiles(_) => true,
         ClientCommand::Requests(args) => !matches!(args.command, Some(RequestsCommand::Cancel { .. })),
         _ => false,

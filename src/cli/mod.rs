@@ -6,6 +6,7 @@ mod api;
 mod args;
 mod client;
 mod connect;
+mod doctor;
 mod engine;
 mod exit;
 mod format;
@@ -16,12 +17,17 @@ mod logs;
 mod models;
 mod out;
 mod period;
+mod plugins;
+mod plugins_args;
+mod plugins_new;
 mod profiles;
 mod ps;
 mod requests;
 mod run;
+mod service;
 mod start;
 mod status;
+mod top;
 mod transport;
 mod usage;
 mod users;
@@ -48,6 +54,7 @@ use client::Client;
 use connect::connect;
 use input::Input;
 use interrupt::Interrupt;
+use plugins_args::PluginsCommand;
 
 /// A command line that was understood.
 #[derive(Debug, Clone)]
@@ -120,6 +127,15 @@ pub async fn run(command: ClientCommand, global: &Global, host: &impl Host) -> E
 }
 
 async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut console: Console) -> Exit {
+    if let ClientCommand::Service(command) = &command {
+        let result = service::run(command, global, host, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
+    // The one that writes files and asks nobody.
+    if let ClientCommand::Plugins(PluginsCommand::New(args)) = &command {
+        let result = plugins_new::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     match console.interrupt.or(connect(&command, global, host)).await {
         Ok(transport) => {
             let mut context = console.with(Client::new(transport));
@@ -153,7 +169,11 @@ async fn perform(command: ClientCommand, context: &mut Context) -> Result<(), Cl
 async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), CliError> {
     match command {
         ClientCommand::Status => status::run(context).await,
+        ClientCommand::Doctor => doctor::run(context).await,
+        // Asks no gateway: it was done before one was looked for.
+        ClientCommand::Service(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
+        ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,
         ClientCommand::Stop(args) => start::stop(&args, context).await,
         ClientCommand::Restart(args) => start::restart(&args, context).await,
@@ -165,6 +185,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Engine(command) => engine::run(command, context).await,
         ClientCommand::Keys(command) => keys::run(command, context).await,
         ClientCommand::Users(command) => users::run(command, context).await,
+        ClientCommand::Plugins(command) => plugins::run(command, context).await,
         ClientCommand::Models(command) => models::run(command, context).await,
     }
 }

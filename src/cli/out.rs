@@ -11,6 +11,8 @@ use super::exit::CliError;
 
 /// Columns a progress line may take; one that wraps could not be wiped away.
 const PROGRESS_COLUMNS: usize = 78;
+/// To the upper left corner, and nothing below it.
+const CLEAR: &str = "\x1b[H\x1b[J";
 const WIPE: &str = "\r\x1b[2K";
 const DIM: &str = "\x1b[2m";
 const RED: &str = "\x1b[1;31m";
@@ -70,6 +72,19 @@ impl Out {
     /// Whether somebody watches the messages.
     pub fn watched(&self) -> bool {
         self.stderr.terminal
+    }
+
+    /// Whether data is drawn on a terminal, so that it can be drawn anew.
+    pub fn draws(&self) -> bool {
+        self.stdout.terminal
+    }
+
+    /// Begins a new drawing, where one can be drawn.
+    pub fn clear(&mut self) -> Result<(), CliError> {
+        if self.stdout.terminal {
+            self.stdout.to.write_all(CLEAR.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// A line of data.

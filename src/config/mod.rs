@@ -17,6 +17,7 @@ mod profile;
 mod profile_read;
 mod reader;
 mod server;
+mod shown;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use profile::{
     EngineKind, KeepAlive, KeySource, LaunchSettings, ModelRef, ModelType, Profile, Queue, Timeouts, Upstream,
 };
 pub use server::{DEFAULT_PORT, Server, Tls};
+pub use shown::{Shown, shown};
 pub use stored::{read_stored, settings_from_toml, settings_of, to_toml};
 pub use units::{ByteSize, parse_bytes, parse_duration, show_duration};
 pub use usage::Usage;

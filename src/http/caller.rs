@@ -22,6 +22,9 @@ pub struct ApiCaller(pub Caller);
 /// [`SessionUser::owner`].
 pub struct SessionUser(pub Caller);
 
+/// Anybody who may call tools.
+pub struct ToolCaller(pub Caller);
+
 /// Somebody who may see everything.
 pub struct AdminReader;
 
@@ -68,6 +71,18 @@ impl FromRequestParts<Shared> for SessionUser {
         }
         Err(Failure::not_allowed("this needs an account's session, or a key with the scope admin-read")
             .into())
+    }
+}
+
+impl FromRequestParts<Shared> for ToolCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let caller = caller(parts, gateway)?;
+        if caller.has(Scope::Tools) || caller.has(Scope::Admin) {
+            return Ok(ToolCaller(caller));
+        }
+        Err(Failure::not_allowed("this key may not call tools; use one with the scope tools").into())
     }
 }
 
@@ -146,9 +161,14 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_named(headers, SESSION_COOKIE)
+}
+
+/// A cookie that is there and not empty.
+pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, token)| token).filter(|token| !token.is_empty())
+    pairs.find(|(name, _)| *name == wanted).map(|(_, token)| token).filter(|token| !token.is_empty())
 }
 
 /// Whether a request that carries the cookie was made by a page of ours. Browsers send no Origin when

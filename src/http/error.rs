@@ -1,12 +1,14 @@
 //! Domain errors as answers, in OpenAI's shape.
 
 use axum::body::Body;
+use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 
 use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
 use crate::proxy::{Failure, failed};
 use crate::store::StoreError;
+use crate::tools::{CallError, PluginError};
 use crate::usage::UsageError;
 
 /// Any error an API route answers with.
@@ -113,6 +115,57 @@ impl From<UsageError> for ApiError {
             UsageError::Store(error) => error.into(),
             other => ApiError::bad_request(other.to_string(), "tz"),
         }
+    }
+}
+
+impl From<PluginError> for ApiError {
+    fn from(error: PluginError) -> Self {
+        let (status, code) = match &error {
+            PluginError::NotFound(_) => return ApiError::not_found(error.to_string()),
+            PluginError::Conflict(_) => (409, "conflict"),
+            PluginError::Store(_) | PluginError::Engine(_) => {
+                return ApiError::internal("the plugins could not be changed", &error);
+            }
+            _ => (400, "invalid_plugin"),
+        };
+        let mut failure = Failure::invalid(error.to_string(), None);
+        (failure.status, failure.code) = (status, code);
+        ApiError(failure)
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        let (status, kind) = match &error {
+            CallError::UnknownTool(_) => (404, "invalid_request_error"),
+            CallError::InvalidArguments(_) => (400, "invalid_request_error"),
+            CallError::Denied(_) => (403, "permission_error"),
+            CallError::Deadline(_) => (504, "server_error"),
+            CallError::Busy(_) => (503, "server_error"),
+            _ => (502, "server_error"),
+        };
+        let mut failure = Failure::invalid(error.to_string(), None);
+        (failure.status, failure.kind, failure.code) = (status, kind, error.code());
+        ApiError(failure)
+    }
+}
+
+/// A body that is one JSON document; what is wrong with it is told in our own shape.
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|rejection| {
+            let mut failure = Failure::invalid(rejection.body_text(), None);
+            failure.status = rejection.status().as_u16();
+            ApiError(failure)
+        })?;
+        let text = if bytes.trim_ascii().is_empty() { &b"{}"[..] } else { &bytes[..] };
+        serde_json::from_slice(text)
+            .map(JsonBody)
+            .map_err(|error| ApiError(Failure::invalid(format!("the body does not fit: {error}"), None)))
     }
 }
 

@@ -39,8 +39,3 @@ pub async fn ready(State(gateway): State<Shared>) -> Response {
     }
     Json(OK).into_response()
 }
-
-/// `GET /`
-pub async fn index() -> &'static str {
-    "mlx-gateway is running. OpenAI clients: use this address with /v1 at its end.\n"
-}

@@ -10,6 +10,7 @@ mod extract;
 mod health;
 mod hosts;
 mod live;
+mod mcp;
 mod openai;
 mod openapi;
 mod peer;
@@ -17,6 +18,7 @@ mod serve;
 mod state;
 mod threads;
 mod tls;
+mod ui;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -52,14 +54,15 @@ pub fn routes(gateway: Shared) -> Routes {
         .iter()
         .fold(described, |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
     inference
-        .route("/", get(health::index))
+        .route("/", get(ui::index))
         .route("/docs", get(openapi::page))
         .route("/docs/docs.js", get(openapi::script))
         .route("/docs/docs.css", get(openapi::style))
+        .merge(mcp::routes(&gateway))
         .layer(from_fn_with_state(gateway.clone(), audit::note))
         .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
+        .fallback(ui::serve)
         .with_state(gateway)
 }
 

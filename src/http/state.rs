@@ -1,6 +1,6 @@
 //! What the routes share.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::hosts::Hosts;
 use crate::auth::Accounts;
 use crate::backends::engine::Engines;
+use crate::config::Shown;
 use crate::events::Bus;
 use crate::hub::Hub;
 use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
 use crate::store::Store;
+use crate::tools::Registry;
 
 /// The parts that the routes reach.
 pub struct Parts {
@@ -32,6 +34,9 @@ pub struct Parts {
     /// Whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpAddr>,
     pub events: Bus,
+    pub tools: Registry,
+    /// Rounds that a chat with tools may take.
+    pub max_rounds: u32,
     pub about: About,
 }
 
@@ -61,6 +66,10 @@ pub struct About {
     pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,
+    /// The configured addresses, whether or not they are bound.
+    pub configured_listen: Vec<SocketAddr>,
+    pub hub_endpoint: String,
+    pub settings: Vec<Shown>,
 }
 
 /// Whether the configuration file is what the gateway goes by.
@@ -98,6 +107,11 @@ impl Gateway {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// The same as a token, for those who end by one.
+    pub fn ending_token(&self) -> CancellationToken {
+        self.ending.clone()
     }
 
     /// Ready once the gateway is draining.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::metered::{BoxError, Metered};
+use super::rounds::{Events, poll_events};
 use super::upstream::UpstreamBody;
 use super::waiting::{Turn, Waiting};
 use super::whole::Whole;
@@ -17,6 +18,8 @@ pub enum Answer {
     Whole(Box<Whole<UpstreamBody>>),
     Stream(Box<Metered<UpstreamBody>>),
     Waiting(Box<Waiting>),
+    /// Put together out of several rounds.
+    Events(Events),
     Done,
 }
 
@@ -38,6 +41,9 @@ impl Body for Answer {
                 }
                 Answer::Whole(whole) => return Pin::new(whole.as_mut()).poll_frame(cx),
                 Answer::Stream(stream) => return Pin::new(stream.as_mut()).poll_frame(cx),
+                Answer::Events(events) => {
+                    return poll_events(events, cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
+                }
                 Answer::Waiting(waiting) => match std::task::ready!(waiting.poll_turn(cx)) {
                     Turn::Comment(comment) => return Poll::Ready(Some(Ok(Frame::data(comment)))),
                     Turn::Answer(answer) => *self = Answer::Stream(answer),
@@ -52,7 +58,7 @@ impl Body for Answer {
             Answer::Done => true,
             Answer::Full(bytes) => bytes.is_empty(),
             Answer::Whole(whole) => whole.is_end_stream(),
-            Answer::Stream(_) | Answer::Waiting(_) => false,
+            Answer::Stream(_) | Answer::Waiting(_) | Answer::Events(_) => false,
         }
     }
 
@@ -61,7 +67,7 @@ impl Body for Answer {
             Answer::Done => SizeHint::with_exact(0),
             Answer::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Answer::Whole(whole) => whole.size_hint(),
-            Answer::Stream(_) | Answer::Waiting(_) => SizeHint::default(),
+            Answer::Stream(_) | Answer::Waiting(_) | Answer::Events(_) => SizeHint::default(),
         }
     }
 }

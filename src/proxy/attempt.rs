@@ -14,6 +14,7 @@ use super::ending::{self, Ending};
 use super::failure::Failure;
 use super::metered::Metered;
 use super::plan::Plan;
+use super::rounds::Back;
 use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
@@ -53,6 +54,8 @@ pub struct Attempt {
     number: u32,
     /// A process that could not be reached any more.
     gone: Option<u32>,
+    /// Of one that is a round among several: its place in the record, and where the request goes back to.
+    round: Option<(u32, Back)>,
 }
 
 /// An upstream's good answer whose body has not been read.
@@ -64,7 +67,7 @@ struct Answered {
 
 impl Attempt {
     pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, asker: Asker, progress: Progress) -> Attempt {
-        Attempt { proxy, plan: Arc::new(plan), ongoing, asker, progress, number: 0, gone: None }
+        Attempt { proxy, plan: Arc::new(plan), ongoing, asker, progress, number: 0, gone: None, round: None }
     }
 
     /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
@@ -96,6 +99,13 @@ impl Attempt {
         }
     }
 
+    /// The event stream of one round among several.
+    pub async fn round(mut self, place: u32, back: Back) -> Result<Metered<UpstreamBody>, Failure> {
+        self.round = Some((place, back));
+        let plan = Arc::clone(&self.plan);
+        self.run().await?.metered(&plan)
+    }
+
     /// Leases a backend, sends the request, and gives its good answer.
     async fn run(self) -> Result<Answered, Failure> {
         let lease = match self.lease().await {
@@ -105,12 +115,14 @@ impl Attempt {
                 return Err(failure);
             }
         };
-        let Attempt { proxy, plan, ongoing, asker, progress, number, .. } = self;
+        let Attempt { proxy, plan, ongoing, asker, progress, number, round, .. } = self;
         ongoing.set_queue_ms(lease.queue_ms());
         ongoing.set_start_ms(lease.start_ms());
         let request = plan.upstream(lease.target());
         let live = Arc::clone(ongoing.live());
-        let mut ending = Ending::new(ongoing, lease, number, proxy.clock.unix_ms());
+        let place = round.as_ref().map_or(number, |(place, _)| place + number);
+        let mut ending = Ending::new(ongoing, lease, place, proxy.clock.unix_ms());
+        ending.goes_back(round.as_ref().map(|(_, back)| Arc::clone(back)));
         let began = Instant::now();
         let sent = tokio::select! {
             biased;
@@ -136,7 +148,7 @@ impl Attempt {
                 let Some(ongoing) = ending.again(&error.to_string()) else {
                     return Err(Failure::cancelled());
                 };
-                let next = Attempt { proxy, plan, ongoing, asker, progress, number: 1, gone };
+                let next = Attempt { proxy, plan, ongoing, asker, progress, number: 1, gone, round };
                 return Box::pin(next.run()).await;
             }
             Err(error) => Failure::from(error),

@@ -2,10 +2,11 @@
 //! drop tells that the client left.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::failure::Failure;
+use super::rounds::Back;
 use crate::backends::Lease;
 use crate::dialect::facts::Facts;
 use crate::usage::{AttemptRecord, Live, Ongoing, Outcome, Status, Tokens};
@@ -18,13 +19,20 @@ pub struct Ending {
     started: Instant,
     started_at: i64,
     upstream_status: Option<u16>,
+    /// Where the request goes when this attempt is a round that came to its end.
+    back: Option<Back>,
 }
 
 impl Ending {
     /// `number`: of the attempt, from 0.
     pub fn new(ongoing: Ongoing, lease: Lease, number: u32, started_at: i64) -> Ending {
         let (ongoing, started) = (Some(ongoing), Instant::now());
-        Ending { ongoing, lease, number, started, started_at, upstream_status: None }
+        Ending { ongoing, lease, number, started, started_at, upstream_status: None, back: None }
+    }
+
+    /// Other rounds may follow on this one.
+    pub fn goes_back(&mut self, back: Option<Back>) {
+        self.back = back;
     }
 
     /// The attempt failed before anything was sent, and the request goes on with another.
@@ -56,6 +64,13 @@ impl Ending {
 
     /// The answer went out whole.
     pub fn complete(mut self, facts: &Facts) {
+        if let Some(back) = self.back.take()
+            && let Some(ongoing) = self.ongoing.take()
+        {
+            ongoing.push_attempt(self.record(Status::Completed, tokens(facts), None));
+            *back.lock().unwrap_or_else(PoisonError::into_inner) = Some((ongoing, facts.clone()));
+            return;
+        }
         let mut outcome = Outcome::new(Status::Completed, 0);
         outcome.tokens = tokens(facts);
         outcome.finish_reason = facts.finish_reason.clone().map(Cow::Owned);
@@ -109,7 +124,7 @@ pub fn refuse(ongoing: Ongoing, failure: &Failure) {
     ongoing.finish(outcome);
 }
 
-fn tokens(facts: &Facts) -> Tokens {
+pub fn tokens(facts: &Facts) -> Tokens {
     let usage = facts.usage.unwrap_or_default();
     let reasoning = usage.reasoning.or((facts.reasoning_deltas > 0).then_some(facts.reasoning_deltas));
     Tokens {

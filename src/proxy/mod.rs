@@ -12,6 +12,7 @@ mod headers;
 mod metered;
 mod plan;
 mod resolve;
+mod rounds;
 mod tap;
 mod upstream;
 mod waiting;
@@ -27,14 +28,13 @@ use http_body::Body;
 use uuid::Uuid;
 
 pub use answer::Answer;
-use attempt::Attempt;
 pub use failure::Failure;
 pub use metered::BoxError;
-use plan::Plan;
+pub use rounds::{Opened, Rounds, collected, streamed};
 pub use upstream::Upstreams;
 
-use crate::auth::{Caller, Permit, Standing};
-use crate::backends::{Asker, Backends, Progress};
+use crate::auth::Caller;
+use crate::backends::Backends;
 use crate::dialect::request::Scanned;
 use crate::profiles::ProfileSet;
 use crate::system::clock::Clock;
@@ -75,46 +75,38 @@ impl Proxy {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
+        match self.open(request).await {
+            Ok(opened) => opened.answer().await,
+            Err(failure) => failed(&failure),
+        }
+    }
+
+    /// Reads a request and finds its profile. A failure is in the records already.
+    pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<Opened, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
         let arrived = Instant::now();
         let Inference { endpoint, path, caller, id, client_id, told_id, headers, body } = request;
         let read = body::read(body, self.max_body).await;
-        let mut ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
-        let planned = read.and_then(|scanned| {
+        let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        let resolved = read.and_then(|scanned| {
             let profiles = self.profiles.load();
-            let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?;
-            ongoing.set_profile(&entry.name, Some(&entry.model));
-            Plan::new(entry, &scanned, path, headers::upstream(&headers, &told_id))
+            let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?.clone();
+            Ok((scanned, entry))
         });
-        let plan = match planned {
-            Ok(plan) => plan,
+        let (scanned, entry) = match resolved {
+            Ok(resolved) => resolved,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
-                return failed(&failure);
+                return Err(failure);
             }
         };
-        for warning in &plan.warnings {
-            ongoing.warn(warning.as_str());
-        }
-        let standing = match admit(&caller, &plan) {
-            Ok(permit) => {
-                let standing = permit.standing();
-                ongoing.hold(permit, plan.prompt_tokens());
-                standing
-            }
-            Err((failure, standing)) => {
-                ending::refuse(ongoing, &failure);
-                let mut response = failed(&failure);
-                headers::standing(response.headers_mut(), standing);
-                return response;
-            }
-        };
-        let asker = Asker { lane: caller.fairness, priority: caller.priority };
-        let attempt = Attempt::new(Arc::clone(self), plan, ongoing, asker, Progress::new());
-        let mut answer = attempt.answer().await;
-        let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
-        answer.headers_mut().insert("openai-processing-ms", took);
-        headers::standing(answer.headers_mut(), standing);
-        answer
+        ongoing.set_profile(&entry.name, Some(&entry.model));
+        let headers = headers::upstream(&headers, &told_id);
+        let proxy = Arc::clone(self);
+        Ok(Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived })
     }
 
     /// Puts a new set of profiles into force: the backends hear of it first, then the requests.
@@ -144,15 +136,6 @@ impl Proxy {
             streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
         })
     }
-}
-
-/// Leave for one request of the caller's key, or why it has to wait.
-fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, (Failure, Standing)> {
-    // Asked only now that the record runs: a key revoked from here on finds and ends it.
-    if caller.has_ended() {
-        return Err((Failure::revoked(), Standing::default()));
-    }
-    caller.reserve(plan.tokens()).map_err(|error| (Failure::rate_limited(&error), error.standing))
 }
 
 /// The answer that tells a failure before anything else was told.

@@ -10,12 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{StoreError, reason};
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
     include_str!("migrations/0004_measured_memory.sql"),
     include_str!("migrations/0005_accounts.sql"),
+    include_str!("migrations/0006_plugin_grants.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 

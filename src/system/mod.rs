@@ -8,10 +8,15 @@ mod machine;
 #[cfg(target_os = "macos")]
 mod macos;
 pub mod memory;
-#[cfg_attr(not(target_os = "macos"), expect(dead_code, reason = "what only macOS says is tested everywhere"))]
+pub mod network;
+#[cfg_attr(
+    not(any(target_os = "macos", test)),
+    expect(dead_code, reason = "what only macOS says is tested everywhere")
+)]
 mod parse;
 mod probe;
 pub mod process;
+pub mod service;
 mod tree;
 
 pub use machine::{Gpu, Machine, Pressure, Thermal};

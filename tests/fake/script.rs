@@ -19,6 +19,12 @@ pub struct Script {
     /// Reasoning tokens before the content.
     pub think: usize,
     pub tool: bool,
+    /// Calls it however often it was answered.
+    pub tool_always: bool,
+    /// Of the call.
+    pub arguments: Option<String>,
+    /// Calls this tool, declared or not.
+    pub tool_name: Option<String>,
     /// Answers with these words instead.
     pub text: Option<String>,
     /// Tokens after which it goes wrong, or waits.
@@ -68,7 +74,9 @@ impl Script {
             "first-delay-ms" | "first-chunk-delay-ms" => self.first_delay_ms = count() as u64,
             "token-bytes" => self.token_bytes = count(),
             "think" => self.think = if value.is_empty() { 8 } else { count() },
-            "tool" => self.tool = true,
+            "tool" => (self.tool, self.tool_always) = (true, value == "always"),
+            "call" => (self.tool, self.tool_name) = (true, Some(value.to_owned())),
+            "args" => self.arguments = Some(value.to_owned()),
             "text" => self.text = Some(value.replace('_', " ")),
             "die-after" | "die-after-chunks" => self.die_after = Some(count()),
             "close-after" | "close-after-chunks" => self.close_after = Some(count()),
@@ -112,6 +120,10 @@ impl Script {
                 (None, None) => script.set(word, ""),
             };
         }
+        // A tool that was asked has answered: the model tells what it said.
+        if let Some(said) = tool_result(body).filter(|_| !script.tool_always) {
+            (script.tool, script.text) = (false, Some(format!("The tool said: {said}")));
+        }
         script
     }
 
@@ -120,8 +132,8 @@ impl Script {
         let mut pieces: Vec<Piece> = (0..self.think).map(|n| Piece::Reasoning(numbered("t", n, 0))).collect();
         if self.tool {
             pieces.push(Piece::ToolCall {
-                name: first_tool(body),
-                arguments: r#"{"city": "Paris"}"#.to_owned(),
+                name: self.tool_name.clone().unwrap_or_else(|| first_tool(body)),
+                arguments: self.arguments.clone().unwrap_or_else(|| r#"{"city": "Paris"}"#.to_owned()),
             });
             return pieces;
         }
@@ -181,6 +193,12 @@ fn max_tokens(body: &Value) -> Option<usize> {
 fn first_tool(body: &Value) -> String {
     let name = body.pointer("/tools/0/function/name").and_then(Value::as_str);
     name.unwrap_or("get_weather").to_owned()
+}
+
+/// What a tool answered last, when nothing was said since.
+fn tool_result(body: &Value) -> Option<String> {
+    let last = body.get("messages")?.as_array()?.last()?;
+    (last.get("role")?.as_str()? == "tool").then(|| text_of(last))
 }
 
 fn prompt_words(body: &Value) -> u64 {

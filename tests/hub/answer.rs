@@ -3,6 +3,8 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::Hub;
 use crate::api::{self, Answer, json_answer, refusal};
 use crate::content::{File, Model};
@@ -110,8 +112,13 @@ fn resolved(hub: &Hub, model: &Model, file: &File) -> Head {
             .with("Location", format!("http://localhost:{}/cdn/{id}/{hash}?signature=x", hub.port)),
         None => head(307)
             .with("ETag", format!("\"{}\"", file.oid))
-            .with("Location", format!("/api/resolve-cache/models/{id}/{commit}/{}", file.path)),
+            .with("Location", format!("/api/resolve-cache/models/{id}/{commit}/{}", encoded(&file.path))),
     }
+}
+
+fn encoded(path: &str) -> String {
+    let parts = path.split('/').map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+    parts.collect::<Vec<_>>().join("/")
 }
 
 fn send((head, body): &Answer, request: &Request, out: &mut dyn Write) -> std::io::Result<()> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, PROFILES};
+use crate::support::http::Answer;
+use crate::support::{Gateway, PROFILES};
 
 fn model(gateway: &Gateway) -> String {
     gateway.folder.path().join("model").display().to_string()

@@ -325,3 +325,6 @@ impl std::fmt::Display for Shortage {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

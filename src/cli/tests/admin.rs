@@ -74,10 +74,10 @@ async fn ps_lists_the_backends_and_why_one_failed() {
     let ran = gateway.run(&["ps"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ran.stdout, @r"
-    PROFILES          STATE                                    MODEL                        ENGINE             PID   PORT     UP  STOPS IN  ACTIVE  QUEUED  TOKENS/S  TOKENS
-    qwen, qwen-terse  ready                                    mlx-community/Qwen3-4B-4bit  mlx-openai-server  812  51234  1 min     9 min       2       0      48.3  12,345
-    demo              preparing: installing mlx-openai-server  builtin:demo                 mlx-openai-server    -      -      -         -       -       -         -       -
-    broken            failed                                   /nowhere                     mlx-lm               -      -      -         -       -       -         -       -
+    PROFILES          STATE                                    MODEL                        ENGINE             PID   PORT     UP  STOPS IN  ACTIVE  QUEUED  CPU  MEMORY  EXPECTED  TOKENS/S  TOKENS
+    qwen, qwen-terse  ready                                    mlx-community/Qwen3-4B-4bit  mlx-openai-server  812  51234  1 min     9 min       2       0    -       -         -      48.3  12,345
+    demo              preparing: installing mlx-openai-server  builtin:demo                 mlx-openai-server    -      -      -         -       -       -    -       -         -         -       -
+    broken            failed                                   /nowhere                     mlx-lm               -      -      -         -       -       -    -       -         -         -       -
 
     broken failed: it exited with code 0 before it answered
       | 2
@@ -207,4 +207,37 @@ async fn engines_are_listed_under_both_names() {
     mlx-lm             not installed  -        -         -             you           -
     ");
     assert_eq!(gateway.run(&["engine", "list"]).await.stdout, ran.stdout);
+}
+
+#[tokio::test]
+async fn top_shows_the_machine_and_the_backends_once_where_nothing_can_be_drawn() {
+    const MACHINE: &str = r#"{"version":"0.1.0","uptime_s":60,"cpu_percent":12.4,"gpu":{"percent":null},
+        "memory":{"budget_bytes":36000000000,"promised_bytes":6000000000,"used_bytes":5000000000,"available_bytes":null,
+        "pressure":"normal"},"thermal":null}"#;
+    let gateway = Gateway::answering(&[
+        ("GET /api/v1/system", Json(200, MACHINE)),
+        ("GET /api/v1/servers", Json(200, SERVERS)),
+    ])
+    .await;
+    let ran = gateway.run(&["top"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let head = ran.stdout.lines().next().unwrap();
+    assert!(head.contains("CPU 12 % · GPU n/a · memory") && head.contains("n/a free"), "{head}");
+    assert!(ran.stdout.contains("mlx-community/Qwen3-4B-4bit"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn top_as_json_is_one_event_a_line() {
+    const EVENTS: &[&str] = &[
+        "retry: 1000\nid: 1-0\nevent: stream.opened\ndata: {}\n\n: heartbeat\n\n",
+        "id: 1-1\nevent: server.changed\ndata: {\"id\":\"a\"}\n\n",
+    ];
+    let gateway =
+        Gateway::answering(&[("GET /api/v1/events?topics=servers,system", super::gateway::Pieces(EVENTS))])
+            .await;
+    let ran = gateway.run(&["top", "--json"]).await;
+    assert_eq!(
+        ran.stdout,
+        "{\"event\":\"stream.opened\",\"data\":{}}\n{\"event\":\"server.changed\",\"data\":{\"id\":\"a\"}}\n"
+    );
 }

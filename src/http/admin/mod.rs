@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod doctor;
 mod downloads;
 mod engines;
 mod events;
@@ -10,11 +11,14 @@ mod fit;
 mod hub;
 mod keys;
 mod models;
+mod plugins;
 mod profiles;
 mod requests;
 pub(super) mod server;
 pub(super) mod servers;
+mod settings;
 mod system;
+mod tools;
 mod usage;
 mod users;
 
@@ -28,6 +32,9 @@ pub use profiles::load as load_profiles;
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(system::get))
+        .routes(routes!(settings::list))
+        .routes(routes!(settings::service))
+        .routes(routes!(doctor::get))
         .routes(routes!(auth::state))
         .routes(routes!(auth::register))
         .routes(routes!(auth::login))
@@ -79,4 +86,9 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(hub::settings))
         .routes(routes!(hub::set_token, hub::remove_token))
         .routes(routes!(events::listen))
+        .routes(routes!(plugins::list, plugins::add).layer(plugins::body_limit()))
+        .routes(routes!(plugins::get, plugins::remove))
+        .routes(routes!(plugins::grant))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::call))
 }

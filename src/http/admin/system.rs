@@ -33,6 +33,8 @@ pub struct System {
     memory: Memory,
     /// Of all processors together, 0 to 100.
     cpu_percent: Option<f64>,
+    /// How many processors a program may use here.
+    processors: Option<usize>,
     gpu: Gpu,
     thermal: Option<Thermal>,
     records_lost: u64,
@@ -95,6 +97,7 @@ impl System {
                 pressure: machine.pressure,
             },
             cpu_percent: machine.cpu_percent,
+            processors: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
             gpu: machine.gpu,
             thermal: machine.thermal,
             records_lost: gateway.proxy.recorder.lost(),

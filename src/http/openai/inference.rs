@@ -2,6 +2,7 @@
 
 use http::{Method, Request, Response};
 
+use super::tools;
 use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
@@ -45,6 +46,7 @@ where
         Ok(caller) => caller,
         Err(error) => return failed(&ApiError::from(error).0),
     };
+    let asked = tools::asked(&parts.headers);
     let inference = Inference {
         endpoint: endpoint.path,
         path: endpoint.upstream,
@@ -55,5 +57,12 @@ where
         headers: parts.headers,
         body,
     };
-    gateway.proxy.forward(inference).await
+    let opened = match gateway.proxy.open(inference).await {
+        Ok(opened) => opened,
+        Err(failure) => return failed(&failure),
+    };
+    match tools::wanted(asked, &opened) {
+        None => opened.answer().await,
+        Some(wanted) => tools::answer(gateway, opened, wanted, arrival.id).await,
+    }
 }

@@ -206,6 +206,7 @@ mod tests {
         let error = partial.finish().unwrap_err();
         assert!(matches!(error, PartialError::WrongHash { .. }), "{error}");
         assert!(!layout.blob(SHA256).exists());
+        drop(partial);
         assert_eq!(Partial::open(&layout, &wanted).unwrap().written(), 0);
     }
 

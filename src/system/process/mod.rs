@@ -43,6 +43,11 @@ pub fn carrying(name: &str, value: &str) -> Vec<u32> {
     pids.filter(|pid| platform::has_environment_entry(*pid, &entry)).collect()
 }
 
+/// Who this process runs as.
+pub fn user_id() -> u32 {
+    nix::unistd::getuid().as_raw()
+}
+
 /// A process that is not a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {

@@ -3,7 +3,6 @@
 pub mod http;
 pub mod people;
 
-pub use http::Answer;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Tests the plugins below plugins/ on this machine, builds them for wasm32-wasip2, and puts the
+# components beside their sources. With --check nothing is written: it fails when a plugin has grown
+# beyond its bound, or does not build.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT/plugins"
+
+SIZE_MAX=200000
+TARGET=wasm32-wasip2
+
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
+    command -v rustup >/dev/null || fail "the standard library for $TARGET is missing, and no rustup to add it" "install Rust with rustup"
+    rustup target add "$TARGET"
+fi
+export CARGO_TARGET_DIR="$TARGET_DIR/plugins"
+# No path of this machine ends up in a component.
+export RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$ROOT=/src"
+
+step "plugins: tests"
+cargo test --locked --quiet
+step "plugins: components"
+cargo build --locked --quiet --release --target "$TARGET"
+for name in calculator get_weather test_tools; do
+    built="$CARGO_TARGET_DIR/$TARGET/release/$name.wasm"
+    size="$(wc -c <"$built")"
+    say "$name: $size bytes"
+    [ "$size" -lt "$SIZE_MAX" ] || fail "$name has $size bytes, $SIZE_MAX at most"
+    if [ "${1:-}" != --check ]; then cp "$built" "$name/$name.wasm"; fi
+done

@@ -1,0 +1,98 @@
+//! The doctor: looks at what the gateway needs, and says what is wrong and how to mend it. Here the
+//! facts are gathered; what they mean is `judge`'s.
+
+mod judge;
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use tokio::net::TcpStream;
+
+use self::judge::{Engine, Facts, Finding, judge};
+use crate::http::caller::AdminReader;
+use crate::http::state::Shared;
+use crate::system::{disk, memory, network};
+
+/// Time the Hub may take to answer the door.
+const HUB_LIMIT: Duration = Duration::from_secs(4);
+/// Newest first; what the engine runs on.
+const PYTHONS: [&str; 3] = ["python3.12", "python3.11", "uv"];
+
+/// `GET /api/v1/doctor`
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Findings {
+    findings: Vec<Finding>,
+}
+
+/// Looks at everything, now.
+#[utoipa::path(get, path = "/doctor", tag = "system", responses((status = 200, body = Findings)))]
+pub async fn get(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Findings> {
+    Json(Findings { findings: judge(&facts(&gateway).await) })
+}
+
+async fn facts(gateway: &Shared) -> Facts {
+    let about = &gateway.about;
+    let engines = gateway.engines.list().await;
+    let engines = engines.into_iter().map(|status| Engine {
+        name: status.engine.to_owned(),
+        version: status.version,
+        managed: status.managed,
+        installed: status.current.is_some(),
+        program: status.command.and_then(|command| command.into_iter().next()),
+    });
+    let engines: Vec<Engine> = engines.collect();
+    let program_found = engines.iter().filter_map(|engine| engine.program.as_deref()).all(is_program);
+    Facts {
+        program_found,
+        engines,
+        runtime: PYTHONS.iter().find(|name| is_program(name)).map(|name| (*name).to_owned()),
+        hub: about.hub_endpoint.clone(),
+        hub_answers: answers(&about.hub_endpoint).await,
+        disk_free_bytes: disk::free_bytes(&about.data_dir),
+        memory_total_bytes: about.memory_total_bytes,
+        memory_budget_bytes: about.memory_budget_bytes,
+        serving: about.listen.get().cloned(),
+        taken: if about.listen.get().is_some() { Vec::new() } else { taken(&about.configured_listen) },
+        loopback_only: about.configured_listen.iter().all(|address| address.ip().is_loopback()),
+        port: about.configured_listen.first().map(SocketAddr::port),
+        lan_address: network::lan_address().map(|address| address.to_string()),
+        host_name: memory::host_name(),
+        data_dir: about.data_dir.clone(),
+        data_dir_mode: mode(&about.data_dir),
+        data_dir_writable: tempfile::tempfile_in(&about.data_dir).is_ok(),
+    }
+}
+
+/// Whether something accepts connections where the Hub is said to be.
+async fn answers(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let Some(host) = uri.host() else { return false };
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    let connecting = TcpStream::connect((host.trim_matches(['[', ']']), port));
+    matches!(tokio::time::timeout(HUB_LIMIT, connecting).await, Ok(Ok(_)))
+}
+
+/// A path that is a file, or a name on PATH.
+fn is_program(name: &str) -> bool {
+    if name.contains('/') {
+        return Path::new(name).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+/// Of the addresses to listen on, those that somebody else has.
+fn taken(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let in_use = |address: &&SocketAddr| {
+        TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    addresses.iter().filter(|address| address.port() != 0).filter(in_use).copied().collect()
+}
+
+fn mode(folder: &Path) -> Option<u32> {
+    Some(std::fs::metadata(folder).ok()?.permissions().mode() & 0o777)
+}

@@ -1,0 +1,291 @@
+//! A request that is read and resolved, and what may become of it: one answer, or several rounds
+//! within one record. What the rounds are for is not known here.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde_json::{Map, Value};
+
+use super::answer::Answer;
+use super::attempt::Attempt;
+use super::failure::Failure;
+use super::metered::Metered;
+use super::plan::Plan;
+use super::upstream::UpstreamBody;
+use super::{Proxy, ending, failed, headers};
+use crate::auth::{Caller, Permit, Standing};
+use crate::backends::{Asker, Progress};
+use crate::config::Profile;
+use crate::dialect::facts::Facts;
+use crate::dialect::request::Scanned;
+use crate::dialect::rope::Rope;
+use crate::dialect::scan::{Kind, Scanner};
+use crate::profiles::Entry;
+use crate::usage::{AttemptRecord, Live, Ongoing, Outcome, Status, Tokens};
+
+/// A request whose profile is known.
+pub struct Opened {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) entry: Entry,
+    pub(super) scanned: Scanned,
+    pub(super) path: &'static str,
+    pub(super) headers: HeaderMap,
+    pub(super) ongoing: Ongoing,
+    pub caller: Caller,
+    pub arrived: Instant,
+}
+
+/// Where a round leaves its request for the next one.
+pub(super) type Back = Arc<Mutex<Option<(Ongoing, Facts)>>>;
+
+/// Several rounds of one request.
+pub struct Rounds {
+    proxy: Arc<Proxy>,
+    entry: Entry,
+    path: &'static str,
+    headers: HeaderMap,
+    caller: Caller,
+    live: Arc<Live>,
+    /// Between rounds.
+    ongoing: Option<Ongoing>,
+    /// Within one.
+    round: Option<(Box<Metered<UpstreamBody>>, Back)>,
+    /// Of the next entry in the record.
+    number: u32,
+}
+
+impl Opened {
+    pub fn profile(&self) -> &Profile {
+        &self.entry.profile
+    }
+
+    pub fn wants_stream(&self) -> bool {
+        self.scanned.wants_stream().unwrap_or(false)
+    }
+
+    /// The request's `tools`, where it has any.
+    pub fn tools(&self) -> Option<Vec<Value>> {
+        let member = self.scanned.scan.get("tools").filter(|member| member.kind == Kind::Array)?;
+        serde_json::from_slice(&self.scanned.body.read(member.value.clone())).ok()
+    }
+
+    /// The whole request.
+    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
+        serde_json::from_slice(&self.scanned.body.to_vec())
+            .map_err(|error| Failure::invalid(format!("the body cannot be read: {error}"), None))
+    }
+
+    /// Something that the record is to mention.
+    pub fn warn(&self, warning: String) {
+        self.ongoing.warn(warning);
+    }
+
+    /// Passed through, in one round.
+    pub async fn answer(self) -> Response<Answer> {
+        let Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived } = self;
+        let plan = match Plan::new(&entry, &scanned, path, headers) {
+            Ok(plan) => plan,
+            Err(failure) => {
+                ending::refuse(ongoing, &failure);
+                return failed(&failure);
+            }
+        };
+        for warning in &plan.warnings {
+            ongoing.warn(warning.as_str());
+        }
+        let (ongoing, standing) = match admitted(ongoing, &caller, &plan) {
+            Ok(admitted) => admitted,
+            Err((failure, standing)) => return with_standing(failed(&failure), standing),
+        };
+        let attempt = Attempt::new(proxy, plan, ongoing, asker(&caller), Progress::new());
+        with_standing(timed(attempt.answer().await, arrived), standing)
+    }
+
+    /// Ends it before any backend is asked.
+    pub fn refuse(self, failure: &Failure) -> Response<Answer> {
+        ending::refuse(self.ongoing, failure);
+        failed(failure)
+    }
+
+    /// For as many rounds as it takes.
+    pub fn rounds(self) -> Rounds {
+        Rounds {
+            live: Arc::clone(self.ongoing.live()),
+            proxy: self.proxy,
+            entry: self.entry,
+            path: self.path,
+            headers: self.headers,
+            caller: self.caller,
+            ongoing: Some(self.ongoing),
+            round: None,
+            number: 0,
+        }
+    }
+}
+
+impl Rounds {
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// Asks the backend. A failure has ended the request's record.
+    pub async fn begin(&mut self, body: &Value) -> Result<(), Failure> {
+        let Some(mut ongoing) = self.ongoing.take() else {
+            return Err(Failure::backend("a round was begun within another"));
+        };
+        let planned = scanned(body)
+            .and_then(|scanned| Plan::new(&self.entry, &scanned, self.path, self.headers.clone()));
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(failure) => {
+                ending::refuse(ongoing, &failure);
+                return Err(failure);
+            }
+        };
+        if self.number == 0 {
+            for warning in &plan.warnings {
+                ongoing.warn(warning.as_str());
+            }
+            // All rounds are one request to the caller's limits.
+            (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|(failure, _)| failure)?;
+        }
+        let back = Back::default();
+        let attempt =
+            Attempt::new(Arc::clone(&self.proxy), plan, ongoing, asker(&self.caller), Progress::new());
+        let metered = attempt.round(self.number, Arc::clone(&back)).await?;
+        self.number += 1;
+        self.round = Some((Box::new(metered), back));
+        Ok(())
+    }
+
+    /// The next bytes of the round's event stream.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        let (metered, _) = self.round.as_mut()?;
+        std::future::poll_fn(|cx| metered.poll_bytes(cx)).await
+    }
+
+    /// Ends the round; false: the request has ended with it.
+    pub fn completed(&mut self) -> bool {
+        let Some((metered, back)) = self.round.take() else { return false };
+        drop(metered);
+        let left = back.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((ongoing, _facts)) = left else { return false };
+        self.ongoing = Some(ongoing);
+        true
+    }
+
+    /// Something that was done between rounds, for the record.
+    pub fn note(&mut self, what: String, duration_ms: f64, error: Option<String>) {
+        let Some(ongoing) = &self.ongoing else { return };
+        ongoing.push_attempt(AttemptRecord {
+            number: self.number,
+            backend: what,
+            started_at: self.proxy.clock.unix_ms() - duration_ms as i64,
+            duration_ms,
+            status: if error.is_none() { Status::Completed } else { Status::Failed },
+            upstream_status: None,
+            error,
+            tokens: Tokens::default(),
+        });
+        self.number += 1;
+    }
+
+    /// The request has been answered, with this use of tokens.
+    pub fn finish(&mut self, facts: &Facts) {
+        if let Some(ongoing) = self.ongoing.take() {
+            let mut outcome = Outcome::new(Status::Completed, 200);
+            outcome.tokens = ending::tokens(facts);
+            outcome.finish_reason = facts.finish_reason.clone().map(std::borrow::Cow::Owned);
+            ongoing.finish(outcome);
+        }
+    }
+
+    /// The request failed between rounds.
+    pub fn fail(&mut self, failure: &Failure) {
+        if let Some(ongoing) = self.ongoing.take() {
+            ending::refuse(ongoing, failure);
+        }
+    }
+}
+
+/// Events that were put together, on their way to the client.
+pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// An answer as an event stream of its own.
+pub fn streamed(events: Events, profile: &str, arrived: Instant) -> Response<Answer> {
+    let mut response = Response::new(Answer::Events(events));
+    headers::event_stream(response.headers_mut());
+    headers::profile(response.headers_mut(), profile);
+    timed(response, arrived)
+}
+
+/// An answer as one JSON object.
+pub fn collected(json: Vec<u8>, profile: &str, arrived: Instant) -> Response<Answer> {
+    let mut response = Response::new(Answer::Full(json.into()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    headers::profile(response.headers_mut(), profile);
+    timed(response, arrived)
+}
+
+/// The next piece of events.
+pub(super) fn poll_events(events: &mut Events, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    events.as_mut().poll_next(cx)
+}
+
+/// The request with its place among those of its caller's key; a refused one has ended.
+fn admitted(
+    mut ongoing: Ongoing,
+    caller: &Caller,
+    plan: &Plan,
+) -> Result<(Ongoing, Standing), (Failure, Standing)> {
+    match admit(caller, plan) {
+        Ok(permit) => {
+            let standing = permit.standing();
+            ongoing.hold(permit, plan.prompt_tokens());
+            Ok((ongoing, standing))
+        }
+        Err((failure, standing)) => {
+            ending::refuse(ongoing, &failure);
+            Err((failure, standing))
+        }
+    }
+}
+
+/// Leave for one request of the caller's key, or why it has to wait.
+fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, (Failure, Standing)> {
+    // Asked only now that the record runs: a key revoked from here on finds and ends it.
+    if caller.has_ended() {
+        return Err((Failure::revoked(), Standing::default()));
+    }
+    caller.reserve(plan.tokens()).map_err(|error| (Failure::rate_limited(&error), error.standing))
+}
+
+fn with_standing(mut answer: Response<Answer>, standing: Standing) -> Response<Answer> {
+    headers::standing(answer.headers_mut(), standing);
+    answer
+}
+
+fn asker(caller: &Caller) -> Asker {
+    Asker { lane: Arc::clone(&caller.fairness), priority: caller.priority }
+}
+
+fn timed(mut answer: Response<Answer>, arrived: Instant) -> Response<Answer> {
+    let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
+    answer.headers_mut().insert("openai-processing-ms", took);
+    answer
+}
+
+fn scanned(body: &Value) -> Result<Scanned, Failure> {
+    let bytes = Bytes::from(body.to_string());
+    let mut scanner = Scanner::default();
+    scanner.feed(&bytes)?;
+    let mut rope = Rope::default();
+    rope.push(bytes);
+    Ok(Scanned::new(rope, scanner.finish()?))
+}

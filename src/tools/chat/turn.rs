@@ -1,0 +1,290 @@
+//! Reads the event stream of one round: what goes on to the client, and which calls the model makes.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::dialect::facts::Usage;
+use crate::dialect::sse;
+
+/// Bytes of the arguments of all calls in one round.
+const ARGUMENTS_MAX: usize = 1 << 20;
+/// Calls of one round that are looked at.
+const CALLS_MAX: usize = 64;
+/// Bytes that are held back while it is not clear whether a choice is met.
+const HELD_MAX: usize = 4 << 20;
+
+/// A call that the model makes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelCall {
+    pub id: String,
+    pub name: String,
+    /// As the model wrote them.
+    pub arguments: String,
+}
+
+/// One round as it is read.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub calls: Vec<ModelCall>,
+    pub content: String,
+    pub finish_reason: Option<String>,
+    pub usage: Option<Usage>,
+    pub deltas: u64,
+    /// The stream told a failure, which went on to the client or is to go.
+    pub failure: Option<Vec<u8>>,
+    indices: Vec<u64>,
+    /// Bytes of an event that is not complete.
+    rest: Vec<u8>,
+}
+
+/// The chunk that all of a stream's chunks look like.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    id: Option<Value>,
+    created: Option<Value>,
+    model: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+impl Turn {
+    /// Takes bytes of the stream; what of them the client is to see.
+    pub fn feed(&mut self, bytes: &[u8], frame: &mut Frame) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = sse::last_boundary(&self.rest, 0) else { return out };
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        if whole.starts_with(b":") && sse::events(&whole).next().is_none() {
+            return whole;
+        }
+        for data in sse::events(&whole) {
+            if data.as_ref() != sse::DONE {
+                self.event(&data, frame, &mut out);
+            }
+        }
+        out
+    }
+
+    /// Whether so much was held back that no more may be.
+    pub fn is_too_much(held: &[u8]) -> bool {
+        held.len() > HELD_MAX
+    }
+
+    fn event(&mut self, data: &[u8], frame: &mut Frame, out: &mut Vec<u8>) {
+        let Ok(Value::Object(mut chunk)) = serde_json::from_slice::<Value>(data) else { return };
+        if chunk.contains_key("error") && !chunk.contains_key("choices") {
+            self.failure = Some(data.to_vec());
+            return;
+        }
+        if let Some(usage) = chunk.remove("usage").filter(|usage| !usage.is_null()) {
+            self.usage = Usage::read(usage.to_string().as_bytes()).or(self.usage);
+        }
+        frame.note(&chunk);
+        let Some(choice) = chunk.get_mut("choices").and_then(|choices| choices.get_mut(0)) else { return };
+        if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
+            self.finish_reason = Some(reason.to_owned());
+            choice["finish_reason"] = Value::Null;
+        }
+        let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { return };
+        if let Some(calls) = delta.remove("tool_calls") {
+            self.deltas += 1;
+            self.calls(calls);
+        }
+        if let Some(content) = delta.get("content").and_then(Value::as_str) {
+            self.content.push_str(content);
+        }
+        // The end of the whole answer is told when it is known.
+        let says = |key: &str| delta.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        if says("content") || says("reasoning_content") || says("reasoning") {
+            self.deltas += 1;
+            frame.write(&mut chunk, out);
+        }
+    }
+
+    fn calls(&mut self, deltas: Value) {
+        let Ok(deltas) = serde_json::from_value::<Vec<CallDelta>>(deltas) else { return };
+        for delta in deltas {
+            let index = delta.index.unwrap_or(self.calls.len() as u64);
+            let at = match self.indices.iter().position(|known| *known == index) {
+                Some(at) => at,
+                None if self.calls.len() < CALLS_MAX => {
+                    self.indices.push(index);
+                    self.calls.push(ModelCall::default());
+                    self.calls.len() - 1
+                }
+                None => continue,
+            };
+            let call = &mut self.calls[at];
+            if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
+                call.id = id;
+            }
+            if let Some(function) = delta.function {
+                call.name.push_str(&function.name.unwrap_or_default());
+                if call.arguments.len() < ARGUMENTS_MAX {
+                    call.arguments.push_str(&function.arguments.unwrap_or_default());
+                }
+            }
+        }
+    }
+}
+
+impl ModelCall {
+    pub fn to_json(&self) -> Value {
+        json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}})
+    }
+}
+
+impl Frame {
+    fn note(&mut self, chunk: &Map<String, Value>) {
+        for (kept, key) in [(&mut self.id, "id"), (&mut self.created, "created"), (&mut self.model, "model")]
+        {
+            if kept.is_none() {
+                *kept = chunk.get(key).cloned();
+            }
+        }
+    }
+
+    /// One stream to the client, however many rounds: one id, one time.
+    fn write(&self, chunk: &mut Map<String, Value>, out: &mut Vec<u8>) {
+        for (kept, key) in [(&self.id, "id"), (&self.created, "created")] {
+            if let (Some(value), true) = (kept, chunk.contains_key(key)) {
+                chunk.insert(key.to_owned(), value.clone());
+            }
+        }
+        event(&Value::Object(std::mem::take(chunk)), out);
+    }
+
+    /// The role, which opens the stream.
+    pub fn opening(&self) -> Vec<u8> {
+        self.chunk(json!({"role": "assistant", "content": ""}), Value::Null)
+    }
+
+    /// Calls that are the client's to run.
+    pub fn calls(&self, calls: &[&ModelCall]) -> Vec<u8> {
+        let calls: Vec<Value> = calls
+            .iter()
+            .enumerate()
+            .map(|(index, call)| {
+                let mut call = call.to_json();
+                call["index"] = index.into();
+                call
+            })
+            .collect();
+        self.chunk(json!({"tool_calls": calls}), Value::Null)
+    }
+
+    /// The end of the answer.
+    pub fn closing(&self, reason: &str, usage: Option<&Usage>) -> Vec<u8> {
+        let mut out = self.chunk(json!({}), reason.into());
+        if let Some(usage) = usage {
+            let mut chunk = self.base();
+            chunk["choices"] = json!([]);
+            let (prompt, completion) = (usage.prompt.unwrap_or(0), usage.completion.unwrap_or(0));
+            chunk["usage"] = json!({
+                "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+                "prompt_tokens_details": {"cached_tokens": usage.cached.unwrap_or(0)},
+            });
+            event(&chunk, &mut out);
+        }
+        out
+    }
+
+    fn chunk(&self, delta: Value, finish_reason: Value) -> Vec<u8> {
+        let mut chunk = self.base();
+        chunk["choices"] =
+            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+        let mut out = Vec::new();
+        event(&chunk, &mut out);
+        out
+    }
+
+    fn base(&self) -> Value {
+        json!({
+            "id": self.id.clone().unwrap_or_else(|| "chatcmpl".into()),
+            "object": "chat.completion.chunk",
+            "created": self.created.clone().unwrap_or_else(|| 0.into()),
+            "model": self.model.clone().unwrap_or(Value::Null),
+        })
+    }
+}
+
+/// Tokens of several rounds together.
+pub fn sum(one: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+    };
+    Some(Usage {
+        prompt: add(one.prompt, other.prompt),
+        completion: add(one.completion, other.completion),
+        cached: add(one.cached, other.cached),
+        reasoning: add(one.reasoning, other.reasoning),
+    })
+}
+
+fn event(chunk: &Value, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(chunk.to_string().as_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(delta: Value, finish: Value) -> String {
+        let chunk = json!({"id": "a", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+        format!("data: {chunk}\n\n")
+    }
+
+    #[test]
+    fn words_go_on_and_calls_stay() {
+        let (mut turn, mut frame) = (Turn::default(), Frame::default());
+        let call = |arguments: &str| json!({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": if arguments.is_empty() { "f" } else { "" }, "arguments": arguments}}]});
+        let text = [
+            chunk(json!({"role": "assistant", "content": ""}), Value::Null),
+            chunk(json!({"reasoning_content": "hm"}), Value::Null),
+            chunk(json!({"content": "Let me see"}), Value::Null),
+            chunk(call(""), Value::Null),
+            chunk(call("{\"a\""), Value::Null),
+            chunk(call(":1}"), "tool_calls".into()),
+            "data: [DONE]\n\n".to_owned(),
+        ]
+        .concat();
+        let mut seen = Vec::new();
+        for piece in text.as_bytes().chunks(7) {
+            seen.extend(turn.feed(piece, &mut frame));
+        }
+        let seen = String::from_utf8(seen).unwrap();
+        assert_eq!(seen.matches("data: ").count(), 2, "{seen}");
+        assert!(seen.contains("hm") && seen.contains("Let me see") && !seen.contains("DONE"));
+        let expected = ModelCall { id: "c1".into(), name: "f".into(), arguments: "{\"a\":1}".into() };
+        assert_eq!(turn.calls, [expected]);
+        assert_eq!((turn.finish_reason.as_deref(), turn.deltas), (Some("tool_calls"), 5));
+    }
+
+    #[test]
+    fn a_failure_is_kept_comments_pass_and_usage_adds_up() {
+        let (mut turn, mut frame) = (Turn::default(), Frame::default());
+        assert_eq!(turn.feed(b": prefill\n\n", &mut frame), b": prefill\n\n");
+        assert!(turn.feed(b"data: {\"error\":{\"message\":\"x\"}}\n\n", &mut frame).is_empty());
+        assert!(turn.failure.is_some());
+        let usage =
+            |prompt| Some(Usage { prompt: Some(prompt), completion: Some(1), cached: None, reasoning: None });
+        let total = sum(usage(3), usage(4)).unwrap();
+        assert_eq!((total.prompt, total.completion, total.cached), (Some(7), Some(2), None));
+        assert_eq!(sum(None, usage(4)), usage(4));
+    }
+}

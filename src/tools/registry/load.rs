@@ -1,0 +1,187 @@
+//! From what lies in the directory to the next set: each plugin loaded on the side, or taken over from
+//! the set before when nothing of it has changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::plugin::{Plugin, State};
+use super::scan::{Found, Source, scan};
+use super::tool::Tool;
+use super::{Registry, Set};
+use crate::tools::error::PluginError;
+use crate::tools::manifest::Manifest;
+use crate::tools::permissions::Permissions;
+use crate::tools::sandbox::{Access, Component, SecretHeader};
+
+/// Tools of one plugin.
+const TOOLS_MAX: usize = 128;
+
+impl Registry {
+    pub(super) async fn prepare(&self, before: &Set) -> Set {
+        let grants = self.grants().await;
+        let dir = self.0.deps.dir.clone();
+        let found = tokio::task::spawn_blocking(move || scan(&dir)).await.unwrap_or_default();
+        let mut next = Set::default();
+        for one in found {
+            let granted = granted(&one, &grants);
+            let plugin = match unchanged(before, &one, &granted) {
+                Some(plugin) => plugin,
+                None => Arc::new(self.load_one(one, granted).await),
+            };
+            next.insert(plugin);
+        }
+        next
+    }
+
+    async fn load_one(&self, found: Found, granted: Permissions) -> Plugin {
+        let counters = self.counters(&found.name);
+        let mut plugin = Plugin {
+            name: found.name,
+            path: found.path,
+            manifest: None,
+            digest: String::new(),
+            size_bytes: 0,
+            granted,
+            state: State::Ready,
+            tools: Vec::new(),
+            load_ms: 0.0,
+            counters,
+        };
+        let source = match found.content {
+            Ok(source) => source,
+            Err(error) => {
+                plugin.state = State::Failed(error);
+                return plugin;
+            }
+        };
+        plugin.digest.clone_from(&source.digest);
+        plugin.size_bytes = source.wasm.len() as u64;
+        plugin.manifest = Some(source.manifest.clone());
+        if !plugin.asked().beyond(&plugin.granted).is_empty() {
+            plugin.state = State::NeedsGrant;
+        }
+        let began = Instant::now();
+        match self.tools_of(&plugin, source).await {
+            Ok(tools) => plugin.tools = tools,
+            Err(error) => plugin.state = State::Failed(error),
+        }
+        plugin.load_ms = began.elapsed().as_secs_f64() * 1000.0;
+        plugin
+    }
+
+    async fn tools_of(&self, plugin: &Plugin, source: Source) -> Result<Vec<Arc<Tool>>, PluginError> {
+        let withheld = (plugin.state == State::NeedsGrant).then(|| {
+            let name = &plugin.name;
+            format!("the plugin \"{name}\" asks for permissions that nobody has granted; an administrator can: mlx-gateway plugins grant {name}")
+        });
+        let access = match &withheld {
+            Some(_) => Access::none(),
+            None => self.access(&source.manifest)?,
+        };
+        let component = self.component(source, access).await?;
+        let listed = component.list().await.map_err(PluginError::List)?;
+        if listed.len() > TOOLS_MAX {
+            return Err(PluginError::Invalid(format!("it has {} tools, {TOOLS_MAX} at most", listed.len())));
+        }
+        let tool = |listed| {
+            let counters = Arc::clone(&plugin.counters);
+            Tool::new(listed, &plugin.name, withheld.clone(), Arc::clone(&component), counters).map(Arc::new)
+        };
+        listed.into_iter().map(tool).collect()
+    }
+
+    pub(super) async fn component(
+        &self,
+        source: Source,
+        access: Access,
+    ) -> Result<Arc<Component>, PluginError> {
+        let registry = self.clone();
+        let compiled = tokio::task::spawn_blocking(move || {
+            let sandbox = registry.sandbox()?;
+            let Source { manifest, wasm, .. } = source;
+            Component::load(&sandbox, &wasm, &manifest.name, manifest.config, access, manifest.limits)
+        });
+        let compiled = compiled.await.map_err(|error| PluginError::Compile(error.to_string()))?;
+        compiled.map(Arc::new)
+    }
+
+    /// What a plugin may reach, all of it having been granted.
+    fn access(&self, manifest: &Manifest) -> Result<Access, PluginError> {
+        let mut secrets = Vec::new();
+        for secret in &manifest.secrets {
+            let missing =
+                || PluginError::Invalid(format!("the environment variable {} is not set", secret.env));
+            let value = self.0.deps.environment.get(&secret.env).ok_or_else(missing)?;
+            let mut value: http::HeaderValue = value.parse().map_err(|_| {
+                PluginError::Invalid(format!("the value of {} cannot stand in a header", secret.env))
+            })?;
+            value.set_sensitive(true);
+            let (destination, header) = (secret.destination.clone(), secret.header.clone());
+            secrets.push(SecretHeader { destination, header, value });
+        }
+        Ok(Access {
+            destinations: manifest.destinations.clone(),
+            allow_private: manifest.allow_private.clone(),
+            secrets,
+            ..Access::none()
+        })
+    }
+}
+
+impl Set {
+    /// Names of tools are global: whoever comes later with a taken one is refused.
+    fn insert(&mut self, plugin: Arc<Plugin>) {
+        let taken = plugin.tools.iter().find_map(|tool| self.tools.get(&tool.name));
+        let twice = plugin
+            .tools
+            .iter()
+            .enumerate()
+            .find(|(at, tool)| plugin.tools[..*at].iter().any(|other| other.name == tool.name));
+        let reason = match (taken, twice) {
+            (Some(tool), _) => {
+                Some(format!("its tool \"{}\" is one of the plugin \"{}\" already", tool.name, tool.plugin))
+            }
+            (None, Some((_, tool))) => Some(format!("it has two tools \"{}\"", tool.name)),
+            (None, None) => None,
+        };
+        let plugin = match reason {
+            None => plugin,
+            Some(reason) => Arc::new(Plugin {
+                name: plugin.name.clone(),
+                path: plugin.path.clone(),
+                manifest: plugin.manifest.clone(),
+                digest: plugin.digest.clone(),
+                granted: plugin.granted.clone(),
+                state: State::Failed(PluginError::Conflict(reason)),
+                tools: Vec::new(),
+                counters: Arc::clone(&plugin.counters),
+                ..*plugin
+            }),
+        };
+        for tool in &plugin.tools {
+            self.tools.insert(tool.name.clone(), Arc::clone(tool));
+        }
+        self.plugins.insert(plugin.name.clone(), plugin);
+    }
+}
+
+fn granted(found: &Found, grants: &HashMap<String, Permissions>) -> Permissions {
+    let mut granted = grants.get(&found.name).cloned().unwrap_or_default();
+    granted.http.extend(found.given.http.iter().cloned());
+    granted.allow_private.extend(found.given.allow_private.iter().cloned());
+    granted.secrets.extend(found.given.secrets.iter().cloned());
+    granted
+}
+
+/// The plugin as it is, when nothing of it is different. One that failed is tried again.
+fn unchanged(before: &Set, found: &Found, granted: &Permissions) -> Option<Arc<Plugin>> {
+    let source = found.content.as_ref().ok()?;
+    let plugin = before.plugins.get(&found.name)?;
+    let same = plugin.digest == source.digest
+        && plugin.manifest.as_ref() == Some(&source.manifest)
+        && plugin.path == found.path
+        && plugin.granted == *granted
+        && !matches!(plugin.state, State::Failed(_));
+    same.then(|| Arc::clone(plugin))
+}

@@ -1,0 +1,74 @@
+//! `/mcp`, as its wire format is.
+
+use serde_json::{Value, json};
+
+use crate::support::http::Answer;
+use crate::support::{Gateway, PROFILES};
+
+const ACCEPT: &str = "accept: application/json, text/event-stream\r\n";
+
+fn initialize() -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+    }})
+    .to_string()
+}
+
+/// A session's headers.
+fn session(gateway: &Gateway) -> String {
+    let answer = gateway.post_with("/mcp", ACCEPT, &initialize());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(result(&answer)["capabilities"]["tools"].is_object(), "{answer:?}");
+    let id = answer.header("mcp-session-id").unwrap();
+    let headers = format!("{ACCEPT}mcp-session-id: {id}\r\nmcp-protocol-version: 2025-06-18\r\n");
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+    assert_eq!(gateway.post_with("/mcp", &headers, &ready).status, 202);
+    headers
+}
+
+/// The result in the last event that is a response.
+fn result(answer: &Answer) -> Value {
+    let data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
+    let messages = data.filter_map(|data| serde_json::from_str::<Value>(data.trim()).ok());
+    messages
+        .filter_map(|message| message.get("result").cloned())
+        .last()
+        .unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+fn ask(gateway: &Gateway, headers: &str, method: &str, params: &Value) -> Answer {
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
+    gateway.post_with("/mcp", headers, &body)
+}
+
+#[test]
+fn tools_are_listed_and_called_and_their_failures_are_results() {
+    let gateway = Gateway::start(PROFILES);
+    let headers = session(&gateway);
+    let tools = result(&ask(&gateway, &headers, "tools/list", &json!({})));
+    assert_eq!(tools["tools"][0]["name"], "calculator");
+    assert_eq!(tools["tools"][0]["annotations"]["readOnlyHint"], true);
+    let call = |expression: &str| {
+        let params = json!({"name": "calculator", "arguments": {"expression": expression}});
+        result(&ask(&gateway, &headers, "tools/call", &params))
+    };
+    let sum = call("0.1 + 0.2");
+    assert_eq!((&sum["content"][0]["text"], &sum["isError"]), (&json!("0.3"), &json!(false)));
+    assert_eq!(call("1 / 0")["isError"], true);
+    let wrong =
+        result(&ask(&gateway, &headers, "tools/call", &json!({"name": "calculator", "arguments": {}})));
+    assert_eq!(wrong["isError"], true, "{wrong}");
+    let unknown = ask(&gateway, &headers, "tools/call", &json!({"name": "nothing", "arguments": {}}));
+    assert!(unknown.body.contains("there is no tool"), "{unknown:?}");
+}
+
+#[test]
+fn strangers_are_refused_in_json_rpc() {
+    let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_API_KEY", "secret-key")]);
+    let refused = gateway.post_with("/mcp", ACCEPT, &initialize());
+    assert_eq!((refused.status, &refused.json()["jsonrpc"]), (401, &json!("2.0")));
+    let headers = format!("{ACCEPT}authorization: Bearer secret-key\r\n");
+    assert_eq!(gateway.post_with("/mcp", &headers, &initialize()).status, 200);
+    let foreign = format!("{headers}origin: https://evil.example\r\n");
+    assert_eq!(gateway.post_with("/mcp", &foreign, &initialize()).status, 403);
+}

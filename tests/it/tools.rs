@@ -1,0 +1,171 @@
+//! Chats that use the gateway's tools.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::fake;
+use crate::support::http::Answer;
+use crate::support::{Gateway, PROFILES};
+
+const TOOLED: &str = r#"
+[[profile]]
+name = "tooled"
+model = "./model"
+tools = ["calculator"]
+"#;
+
+fn chat(gateway: &Gateway, headers: &str, body: Value) -> Answer {
+    gateway.post_with("/v1/chat/completions", headers, &body.to_string())
+}
+
+fn body(model: &str, prompt: &str, stream: bool) -> Value {
+    json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": prompt}]})
+}
+
+const SUM: &str = "#tool #args={\"expression\":\"6*7\"}";
+
+#[test]
+fn a_profiles_tool_is_called_and_its_result_goes_back() {
+    let gateway = Gateway::start(TOOLED);
+    let answer = chat(&gateway, "", body("tooled", SUM, false));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let json = answer.json();
+    assert_eq!(json["choices"][0]["message"]["content"], "The tool said: 42");
+    assert_eq!((&json["choices"][0]["finish_reason"], &json["model"]), (&json!("stop"), &json!("tooled")));
+    let record = gateway.record("completed");
+    let attempts = record["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 3, "{record}");
+    assert_eq!(
+        (&attempts[1]["backend"], &attempts[1]["status"]),
+        (&json!("tool:calculator"), &json!("completed"))
+    );
+    assert_eq!(json["usage"]["completion_tokens"], record["completion_tokens"]);
+    let seen = fake::seen(&gateway.backend_address("tooled"), "requests=2&wait-ms=5000");
+    let text = seen["requests"].as_array().unwrap().last().unwrap()["body"].to_string();
+    assert!(text.contains("tool_call_id") && text.contains("42"), "{text}");
+}
+
+#[test]
+fn a_stream_has_one_beginning_and_one_end_however_many_rounds() {
+    let gateway = Gateway::start(TOOLED);
+    let answer = chat(&gateway, "", body("tooled", SUM, true));
+    assert_eq!(answer.body.matches("\"role\":\"assistant\"").count(), 1, "{answer:?}");
+    assert_eq!(answer.body.matches("\"finish_reason\":\"stop\"").count(), 1, "{answer:?}");
+    assert_eq!(answer.body.matches("[DONE]").count(), 1);
+    assert!(answer.body.contains(": running calculator") && answer.body.contains("42"), "{answer:?}");
+    assert!(!answer.body.contains("tool_calls"), "{answer:?}");
+    assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
+}
+
+#[test]
+fn a_request_asks_for_tools_by_header_or_entry_and_may_refuse_them() {
+    let gateway = Gateway::start(&format!("{PROFILES}{TOOLED}"));
+    let by_header = chat(&gateway, "x-mlx-gateway-tools: calculator\r\n", body("qwen", SUM, false));
+    assert_eq!(by_header.json()["choices"][0]["message"]["content"], "The tool said: 42");
+    let mut with_entry = body("qwen", SUM, false);
+    with_entry["tools"] =
+        json!([{"type": "mcp", "server_label": "mlx-gateway", "allowed_tools": ["calculator"]}]);
+    assert_eq!(
+        chat(&gateway, "", with_entry).json()["choices"][0]["message"]["content"],
+        "The tool said: 42"
+    );
+    let refused = chat(&gateway, "x-mlx-gateway-tools: none\r\n", body("tooled", "hi", false));
+    assert_eq!(refused.status, 200);
+    let unknown = chat(&gateway, "x-mlx-gateway-tools: nothing\r\n", body("qwen", "hi", false));
+    assert_eq!(unknown.status, 400, "{unknown:?}");
+    let plain = chat(&gateway, "", body("qwen", "hi", false)).json();
+    assert!(plain["choices"][0]["message"]["content"].as_str().unwrap().starts_with("Hello"), "{plain}");
+}
+
+#[test]
+fn a_model_that_goes_wrong_reads_why_and_the_client_gets_an_end() {
+    let gateway = Gateway::start(TOOLED);
+    let unknown = chat(&gateway, "", body("tooled", "#call=nothing", false)).json();
+    let said = unknown["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.contains("there is no tool \"nothing\""), "{unknown}");
+    let broken = chat(&gateway, "", body("tooled", "#tool #args={\"expression\":", false)).json();
+    assert!(broken["choices"][0]["message"]["content"].as_str().unwrap().contains("not JSON"), "{broken}");
+    let endless = chat(&gateway, "", body("tooled", "#tool=always #args={\"expression\":\"1\"}", false));
+    assert_eq!(endless.status, 200, "{endless:?}");
+    let seen = fake::seen(&gateway.backend_address("tooled"), "requests=12&wait-ms=5000");
+    assert_eq!(seen["requests"].as_array().unwrap().len(), 2 + 2 + 8);
+}
+
+#[test]
+fn the_clients_own_tools_go_to_the_client_and_its_choice_binds() {
+    let gateway = Gateway::start(TOOLED);
+    let mine = json!([{"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}]);
+    let mut own = body("tooled", "#tool", false);
+    own["tools"] = mine.clone();
+    let json = chat(&gateway, "", own.clone()).json();
+    assert_eq!(json["choices"][0]["finish_reason"], "tool_calls", "{json}");
+    assert_eq!(json["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "mine");
+    let mut required = body("tooled", "hi", false);
+    required["tool_choice"] = json!("required");
+    let answer = chat(&gateway, "", required);
+    assert_eq!(answer.error(), (502, "tool_choice_unsatisfied".to_owned()), "{answer:?}");
+    own["tool_choice"] = json!("none");
+    own["messages"][0]["content"] = json!("hi");
+    let none = chat(&gateway, "", own).json();
+    assert_eq!(none["choices"][0]["finish_reason"], "stop", "{none}");
+    let seen = fake::seen(&gateway.backend_address("tooled"), "requests=4&wait-ms=5000");
+    let last = seen["requests"].as_array().unwrap().last().unwrap()["body"].to_string();
+    assert!(!last.contains("\\\"tools\\\"") && !last.contains("\"tools\""), "{last}");
+}
+
+#[test]
+fn what_fails_before_the_first_byte_is_told_by_its_status() {
+    let gateway = Gateway::start(TOOLED);
+    let answer = chat(&gateway, "", body("tooled", "#error=429", true));
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(gateway.record("failed")["http_status"], 429);
+}
+
+#[test]
+fn the_weather_comes_from_a_service_with_the_same_wire_format() {
+    let service = open_meteo();
+    let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let plugin = folder.path().join("data/plugins/get_weather");
+    std::fs::create_dir_all(&plugin).unwrap();
+    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/get_weather/get_weather.wasm");
+    std::fs::copy(wasm, plugin.join("get_weather.wasm")).unwrap();
+    let manifest = format!(
+        "name = \"get_weather\"\nversion = \"1.0.0\"\n[permissions]\nhttp = [\"{service}\"]\nallow_private = [\"127.0.0.1\"]\n\
+         [config]\ngeocoding_url = \"{service}\"\nforecast_url = \"{service}\"\n"
+    );
+    std::fs::write(plugin.join("plugin.toml"), manifest).unwrap();
+    let profile = TOOLED.replace("calculator", "get_weather");
+    let gateway = Gateway::start_in(folder, &profile, &[]);
+    let refused = gateway.post("/api/v1/tools/get_weather/call", "{\"arguments\":{\"location\":\"Paris\"}}");
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let granted = gateway.post("/api/v1/plugins/get_weather/grant", "{}");
+    assert_eq!((granted.status, &granted.json()["state"]), (200, &json!("ready")));
+    let answer = chat(&gateway, "", body("tooled", "#tool", false)).json();
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.contains("Paris, Île-de-France, France: 7.5 °C, overcast"), "{answer}");
+}
+
+/// Plays the two services.
+fn open_meteo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut asked = [0; 4096];
+            let read = stream.read(&mut asked).unwrap_or(0);
+            let body = if asked[..read].starts_with(b"GET /v1/search") {
+                json!({"results": [{"name": "Paris", "latitude": 48.85, "longitude": 2.35, "country": "France", "country_code": "FR", "admin1": "Île-de-France", "population": 2_138_551}]})
+            } else {
+                json!({"current": {"time": "2026-11-22T10:15", "temperature_2m": 7.5, "weather_code": 3}, "daily": {"time": []}})
+            };
+            let body = body.to_string();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).ok();
+        }
+    });
+    url
+}

@@ -1,0 +1,37 @@
+// A page in Debian's (or any installed) Chromium, watched: whatever it writes to the console, every
+// failed load and every request to another origin is kept.
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const PLACES = [
+  process.env.CHROMIUM,
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+];
+
+export async function launch() {
+  const executablePath = PLACES.find((place) => place && existsSync(place));
+  if (!executablePath) throw new Error('no Chromium found; run scripts/setup-test.sh, or name one: CHROMIUM=/path make test');
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
+}
+
+/** A fresh page of its own; `said` holds what it should not have said. */
+export async function open(browser, base, options = {}) {
+  const { width = 1280, height = 800, theme = 'light', language = 'en', ...rest } = options;
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language === 'de' ? 'de-DE' : 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...rest });
+  const page = await context.newPage();
+  const said = [];
+  // A refusal that a test provokes is told by the browser too: those are listed by the test.
+  page.on('console', (message) => {
+    if (!/^Failed to load resource/.test(message.text())) said.push(`${message.type()}: ${message.text()}`);
+  });
+  page.on('pageerror', (error) => said.push(`error: ${error.message}`));
+  page.on('request', (request) => {
+    const { origin, protocol } = new URL(request.url());
+    if (protocol.startsWith('http') && origin !== new URL(base).origin) said.push(`foreign request: ${request.url()}`);
+  });
+  return { context, page, said };
+}

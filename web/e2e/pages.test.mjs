@@ -1,0 +1,268 @@
+// Every requirement with a visible side, by its id, in a real browser against the real gateway with the
+// scripted model server.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { launch, open } from './lib/browser.mjs';
+import { Gateway } from './lib/gateway.mjs';
+import { until } from './lib/until.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const SCREENS = ['/', '/chat', '/models', '/servers', '/profiles', '/profiles/qwen', '/profiles/new', '/usage', '/requests', '/plugins', '/keys', '/users', '/audit', '/settings', '/login', '/setup'];
+
+let browser;
+let gateway;
+before(async () => {
+  browser = await launch();
+  gateway = await Gateway.start();
+  await gateway.ask('qwen', '#chunks=40 #interval-us=1000 hello');
+});
+after(async () => {
+  await browser?.close();
+  await gateway?.stop();
+});
+
+/** Runs with a page that has left the set-up, and fails when it said anything on its console. */
+async function visit(path, work, { at = gateway, cookies = true, ...options } = {}) {
+  const { context, page, said } = await open(browser, at.base, options);
+  if (cookies) await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: at.base }]);
+  try {
+    await page.goto(at.base + path);
+    await work(page, context);
+    assert.deepEqual(said, []);
+  } finally {
+    await context.close();
+  }
+}
+
+const tile = (page, name) => page.getByRole('article', { name, exact: true });
+
+async function start(page, name) {
+  await page.getByRole('combobox', { name: 'Profile' }).fill(name);
+  await page.getByRole('option', { name: new RegExp(`^${name}`) }).first().click();
+  await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+}
+
+test('SERVER-01: pick a profile in a searchable combobox and press Start', () =>
+  visit('/servers', async (page) => {
+    const box = page.getByRole('combobox', { name: 'Profile' });
+    await box.fill('gem');
+    // By its own name, and by its model's.
+    assert.equal(await page.getByRole('listbox').getByRole('option').count(), 2);
+    await box.press('Enter');
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
+    await tile(page, 'gemma').getByText('Running').waitFor();
+  }));
+
+test('SERVER-02: a running server is a tile with gauges, figures and buttons', () =>
+  visit('/servers', async (page) => {
+    const qwen = tile(page, 'qwen');
+    await qwen.getByText('Running').waitFor();
+    for (const name of ['Memory', 'CPU', 'GPU']) assert.ok(await qwen.getByRole('meter', { name }).isVisible(), name);
+    for (const name of ['Tokens/s', 'Total tokens', 'Uptime', 'In flight', 'Queued']) assert.ok(await qwen.getByText(name, { exact: true }).isVisible(), name);
+    assert.match(await qwen.innerText(), /Qwen3-4B-4bit/);
+    const answer = gateway.ask('qwen', '#chunks=400 #interval-us=8000 on');
+    await until(async () => /\b[1-9]\d*\.?\d*\s+Tokens\/s/.test(await qwen.locator('dl').innerText()), 'tokens per second above 0');
+    await answer;
+    assert.ok(await qwen.getByRole('button', { name: 'Restart qwen' }).isEnabled());
+    await qwen.getByRole('button', { name: 'Stop qwen' }).click();
+    await qwen.waitFor({ state: 'detached' });
+  }));
+
+test('SERVER-03: the scroll position survives fifty updates', () =>
+  visit(
+    '/servers',
+    async (page) => {
+      await page.getByRole('heading', { name: 'Servers' }).waitFor();
+      await start(page, 'gpt-oss');
+      await tile(page, 'gpt-oss').getByText('Failed', { exact: true }).waitFor();
+      await page.evaluate(() => scrollTo(0, 180));
+      const before = await page.evaluate(() => [scrollY, document.querySelector('article').getBoundingClientRect().top]);
+      const answer = gateway.ask('gemma', '#chunks=50 #interval-us=40000 go');
+      await answer;
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      assert.deepEqual(await page.evaluate(() => [scrollY, document.querySelector('article').getBoundingClientRect().top]), before);
+    },
+    { height: 420 },
+  ));
+
+test('BUGFIX-06: a model that does not load says why, with its last log lines and a hint', () =>
+  visit('/servers', async (page) => {
+    await page.getByRole('heading', { name: 'Servers' }).waitFor();
+    await start(page, 'gpt-oss');
+    const failed = tile(page, 'gpt-oss');
+    await failed.getByText('Failed', { exact: true }).waitFor();
+    assert.match(await failed.getByRole('region', { name: 'Last log lines' }).innerText(), /\w/);
+    assert.equal(await failed.getByText('Running').count(), 0);
+  }));
+
+test('a server shows its log, searchable, and the command it was started with', () =>
+  visit('/servers', async (page) => {
+    const gemma = tile(page, 'gemma');
+    await gemma.getByRole('button', { name: 'Logs' }).click();
+    const dialog = page.getByRole('dialog');
+    await until(async () => /\d+ lines?/.test(await dialog.innerText()) && !/^0 lines/m.test(await dialog.innerText()), 'log lines');
+    await dialog.getByRole('searchbox').fill('no such words in it');
+    await dialog.getByText('Nothing matches').waitFor();
+    await dialog.getByRole('tab', { name: 'Details' }).click();
+    assert.match(await dialog.getByRole('region', { name: 'Command' }).innerText(), /--port/);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+  }));
+
+test('PRO-01, PRO-02: a profile has a description and a system prompt in text areas, and is kept', () =>
+  visit('/profiles/new', async (page) => {
+    await page.getByLabel('Name', { exact: true }).fill('made-here');
+    await page.getByLabel('Model', { exact: true }).fill('builtin:demo');
+    assert.equal(await page.getByLabel('Description').evaluate((area) => area.tagName), 'TEXTAREA');
+    await page.getByLabel('Description').fill('Made in a test');
+    assert.equal(await page.getByLabel('System prompt').evaluate((area) => area.tagName), 'TEXTAREA');
+    await page.getByLabel('System prompt').fill('Answer in rhymes.');
+    await page.getByRole('button', { name: 'Create' }).click();
+    await page.waitForURL('**/profiles/made-here');
+    const kept = await gateway.api('GET', '/api/v1/profiles/made-here');
+    assert.equal(kept.system_prompt, 'Answer in rhymes.');
+    assert.equal(kept.description, 'Made in a test');
+    await page.getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await page.waitForURL('**/profiles');
+  }));
+
+test('a profile of the file is shown and locked, and can be exported', () =>
+  visit('/profiles/qwen', async (page) => {
+    await page.getByText('This profile comes from config.toml').waitFor();
+    assert.ok(await page.getByLabel('Name', { exact: true }).isDisabled());
+    await page.getByRole('button', { name: 'Export as TOML' }).click();
+    assert.match(await page.getByRole('dialog').innerText(), /\[\[profile\]\]\s+name = "qwen"/);
+  }));
+
+test('chat: an answer streams, thinking is apart, and each answer has its figures', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    await page.getByRole('textbox', { name: 'Message gemma' }).fill('#think=5 #chunks=12 hello');
+    await page.keyboard.press('Enter');
+    const answer = page.getByRole('log').getByRole('article', { name: 'gemma' });
+    await answer.getByText('w0 w1').waitFor();
+    await answer.getByText(/first token/).waitFor();
+    await answer.getByText(/Thought for|Thinking/).waitFor();
+    assert.doesNotMatch(await answer.locator('.prose').innerText(), /t0 t1/);
+    await answer.getByRole('link', { name: 'Request' }).click();
+    await page.getByText('Timeline').waitFor();
+  }));
+
+test('chat: Esc stops an answer, and a failure says what happened with its request id', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    const box = page.getByRole('textbox', { name: 'Message gemma' });
+    await box.fill('#chunks=3000 #interval-us=5000 long');
+    await page.keyboard.press('Enter');
+    await page.getByText('w0 w1').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByText('You stopped this answer.').waitFor();
+    await box.fill('#error=400');
+    await page.keyboard.press('Enter');
+    await page.getByRole('alert').filter({ hasText: 'The answer failed' }).waitFor();
+  }));
+
+test('what a model writes stays text: no script runs and nothing is fetched from elsewhere', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    await page.evaluate(() => (window.owned = 0));
+    await page.getByRole('textbox', { name: 'Message gemma' }).fill('#text=<img_src=x_onerror=window.owned=1>_![x](https://evil.example.com/x.png)_<script>window.owned=1</script>_[x](javascript:window.owned=1)_end');
+    await page.keyboard.press('Enter');
+    await page.getByText(/first token/).waitFor();
+    assert.equal(await page.evaluate(() => window.owned), 0);
+    assert.equal(await page.locator('.prose img, .prose script, .prose a[href^="javascript"]').count(), 0);
+  }));
+
+test('the usage and the requests show what was asked', () =>
+  visit('/requests', async (page) => {
+    await page.getByRole('row').filter({ hasText: 'qwen' }).first().waitFor();
+    await page.goto(`${gateway.base}/usage?by=profile`);
+    await page.getByRole('row').filter({ hasText: 'gemma' }).waitFor();
+    const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download CSV' }).click()]);
+    assert.match(readFileSync(await file.path(), 'utf8'), /^profile,requests,/);
+  }));
+
+test('the snippet on the first page works when it is run as it stands', () =>
+  visit('/', async (page) => {
+    const code = await page.getByRole('region', { name: 'curl' }).innerText();
+    const { execFileSync } = await import('node:child_process');
+    const answer = JSON.parse(execFileSync('sh', ['-c', code.replace(/^curl/, 'curl -s')], { encoding: 'utf8' }));
+    assert.equal(answer.object, 'chat.completion');
+  }));
+
+test('settings tell each value with its origin, and the doctor its findings', () =>
+  visit('/settings', async (page) => {
+    const row = page.getByRole('row').filter({ hasText: 'server.listen' });
+    await row.getByText('File').waitFor();
+    await page.getByRole('button', { name: 'Run the checks' }).click();
+    await page.getByText('is yours alone').waitFor();
+  }));
+
+test('the keyboard reaches everything: palette, shortcuts and search', () =>
+  visit('/', async (page) => {
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    await page.keyboard.press('Control+k');
+    await page.keyboard.type('servers');
+    await page.keyboard.press('Enter');
+    await page.waitForURL('**/servers');
+    await page.keyboard.press('g');
+    await page.keyboard.press('p');
+    await page.getByRole('heading', { name: 'Profiles' }).waitFor();
+    await page.keyboard.press('/');
+    assert.ok(await page.getByRole('searchbox').evaluate((box) => box === document.activeElement));
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('?');
+    await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
+  }));
+
+test('the theme and the language are kept, German is complete on the page', () =>
+  visit('/servers', async (page) => {
+    await page.getByRole('button', { name: 'Dark' }).click();
+    await page.getByLabel('Language').selectOption('de');
+    await page.getByRole('heading', { name: 'Server', exact: true }).waitFor();
+    await page.reload();
+    await page.getByRole('heading', { name: 'Server', exact: true }).waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+    assert.equal(await page.evaluate(() => document.documentElement.lang), 'de');
+  }));
+
+test('a gateway that went away is told, and found again', async () => {
+  const other = await Gateway.start({ profiles: false });
+  let again;
+  await visit(
+    '/requests',
+    async (page) => {
+      await page.getByText('No request yet').waitFor();
+      await other.stop();
+      await page.getByText('The gateway does not answer.').waitFor();
+      again = await Gateway.start({ profiles: false, listen: new URL(other.base).host });
+      await page.getByRole('button', { name: 'Try again' }).first().click();
+      await page.getByText('The gateway does not answer.').waitFor({ state: 'detached' });
+    },
+    { at: other },
+  ).finally(() => again?.stop());
+});
+
+for (const theme of ['light', 'dark']) {
+  test(`axe finds nothing on any screen, ${theme}`, async () => {
+    const found = [];
+    for (const [width, paths] of [[1280, SCREENS], [360, ['/', '/servers', '/models', '/profiles/qwen', '/chat']]]) {
+      const { context, page, said } = await open(browser, gateway.base, { theme, width });
+      await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: gateway.base }]);
+      for (const path of paths) {
+        await page.goto(gateway.base + path);
+        await page.locator('h1').first().waitFor();
+        await until(async () => (await page.locator('.bone').count()) === 0, `${path} is loaded`);
+        // Through the debugger: the page's policy would refuse an injected script.
+        await page.evaluate(AXE);
+        const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+        found.push(...violations.map((one) => `${path} at ${width}: ${one.id} ${one.nodes.map((node) => node.target.join(' ')).slice(0, 3).join(', ')}`));
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (overflow > 0) found.push(`${path} at ${width}: ${overflow} px too wide`);
+      }
+      found.push(...said.map((line) => `${width}: ${line}`));
+      await context.close();
+    }
+    assert.deepEqual(found, []);
+  });
+}

@@ -1,0 +1,77 @@
+// Who looks at the page. A gateway without keys and accounts has no sessions: its one user is the
+// operator.
+import { api, storedKey, whenUnauthorized } from '$lib/api/client';
+import type { Session } from '$lib/api/types';
+import { live } from './live.svelte';
+import { router } from './router.svelte';
+
+interface LoginAnswer {
+  token: string;
+  expires_at: string;
+  user: Session | null;
+}
+
+/** How the gateway stands to whoever asks, logged in or not. */
+interface AuthState {
+  setup: boolean;
+  setup_token_needed: boolean;
+  open: boolean;
+  registration: boolean;
+  user: Session | null;
+}
+
+class SessionState {
+  user = $state.raw<Session | null>(null);
+  /** No account or key exists, so nobody has to log in. */
+  open = $state(false);
+  /** Accounts can be asked for. */
+  registration = $state(true);
+  /** The first account needs the link that the gateway printed. */
+  setupTokenNeeded = $state(false);
+  known = $state(false);
+
+  get admin(): boolean {
+    return this.user ? this.user.role === 'admin' : this.open;
+  }
+
+  async start(): Promise<void> {
+    whenUnauthorized(() => this.ended());
+    try {
+      const state = await api.get<AuthState>('/api/v1/auth/state');
+      this.open = state.open;
+      this.user = state.user;
+      this.registration = state.registration;
+      this.setupTokenNeeded = state.setup_token_needed;
+    } catch {
+      // Nobody answers: the screens say so, each with a way to try again.
+      this.open = true;
+    }
+    this.known = true;
+    if (this.open || this.user) live.start(this.admin);
+    else this.ended();
+  }
+
+  async login(credentials: { email: string; password: string } | { api_key: string }): Promise<void> {
+    await api.post<LoginAnswer>('/api/v1/auth/login', credentials);
+    // Kept so that the page can trade it again for a cookie (A AUTH-04).
+    storedKey.set('api_key' in credentials ? credentials.api_key : null);
+    await this.start();
+  }
+
+  async logout(): Promise<void> {
+    await api.post('/api/v1/auth/logout');
+    storedKey.set(null);
+    live.stop();
+    this.user = null;
+    location.assign('/login');
+  }
+
+  /** A session ended while the page was open: back to where it was after logging in. */
+  ended(): void {
+    if (['/login', '/reset', '/setup'].includes(router.path)) return;
+    live.stop();
+    router.go(`/login?next=${encodeURIComponent(location.pathname + location.search)}`, { replace: true });
+  }
+}
+
+export const session = new SessionState();
