@@ -86,8 +86,7 @@ impl ServerHandler for Handler {
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = caller(&context)?;
         let tools = self.gateway.tools.tools().await;
-        let seen =
-            tools.iter().filter(|tool| tool.withheld.is_none() && caller.tool_is_allowed(&tool.name));
+        let seen = tools.iter().filter(|tool| tool.withheld.is_none() && caller.tool_is_allowed(&tool.name));
         let tools = seen.map(|tool| shown(tool)).collect::<Result<_, _>>()?;
         Ok(ListToolsResult::with_all_items(tools))
     }

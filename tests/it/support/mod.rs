@@ -3,7 +3,6 @@
 pub mod http;
 pub mod people;
 
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
