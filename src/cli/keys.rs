@@ -27,14 +27,17 @@ pub enum KeysCommand {
     /// Give a key a new secret; the old one counts for a while longer
     Rotate {
         /// The key's id, or its name where only one has it
-        key: String,
+        name: String,
         /// How long the old secret counts, such as 1h [default: 24h]
         #[arg(long, value_name = "TIME")]
         grace: Option<String>,
     },
     /// Revoke a key: it stops working at once
     #[command(visible_alias = "rm")]
-    Revoke { key: String },
+    Revoke {
+        /// The key's id, or its name where only one has it
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -117,10 +120,10 @@ pub async fn run(command: KeysCommand, context: &mut Context) -> Result<(), CliE
     match command {
         KeysCommand::Create(args) => create(*args, context).await,
         KeysCommand::Ls => list(context).await,
-        KeysCommand::Rotate { key, grace } => rotate(&key, grace, context).await,
-        KeysCommand::Revoke { key } => {
-            let id = find(&key, context).await?;
-            end(Method::DELETE, &format!("/api/v1/keys/{}", encode(&id)), &key, "is revoked", context).await
+        KeysCommand::Rotate { name, grace } => rotate(&name, grace, context).await,
+        KeysCommand::Revoke { name } => {
+            let id = find(&name, context).await?;
+            end(Method::DELETE, &format!("/api/v1/keys/{}", encode(&id)), &name, "is revoked", context).await
         }
     }
 }
