@@ -22,7 +22,7 @@ mod tools;
 mod usage;
 mod users;
 
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::state::Shared;

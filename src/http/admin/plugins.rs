@@ -87,9 +87,9 @@ pub async fn remove(
 #[utoipa::path(post, path = "/plugins/{name}/grant", request_body = GrantBody, responses((status = 200, body = PluginView)))]
 pub async fn grant(
     State(gateway): State<Shared>,
-    _caller: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
     JsonBody(body): JsonBody<GrantBody>,
 ) -> Result<Json<PluginView>, ApiError> {
-    Ok(Json(gateway.tools.grant(&name, body.permissions.as_ref(), None).await?))
+    Ok(Json(gateway.tools.grant(&name, body.permissions.as_ref(), caller.principal().map(str::to_owned)).await?))
 }

@@ -44,7 +44,7 @@ pub fn routes(gateway: &Shared) -> Router<Shared> {
 /// Lets callers in who may use MCP, and tells the handler who they are.
 async fn admit(State(gateway): State<Shared>, mut request: Request<Body>, next: Next) -> Response {
     let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
-    match identify(request.headers(), road, &gateway) {
+    match identify(request.headers(), request.method(), road, &gateway) {
         Ok(caller) if caller.has(Scope::Mcp) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
