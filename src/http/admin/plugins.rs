@@ -91,5 +91,7 @@ pub async fn grant(
     Path(name): Path<String>,
     JsonBody(body): JsonBody<GrantBody>,
 ) -> Result<Json<PluginView>, ApiError> {
-    Ok(Json(gateway.tools.grant(&name, body.permissions.as_ref(), caller.principal().map(str::to_owned)).await?))
+    Ok(Json(
+        gateway.tools.grant(&name, body.permissions.as_ref(), caller.principal().map(str::to_owned)).await?,
+    ))
 }
