@@ -15,6 +15,8 @@ enum For {
     Known,
     /// Callers that may ask models.
     Inference,
+    /// Callers that may call tools.
+    Tools,
     /// People, about what is theirs; who sees everything as well.
     Person,
     /// The same, changing it.
@@ -23,7 +25,7 @@ enum For {
     Admin,
 }
 
-use For::{Admin, Everybody, Inference, Known, Person, PersonChanges, Reader};
+use For::{Admin, Everybody, Inference, Known, Person, PersonChanges, Reader, Tools};
 
 const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/", Everybody),
@@ -96,6 +98,16 @@ const TABLE: &[(&str, &str, For)] = &[
     ("DELETE", "/api/v1/hub/token", Admin),
     ("GET", "/api/v1/events", Person),
     ("GET", "/api/v1/system", Reader),
+    ("GET", "/api/v1/settings", Reader),
+    ("GET", "/api/v1/service", Reader),
+    ("GET", "/api/v1/doctor", Reader),
+    ("GET", "/api/v1/plugins", Reader),
+    ("POST", "/api/v1/plugins", Admin),
+    ("GET", "/api/v1/plugins/{name}", Reader),
+    ("DELETE", "/api/v1/plugins/{name}", Admin),
+    ("POST", "/api/v1/plugins/{name}/grant", Admin),
+    ("GET", "/api/v1/tools", Tools),
+    ("POST", "/api/v1/tools/{name}/call", Tools),
 ];
 
 /// Routes that do not describe themselves: inference goes past the router, pages are no API.
@@ -181,17 +193,21 @@ fn callers(gateway: &Gateway, admin: &str) -> Vec<Caller> {
         ("key of a disabled account", Some(disabled_key), &[]),
         ("expired key", Some(expired(gateway, admin)), &[]),
         ("revoked key", Some(revoked), &[]),
-        ("user", Some(user), &[Known, Inference, Person, PersonChanges]),
-        ("administrator", Some(admin.to_owned()), &[Known, Inference, Person, PersonChanges, Reader, Admin]),
+        ("user", Some(user), &[Known, Inference, Tools, Person, PersonChanges]),
+        (
+            "administrator",
+            Some(admin.to_owned()),
+            &[Known, Inference, Tools, Person, PersonChanges, Reader, Admin],
+        ),
         ("key: inference", Some(scoped("inference")), &[Known, Inference]),
         ("key: mcp", Some(scoped("mcp")), &[Known]),
-        ("key: tools", Some(scoped("tools")), &[Known]),
+        ("key: tools", Some(scoped("tools")), &[Known, Tools]),
         ("key: admin-read", Some(scoped("admin-read")), &[Known, Person, Reader]),
-        ("key: admin", Some(scoped("admin")), &[Known, Person, PersonChanges, Reader, Admin]),
+        ("key: admin", Some(scoped("admin")), &[Known, Tools, Person, PersonChanges, Reader, Admin]),
         (
             "environment key",
             Some(ENVIRONMENT_KEY.into()),
-            &[Known, Inference, Person, PersonChanges, Reader, Admin],
+            &[Known, Inference, Tools, Person, PersonChanges, Reader, Admin],
         ),
     ]
 }

@@ -140,7 +140,7 @@ pub async fn search(
 }
 
 /// `GET /api/v1/models/{id}`: what is on this machine and what the hub says, together.
-#[utoipa::path(get, path = "/models/{*id}", tag = "hub", responses((status = 200, body = ModelDetails)))]
+#[utoipa::path(get, path = "/models/{*id}", tag = "hub", params(("id" = String, Path)), responses((status = 200, body = ModelDetails)))]
 pub async fn get(
     State(gateway): State<Shared>,
     _caller: AdminReader,

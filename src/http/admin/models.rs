@@ -94,7 +94,7 @@ pub async fn local(gateway: &Shared, id: &str) -> Result<Option<ModelView>, ApiE
 
 /// `DELETE /api/v1/models/{id}`: refused while it is in use; one that stopped profiles name needs
 /// `?force=true`.
-#[utoipa::path(delete, path = "/models/{*id}", tag = "models", responses((status = 200, body = ModelView)))]
+#[utoipa::path(delete, path = "/models/{*id}", tag = "models", params(("id" = String, Path)), responses((status = 200, body = ModelView)))]
 pub async fn remove(
     State(gateway): State<Shared>,
     _caller: Admin,

@@ -43,13 +43,13 @@ pub fn body_limit() -> DefaultBodyLimit {
 }
 
 /// `GET /api/v1/plugins`
-#[utoipa::path(get, path = "/plugins", responses((status = 200, body = Plugins)))]
+#[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = Plugins)))]
 pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Plugins> {
     Json(Plugins { plugins: gateway.tools.plugins().await })
 }
 
 /// `GET /api/v1/plugins/{name}`
-#[utoipa::path(get, path = "/plugins/{name}", responses((status = 200, body = PluginView)))]
+#[utoipa::path(get, path = "/plugins/{name}", tag = "plugins", responses((status = 200, body = PluginView)))]
 pub async fn get(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -59,7 +59,7 @@ pub async fn get(
 }
 
 /// `POST /api/v1/plugins`: 201, or 200 where it took the place of an earlier version.
-#[utoipa::path(post, path = "/plugins", request_body = NewPluginBody, responses((status = 201, body = PluginView)))]
+#[utoipa::path(post, path = "/plugins", tag = "plugins", request_body = NewPluginBody, responses((status = 201, body = PluginView)))]
 pub async fn add(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -74,7 +74,7 @@ pub async fn add(
 }
 
 /// `DELETE /api/v1/plugins/{name}`
-#[utoipa::path(delete, path = "/plugins/{name}", responses((status = 200, body = PluginView)))]
+#[utoipa::path(delete, path = "/plugins/{name}", tag = "plugins", responses((status = 200, body = PluginView)))]
 pub async fn remove(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -84,7 +84,7 @@ pub async fn remove(
 }
 
 /// `POST /api/v1/plugins/{name}/grant`: in force when it answers.
-#[utoipa::path(post, path = "/plugins/{name}/grant", request_body = GrantBody, responses((status = 200, body = PluginView)))]
+#[utoipa::path(post, path = "/plugins/{name}/grant", tag = "plugins", request_body = GrantBody, responses((status = 200, body = PluginView)))]
 pub async fn grant(
     State(gateway): State<Shared>,
     Admin(caller): Admin,

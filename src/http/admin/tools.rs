@@ -38,7 +38,7 @@ pub struct CallResult {
 }
 
 /// `GET /api/v1/tools`
-#[utoipa::path(get, path = "/tools", responses((status = 200, body = Tools)))]
+#[utoipa::path(get, path = "/tools", tag = "tools", responses((status = 200, body = Tools)))]
 pub async fn list(State(gateway): State<Shared>, caller: ToolCaller) -> Json<Tools> {
     let tools = gateway.tools.tools().await;
     let seen = tools.iter().filter(|tool| caller.0.may_use_tool(&tool.name));
@@ -46,7 +46,7 @@ pub async fn list(State(gateway): State<Shared>, caller: ToolCaller) -> Json<Too
 }
 
 /// `POST /api/v1/tools/{name}/call`
-#[utoipa::path(post, path = "/tools/{name}/call", request_body = CallBody, responses((status = 200, body = CallResult)))]
+#[utoipa::path(post, path = "/tools/{name}/call", tag = "tools", request_body = CallBody, responses((status = 200, body = CallResult)))]
 pub async fn call(
     State(gateway): State<Shared>,
     ToolCaller(caller): ToolCaller,

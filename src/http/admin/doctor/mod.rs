@@ -29,7 +29,7 @@ pub struct Findings {
 }
 
 /// Looks at everything, now.
-#[utoipa::path(get, path = "/doctor", tag = "system", responses((status = 200, body = Findings)))]
+#[utoipa::path(get, path = "/doctor", tag = "doctor", responses((status = 200, body = Findings)))]
 pub async fn get(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Findings> {
     Json(Findings { findings: judge(&facts(&gateway).await) })
 }
