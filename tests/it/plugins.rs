@@ -92,7 +92,7 @@ fn a_new_plugin_is_written_as_a_whole_and_never_over_another() {
 fn a_folder_that_is_dropped_into_the_directory_is_picked_up() {
     let gateway = Gateway::start(PROFILES);
     gateway.get("/api/v1/tools");
-    let folder = gateway.data_dir().join("plugins/test_tools");
+    let folder = gateway.folder.path().join("plugins/test_tools");
     wait_for("the plugin directory", || folder.parent().unwrap().is_dir().then_some(()));
     std::fs::create_dir_all(&folder).unwrap();
     let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/test_tools/test_tools.wasm");

@@ -38,7 +38,7 @@ fn a_profile_that_was_made_serves_at_once_and_after_a_restart() {
     assert_eq!(next.chat("mine", "#chunks=1").status, 200);
     assert_eq!(
         send(&next, "DELETE", "/mine", "", &Value::Null).json(),
-        json!({"name": "mine", "removed": true})
+        json!({"name": "mine", "removed": true, "backend_runs": true})
     );
     assert_eq!(next.chat("mine", "#chunks=1").error(), (404, "model_not_found".into()));
     assert_eq!(send(&next, "DELETE", "/mine", "", &Value::Null).status, 404);

@@ -127,7 +127,7 @@ fn what_fails_before_the_first_byte_is_told_by_its_status() {
 fn the_weather_comes_from_a_service_with_the_same_wire_format() {
     let service = open_meteo();
     let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
-    let plugin = folder.path().join("data/plugins/get_weather");
+    let plugin = folder.path().join("plugins/get_weather");
     std::fs::create_dir_all(&plugin).unwrap();
     let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/get_weather/get_weather.wasm");
     std::fs::copy(wasm, plugin.join("get_weather.wasm")).unwrap();
