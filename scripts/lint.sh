@@ -10,7 +10,7 @@ TEST_MAY=(
     -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::unreachable
     -A clippy::get_unwrap -A clippy::unwrap_in_result -A clippy::print_stdout -A clippy::print_stderr
     -A clippy::disallowed_methods -A clippy::string_slice -A clippy::too_many_lines
-    -A clippy::cast_possible_wrap
+    -A clippy::cast_possible_wrap -A clippy::exit
 )
 
 step "format"

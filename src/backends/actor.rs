@@ -155,7 +155,7 @@ impl Actor {
                 self.shut_down(later(Instant::now(), FAR), |profile| AcquireError::Unavailable {
                     profile: profile.to_owned(),
                     reason: "its profile was removed".into(),
-                })
+                });
             }
             Command::StopNow(answer) => {
                 self.stoppers.push(answer);

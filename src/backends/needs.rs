@@ -52,7 +52,7 @@ impl Needs {
         match measured_memory::all(store).await {
             Ok(rows) => self.lock().extend(rows.into_iter().take(KEPT_MAX)),
             Err(error) => {
-                tracing::warn!(%error, "What was measured of backends cannot be read; they are estimated anew")
+                tracing::warn!(%error, "What was measured of backends cannot be read; they are estimated anew");
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn run(
     let setup = setup(global, host.data_dir()?)?;
     let plan = service::plan(kind, &setup);
     match command {
-        ServiceCommand::Install(args) if args.dry_run => return out.text(&plan.text),
+        ServiceCommand::Install(args) if args.dry_run => out.text(&plan.text),
         ServiceCommand::Install(_) => {
             service::install(&plan)?;
             told(out, kind, &plan, "installed; the gateway runs now, and whenever this machine does")

@@ -94,7 +94,7 @@ async fn serve(
                     match tokio::time::timeout(HEAD_LIMIT, tls.accept(stream)).await {
                         Ok(Ok(stream)) => connection(stream, edge, closed).await,
                         Ok(Err(error)) => {
-                            tracing::debug!(%error, "A client did not get through the TLS handshake")
+                            tracing::debug!(%error, "A client did not get through the TLS handshake");
                         }
                         Err(_) => tracing::debug!("A client did not end the TLS handshake"),
                     }

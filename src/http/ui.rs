@@ -76,7 +76,7 @@ fn find(path: &str, is_file: impl Fn(&str) -> bool) -> Found<'_> {
     let below = |prefix: &&str| {
         path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if NOT_PAGES.iter().any(|prefix| below(&prefix)) {
+    if NOT_PAGES.iter().any(below) {
         return Found::Nothing;
     }
     if path != INDEX && is_file(path) {

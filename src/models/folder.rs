@@ -90,10 +90,10 @@ fn list(folder: &Path, below: &str, depth: usize, into: &mut Vec<Listed>) -> std
         // A link that leads nowhere is no file.
         match std::fs::metadata(entry.path()) {
             Ok(meta) if meta.is_file() => {
-                into.push((ModelFile { path, bytes: Some(meta.len()) }, meta.modified().ok()))
+                into.push((ModelFile { path, bytes: Some(meta.len()) }, meta.modified().ok()));
             }
             Ok(meta) if meta.is_dir() && depth > 0 => {
-                list(&entry.path(), &format!("{path}/"), depth - 1, into)?
+                list(&entry.path(), &format!("{path}/"), depth - 1, into)?;
             }
             _ => {}
         }

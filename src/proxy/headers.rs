@@ -69,7 +69,7 @@ fn span(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
         0..1000 => format!("{ms}ms"),
-        1000..60_000 if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        1000..60_000 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         1000..60_000 => format!("{}.{:03}s", ms / 1000, ms % 1000),
         _ => format!("{}m{}s", ms / 60_000, ms % 60_000 / 1000),
     }

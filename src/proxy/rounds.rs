@@ -40,6 +40,9 @@ pub struct Opened {
     pub arrived: Instant,
 }
 
+/// Why a request may not go on, and how its key stands.
+type Refused = Box<(Failure, Standing)>;
+
 /// Where a round leaves its request for the next one.
 pub(super) type Back = Arc<Mutex<Option<(Ongoing, Facts)>>>;
 
@@ -100,7 +103,7 @@ impl Opened {
         }
         let (ongoing, standing) = match admitted(ongoing, &caller, &plan) {
             Ok(admitted) => admitted,
-            Err((failure, standing)) => return with_standing(failed(&failure), standing),
+            Err(refused) => return with_standing(failed(&refused.0), refused.1),
         };
         let attempt = Attempt::new(proxy, plan, ongoing, asker(&caller), Progress::new());
         with_standing(timed(attempt.answer().await, arrived), standing)
@@ -152,7 +155,7 @@ impl Rounds {
                 ongoing.warn(warning.as_str());
             }
             // All rounds are one request to the caller's limits.
-            (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|(failure, _)| failure)?;
+            (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|refused| refused.0)?;
         }
         let back = Back::default();
         let attempt =
@@ -239,31 +242,27 @@ pub(super) fn poll_events(events: &mut Events, cx: &mut Context<'_>) -> Poll<Opt
 }
 
 /// The request with its place among those of its caller's key; a refused one has ended.
-fn admitted(
-    mut ongoing: Ongoing,
-    caller: &Caller,
-    plan: &Plan,
-) -> Result<(Ongoing, Standing), (Failure, Standing)> {
+fn admitted(mut ongoing: Ongoing, caller: &Caller, plan: &Plan) -> Result<(Ongoing, Standing), Refused> {
     match admit(caller, plan) {
         Ok(permit) => {
             let standing = permit.standing();
             ongoing.hold(permit, plan.prompt_tokens());
             Ok((ongoing, standing))
         }
-        Err((failure, standing)) => {
-            ending::refuse(ongoing, &failure);
-            Err((failure, standing))
+        Err(refused) => {
+            ending::refuse(ongoing, &refused.0);
+            Err(refused)
         }
     }
 }
 
 /// Leave for one request of the caller's key, or why it has to wait.
-fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, (Failure, Standing)> {
+fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, Refused> {
     // Asked only now that the record runs: a key revoked from here on finds and ends it.
     if caller.has_ended() {
-        return Err((Failure::revoked(), Standing::default()));
+        return Err(Box::new((Failure::revoked(), Standing::default())));
     }
-    caller.reserve(plan.tokens()).map_err(|error| (Failure::rate_limited(&error), error.standing))
+    caller.reserve(plan.tokens()).map_err(|error| Box::new((Failure::rate_limited(&error), error.standing)))
 }
 
 fn with_standing(mut answer: Response<Answer>, standing: Standing) -> Response<Answer> {

@@ -32,7 +32,7 @@ fn result(answer: &Answer) -> Value {
     let messages = data.filter_map(|data| serde_json::from_str::<Value>(data.trim()).ok());
     messages
         .filter_map(|message| message.get("result").cloned())
-        .last()
+        .next_back()
         .unwrap_or_else(|| panic!("{answer:?}"))
 }
 

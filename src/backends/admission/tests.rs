@@ -116,7 +116,7 @@ impl Play {
     }
 
     /// From here on every request ends soon, so nobody may wait for ever.
-    async fn to_the_end(&mut self) {
+    async fn run_to_its_end(&mut self) {
         let served = async {
             while !self.asked.is_empty() {
                 self.leases.clear();
@@ -151,7 +151,7 @@ proptest! {
             for act in acts {
                 play.act(act).await;
             }
-            play.to_the_end().await;
+            play.run_to_its_end().await;
         });
     }
 }

@@ -134,12 +134,9 @@ impl Fetcher<'_> {
             Ok(answer) => answer,
             Err(error) => return Ok((open, Err(error.into()))),
         };
-        let begins = match begins_at(answer.status, &answer.headers, open.written()) {
-            Some(begins) => begins,
-            None => {
-                open.restart()?;
-                return Ok((open, Err(Problem::Range { file: state.file.path.clone() })));
-            }
+        let Some(begins) = begins_at(answer.status, &answer.headers, open.written()) else {
+            open.restart()?;
+            return Ok((open, Err(Problem::Range { file: state.file.path.clone() })));
         };
         if begins == 0 && open.written() > 0 {
             // A server without ranges sends all of it again.

@@ -95,7 +95,7 @@ impl Chat {
                     None | Some("tool_calls") => "stop",
                     Some(reason) => reason,
                 };
-                return self.close(&reason.to_owned(), sofar).await;
+                return self.close(reason, sofar).await;
             }
             self.answer_calls(rounds, turn, &mut sofar).await?;
         }

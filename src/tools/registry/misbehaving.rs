@@ -109,7 +109,7 @@ async fn server(answer: &'static [u8], endless: bool) -> String {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut asked = [0; 2048];
-                stream.read(&mut asked).await.ok();
+                assert!(stream.read(&mut asked).await.is_ok_and(|read| read > 0));
                 stream.write_all(answer).await.ok();
                 while endless && stream.write_all(&[b'x'; 8192]).await.is_ok() {}
                 // A slow one: says nothing, and stays.

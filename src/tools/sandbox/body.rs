@@ -52,7 +52,7 @@ impl Body for Bounded {
                 std::task::ready!(this.alarm.as_mut().poll(cx));
                 Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
             }
-            other => other,
+            other @ Poll::Ready(_) => other,
         }
     }
 

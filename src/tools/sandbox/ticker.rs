@@ -68,6 +68,7 @@ impl Drop for Ticker {
 }
 
 impl Shared {
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own that keeps time; no worker waits")]
     fn run(&self, tick: &impl Fn()) {
         let mut idle = 0;
         while !self.ended.load(Ordering::SeqCst) {
