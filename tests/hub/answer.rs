@@ -68,6 +68,10 @@ fn route(hub: &Hub, request: &Request) -> Result<Found, Answer> {
             let model = api::model(hub, &format!("{owner}/{name}"), request, false)?;
             Ok(Found::Json(json_answer(&model.info())))
         }
+        ["api", "models", owner, name, "revision", revision] => {
+            let model = at(api::model(hub, &format!("{owner}/{name}"), request, false)?, revision)?;
+            Ok(Found::Json(json_answer(&model.info())))
+        }
         ["api", "models", owner, name, "tree", revision] => {
             let model = at(api::model(hub, &format!("{owner}/{name}"), request, false)?, revision)?;
             Ok(Found::Json(api::tree(hub, &model, request)))

@@ -104,7 +104,8 @@ def test_a_call_of_the_clients_own_tool_goes_to_the_client_and_back(client):
     history = [*user("Weather in Paris?"), choice.message.model_dump(exclude_none=True), result]
     second = client.chat.completions.create(model=MODEL, messages=history, tools=[WEATHER_TOOL])
     assert second.choices[0].finish_reason == "stop"
-    assert second.choices[0].message.content.strip() == ANSWER
+    told = 'The tool said: {"celsius": 21}' if FAKE else ANSWER
+    assert second.choices[0].message.content.strip() == told
 
 
 def test_the_stream_helper_gathers_a_tool_call(client):
