@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::{ApiError, JsonBody};
+use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
 use crate::tools::{NewPlugin, Permissions, PluginView};
 
@@ -59,7 +60,7 @@ pub async fn get(
 }
 
 /// `POST /api/v1/plugins`: 201, or 200 where it took the place of an earlier version.
-#[utoipa::path(post, path = "/plugins", tag = "plugins", request_body = NewPluginBody, responses((status = 201, body = PluginView)))]
+#[utoipa::path(post, path = "/plugins", tag = "plugins", request_body = NewPluginBody, responses((status = 200, description = "It took the place of an earlier version", body = PluginView), (status = 201, body = PluginView), (status = 409, description = "Another plugin is in the way, or it comes with the gateway", body = ErrorBody)))]
 pub async fn add(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -74,7 +75,7 @@ pub async fn add(
 }
 
 /// `DELETE /api/v1/plugins/{name}`
-#[utoipa::path(delete, path = "/plugins/{name}", tag = "plugins", responses((status = 200, body = PluginView)))]
+#[utoipa::path(delete, path = "/plugins/{name}", tag = "plugins", responses((status = 200, body = PluginView), (status = 409, description = "Another plugin is in the way, or it comes with the gateway", body = ErrorBody)))]
 pub async fn remove(
     State(gateway): State<Shared>,
     _caller: Admin,
@@ -84,7 +85,7 @@ pub async fn remove(
 }
 
 /// `POST /api/v1/plugins/{name}/grant`: in force when it answers.
-#[utoipa::path(post, path = "/plugins/{name}/grant", tag = "plugins", request_body = GrantBody, responses((status = 200, body = PluginView)))]
+#[utoipa::path(post, path = "/plugins/{name}/grant", tag = "plugins", request_body = GrantBody, responses((status = 200, body = PluginView), (status = 409, description = "Another plugin is in the way, or it comes with the gateway", body = ErrorBody)))]
 pub async fn grant(
     State(gateway): State<Shared>,
     Admin(caller): Admin,
