@@ -14,13 +14,14 @@ fn initialize() -> String {
     .to_string()
 }
 
-/// A session's headers.
-fn session(gateway: &Gateway) -> String {
-    let answer = gateway.post_with("/mcp", ACCEPT, &initialize());
+/// A session's headers, which begin with those that say who it is.
+fn session(gateway: &Gateway, who: &str) -> String {
+    let who = format!("{ACCEPT}{who}");
+    let answer = gateway.post_with("/mcp", &who, &initialize());
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(result(&answer)["capabilities"]["tools"].is_object(), "{answer:?}");
     let id = answer.header("mcp-session-id").unwrap();
-    let headers = format!("{ACCEPT}mcp-session-id: {id}\r\nmcp-protocol-version: 2025-06-18\r\n");
+    let headers = format!("{who}mcp-session-id: {id}\r\nmcp-protocol-version: 2025-06-18\r\n");
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
     assert_eq!(gateway.post_with("/mcp", &headers, &ready).status, 202);
     headers
@@ -44,7 +45,7 @@ fn ask(gateway: &Gateway, headers: &str, method: &str, params: &Value) -> Answer
 #[test]
 fn tools_are_listed_and_called_and_their_failures_are_results() {
     let gateway = Gateway::start(PROFILES);
-    let headers = session(&gateway);
+    let headers = session(&gateway, "");
     let tools = result(&ask(&gateway, &headers, "tools/list", &json!({})));
     assert_eq!(tools["tools"][0]["name"], "calculator");
     assert_eq!(tools["tools"][0]["annotations"]["readOnlyHint"], true);
@@ -60,6 +61,27 @@ fn tools_are_listed_and_called_and_their_failures_are_results() {
     assert_eq!(wrong["isError"], true, "{wrong}");
     let unknown = ask(&gateway, &headers, "tools/call", &json!({"name": "nothing", "arguments": {}}));
     assert!(unknown.body.contains("there is no tool"), "{unknown:?}");
+}
+
+#[test]
+fn a_key_that_is_restricted_to_tools_sees_and_calls_no_others() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (_, all) = gateway.key(&admin, &json!({"name": "all", "scopes": ["mcp"]}));
+    let (_, one) = gateway.key(&admin, &json!({"name": "one", "scopes": ["mcp"], "tools": ["get_weather"]}));
+    let sum = json!({"name": "calculator", "arguments": {"expression": "6 * 7"}});
+    let seen = |key: &str| {
+        let headers = session(&gateway, &format!("authorization: Bearer {key}\r\n"));
+        let tools = result(&ask(&gateway, &headers, "tools/list", &json!({})));
+        let names = tools["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone());
+        (names.collect::<Vec<_>>(), ask(&gateway, &headers, "tools/call", &sum))
+    };
+    let (names, called) = seen(&all);
+    assert!(names.contains(&json!("calculator")), "{names:?}");
+    assert_eq!(result(&called)["content"][0]["text"], "42");
+    let (names, called) = seen(&one);
+    assert!(!names.contains(&json!("calculator")), "{names:?}");
+    assert!(called.body.contains("there is no tool"), "{called:?}");
 }
 
 #[test]
