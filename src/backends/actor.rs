@@ -4,6 +4,7 @@
 mod duties;
 
 use super::admission::Admission;
+use super::awake::Sleeps;
 use super::error::AcquireError;
 use super::gate::Gate;
 use super::lease::Generation;
@@ -14,7 +15,7 @@ use super::target::Target;
 use super::waiters::Slot;
 use crate::profiles::LaunchSpec;
 use crate::system::clock::Clock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -60,6 +61,7 @@ pub struct Tools {
     /// Told of every change that can be seen.
     pub changes: Arc<watch::Sender<u64>>,
     pub admission: Arc<Admission>,
+    pub sleeps: Arc<Sleeps>,
 }
 
 pub struct Actor {
@@ -84,6 +86,8 @@ pub struct Actor {
     starters: Vec<Answer>,
     stoppers: Vec<oneshot::Sender<()>>,
     shutting_down: bool,
+    /// The machine's sleeps at the last look.
+    sleeps: u64,
 }
 
 /// The run under way.
@@ -121,6 +125,7 @@ impl Actor {
             starters: Vec::new(),
             stoppers: Vec::new(),
             shutting_down: false,
+            sleeps: 0,
         };
         (actor, seen)
     }
@@ -318,6 +323,8 @@ impl Actor {
             pid: run.process.as_ref().map(|process| process.pid),
             gate: Arc::new(Gate::new(spec.max_concurrent, Arc::clone(&self.slot.wake))),
             suspicion: OnceLock::new(),
+            vouched: AtomicU64::new(self.sleeps),
+            asked: AtomicU64::new(self.sleeps),
         };
         tracing::info!(
             backend.id = %self.slot.id,
@@ -351,6 +358,7 @@ impl Actor {
         }
         self.see_to_settings();
         self.see_to_wishes();
+        self.see_to_sleep();
         let deadline = match self.machine.state {
             State::Ready => {
                 let queue = self.serve_queue(now);

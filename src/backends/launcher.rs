@@ -32,6 +32,9 @@ pub struct Command {
     pub env: Vec<(OsString, OsString)>,
     pub working_dir: PathBuf,
     pub readiness: Readiness,
+    /// What stands in the command lines of the children that do its work, where it has such: the end of
+    /// one of them is its own.
+    pub worker_mark: Option<&'static str>,
 }
 
 /// How it is known that a process can serve.

@@ -5,6 +5,7 @@ use super::gate::{Gate, Pass};
 use super::target::Target;
 use crate::config::EngineKind;
 use crate::system;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ pub struct Generation {
     pub gate: Arc<Gate>,
     /// Why a request found it stuck; its actor ends it for that.
     pub suspicion: OnceLock<String>,
+    /// After so many of the machine's sleeps it was known to answer.
+    pub vouched: AtomicU64,
+    /// After so many it was last asked.
+    pub asked: AtomicU64,
 }
 
 /// The right to send one request to a ready backend. As long as it lives the backend counts as
@@ -31,9 +36,35 @@ pub struct Lease {
 }
 
 impl Generation {
-    /// A lease, when there is a place and nobody queues.
-    pub(super) fn try_lease(self: &Arc<Generation>) -> Option<Lease> {
+    /// A lease, when there is a place, nobody queues, and it was heard of since the machine slept last.
+    pub(super) fn try_lease(self: &Arc<Generation>, sleeps: u64) -> Option<Lease> {
+        if !self.is_vouched(sleeps) {
+            return None;
+        }
         self.gate.try_enter().map(|pass| self.lease(pass, 0.0, 0.0))
+    }
+
+    /// Whether it answered after that many of the machine's sleeps.
+    pub(super) fn is_vouched(&self, sleeps: u64) -> bool {
+        self.vouched.load(Ordering::Acquire) >= sleeps
+    }
+
+    /// Whether it has to be asked, by whoever asks this first.
+    pub(super) fn is_to_be_asked(&self, sleeps: u64) -> bool {
+        !self.is_vouched(sleeps) && self.asked.fetch_max(sleeps, Ordering::AcqRel) < sleeps
+    }
+
+    /// It answers.
+    pub(super) fn vouch(&self, sleeps: u64) {
+        self.vouched.fetch_max(sleeps, Ordering::AcqRel);
+        self.gate.wake();
+    }
+
+    /// It is stuck: its actor ends it for that reason.
+    pub(super) fn suspect(&self, why: String) {
+        if self.suspicion.set(why).is_ok() {
+            self.gate.wake();
+        }
     }
 
     pub(super) fn lease(self: &Arc<Generation>, pass: Pass, queue_ms: f64, start_ms: f64) -> Lease {
@@ -73,8 +104,8 @@ impl Lease {
     /// Tells its supervisor that it has a request and does nothing: the process is ended at once and
     /// a new one started when it is wanted. Nothing happens where there is no process of ours.
     pub fn suspect(&self, why: impl Into<String>) {
-        if self.generation.pid.is_some() && self.generation.suspicion.set(why.into()).is_ok() {
-            self.generation.gate.wake();
+        if self.generation.pid.is_some() {
+            self.generation.suspect(why.into());
         }
     }
 

@@ -34,6 +34,7 @@ mod target;
 mod testing;
 mod waiters;
 mod watch;
+mod workers;
 
 pub use crate::profiles::LaunchSpec;
 pub use error::AcquireError;
@@ -43,7 +44,7 @@ pub use lease::Lease;
 pub use logs::{LogBatch, LogLine, LogReader};
 pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
-pub use progress::{Progress, Waiting};
+pub use progress::{Progress, QueuePlace, Waiting};
 pub use queue::FairQueue;
 pub use snapshot::BackendSnapshot;
 pub use target::{Target, TargetError};
@@ -55,6 +56,7 @@ use crate::system::{Machine, Probe};
 use actor::{Actor, Command, MAX_COMMANDS, Tools};
 use admission::Admission;
 use arc_swap::ArcSwap;
+use awake::Sleeps;
 use gauge::Gauge;
 use logs::LogBuffer;
 use needs::Needs;
@@ -105,6 +107,7 @@ struct Inner {
     gauge: Arc<Gauge>,
     needs: Arc<Needs>,
     admission: Arc<Admission>,
+    sleeps: Arc<Sleeps>,
 }
 
 /// One backend: what requests share with its actor, and the way to tell the actor something.
@@ -148,6 +151,7 @@ impl Backends {
             shutting_down: AtomicBool::new(false),
             tracker: TaskTracker::new(),
             runner,
+            sleeps: Arc::new(Sleeps::new(Arc::clone(&clock))),
             clock,
             stop_grace,
             changes: Arc::new(sync_watch::Sender::new(0)),
@@ -174,7 +178,7 @@ impl Backends {
 
     /// A lease if the backend is ready, has a place, and nobody queues: a few atomics, no wait.
     pub fn try_acquire(&self, spec: &LaunchSpec) -> Option<Lease> {
-        self.0.slots.load().get(&spec.id)?.slot.try_lease()
+        self.0.slots.load().get(&spec.id)?.slot.try_lease(self.0.sleeps.count())
     }
 
     /// A lease on a ready backend, whatever that takes: starting it, waiting for a start under way,
@@ -184,6 +188,7 @@ impl Backends {
     /// |---------------------|-----------------------------------------------------------------|
     /// | ready, a place free | the lease, at once                                              |
     /// | ready, full         | waits for a turn, up to `queue.timeout`                         |
+    /// | not heard of since the machine slept | waits until it has answered once more          |
     /// | starting            | waits; if the start fails, its failure                          |
     /// | stopped, crashed    | is started                                                      |
     /// | failed just now     | the same failure, without another try                           |
@@ -197,7 +202,7 @@ impl Backends {
         progress: &Progress,
     ) -> Result<Lease, AcquireError> {
         let handle = self.0.open_handle(spec)?;
-        if let Some(lease) = handle.slot.try_lease() {
+        if let Some(lease) = handle.slot.try_lease(self.0.sleeps.count()) {
             return Ok(lease);
         }
         handle.slot.remember(spec);
@@ -366,6 +371,7 @@ impl Inner {
             stop_grace: self.stop_grace,
             changes: Arc::clone(&self.changes),
             admission: Arc::clone(&self.admission),
+            sleeps: Arc::clone(&self.sleeps),
         };
         self.gauge.add(&slot);
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);

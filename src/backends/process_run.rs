@@ -3,7 +3,7 @@
 
 use super::admission::Permit;
 use super::instance::{Instance, log_path};
-use super::launcher::{Launcher, Readiness};
+use super::launcher::{Command, Launcher};
 use super::logs::{LogBuffer, LogFile, RawLine};
 use super::needs::Needs;
 use super::orphans::{MARK, Record};
@@ -13,6 +13,7 @@ use super::readiness;
 use super::run::{Job, ProcessFacts, Report, Runner};
 use super::state::Failure;
 use super::target::Target;
+use super::workers::Workers;
 use crate::config::EngineKind;
 use crate::system::process::start_mark;
 use futures_util::FutureExt;
@@ -44,6 +45,8 @@ pub struct ProcessRunner {
 enum Ended {
     Asked,
     Failed(Failure),
+    /// It goes on without what does its work, and would wait for that for ever.
+    Hollow(Failure),
     /// Somebody else listens on its port.
     PortTaken,
 }
@@ -65,7 +68,7 @@ impl ProcessRunner {
         for _ in 0..MAX_PORTS {
             match self.attempt(&job).await {
                 Ended::Asked => return Failure::because("it was stopped"),
-                Ended::Failed(failure) => return failure,
+                Ended::Failed(failure) | Ended::Hollow(failure) => return failure,
                 Ended::PortTaken => {
                     tracing::info!(backend.id = %job.spec.id, "A backend's port was taken by another program");
                 }
@@ -136,13 +139,15 @@ impl ProcessRunner {
         let facts = ProcessFacts { pid: process.pid(), port: port.number(), argv: argv.collect() };
         let record = Recorded::write(instance, job, process.pid());
         tell(job, Report::Spawned(facts)).await;
-        let ended = watch(process, port, &command.readiness, job, &permit).await;
+        let ended = watch(process, port, &command, job, &permit).await;
         drop(record);
         if timeout(FILE_WAIT, written).await.is_err() {
             tracing::debug!(backend.id = %job.spec.id, "A backend's log file lags behind");
         }
         match ended {
-            Ended::Failed(failure) => Ended::Failed(with_log(failure, &job.logs, before)),
+            Ended::Failed(failure) | Ended::Hollow(failure) => {
+                Ended::Failed(with_log(failure, &job.logs, before))
+            }
             other => other,
         }
     }
@@ -210,7 +215,7 @@ async fn run_elsewhere(job: &Job) -> Failure {
 async fn watch(
     mut process: Process,
     port: &ReservedPort,
-    readiness: &Readiness,
+    command: &Command,
     job: &Job,
     permit: &Permit,
 ) -> Ended {
@@ -226,10 +231,10 @@ async fn watch(
                 false => failed(format!("{} before it answered", describe(&status))),
             };
         }
-        ready = timeout(limit, readiness::answered(port.number(), readiness)) => match ready {
+        ready = timeout(limit, readiness::answered(port.number(), &command.readiness)) => match ready {
             Ok(()) => {
                 permit.ready();
-                serve(&mut process, port, job).await
+                serve(&mut process, port, command, job).await
             }
             Err(_) => Ended::Failed(Failure {
                 timed_out_after: Some(limit),
@@ -237,7 +242,7 @@ async fn watch(
             }),
         },
     };
-    if job.kill.is_cancelled() {
+    if job.kill.is_cancelled() || matches!(ended, Ended::Hollow(_)) {
         process.kill().await;
     } else {
         process.end().await;
@@ -245,14 +250,19 @@ async fn watch(
     ended
 }
 
-async fn serve(process: &mut Process, port: &ReservedPort, job: &Job) -> Ended {
+async fn serve(process: &mut Process, port: &ReservedPort, command: &Command, job: &Job) -> Ended {
+    let workers = Workers::of(process.pid(), command.worker_mark).await;
     match Target::local(port.number()) {
         Ok(target) => tell(job, Report::Answered(Box::new(target))).await,
         Err(error) => return failed(error.to_string()),
     }
     tokio::select! {
+        biased;
         () = job.stop.cancelled() => Ended::Asked,
         status = process.exited() => failed(format!("{} while it was in use", describe(&status))),
+        worker = workers.one_ended() => Ended::Hollow(Failure::because(format!(
+            "its worker process {worker} ended while the server went on"
+        ))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request waits for, told by the backend's actor and read by whoever writes comments to the
-//! waiting client. Holds the newest word only.
+//! waiting client. Holds the newest word, and the place that the request was given first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What stands between a request and its lease.
@@ -21,7 +21,21 @@ pub enum Waiting {
 
 /// A cheap handle on the newest [`Waiting`] of one request.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Mutex<Option<Waiting>>>);
+pub struct Progress(Arc<Mutex<Told>>);
+
+/// A place in a queue: 1 is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuePlace {
+    pub position: usize,
+    /// How long it takes to get there, where that can be told.
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    newest: Option<Waiting>,
+    first_place: Option<QueuePlace>,
+}
 
 impl Progress {
     pub fn new() -> Progress {
@@ -29,11 +43,51 @@ impl Progress {
     }
 
     pub fn set(&self, waiting: Waiting) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+        let mut told = self.lock();
+        if let Waiting::Queued { position, wait } = waiting {
+            told.first_place.get_or_insert(QueuePlace { position, wait });
+        }
+        told.newest = Some(waiting);
     }
 
     /// `None` until something was waited for.
     pub fn get(&self) -> Option<Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().newest.clone()
+    }
+
+    /// The place that it was given when it began to wait for a turn; `None`: it never did.
+    pub fn first_place(&self) -> Option<QueuePlace> {
+        self.lock().first_place
+    }
+
+    /// The place that it has now; `None`: it waits for something else, or not at all.
+    pub fn place(&self) -> Option<QueuePlace> {
+        match self.lock().newest {
+            Some(Waiting::Queued { position, wait }) => Some(QueuePlace { position, wait }),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_place_stays_and_the_present_one_moves() {
+        let progress = Progress::new();
+        assert_eq!((progress.first_place(), progress.place()), (None, None));
+        let wait = Some(Duration::from_secs(9));
+        progress.set(Waiting::Queued { position: 3, wait });
+        progress.set(Waiting::Queued { position: 1, wait: None });
+        let first = QueuePlace { position: 3, wait };
+        assert_eq!(progress.first_place(), Some(first));
+        assert_eq!(progress.place(), Some(QueuePlace { position: 1, wait: None }));
+        progress.set(Waiting::Loading { since: Instant::now() });
+        assert_eq!((progress.first_place(), progress.place()), (Some(first), None));
     }
 }

@@ -29,6 +29,9 @@ print("loading", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 "#;
 
+/// What marks a child of a test's server as its worker.
+pub const WORKER: &str = "the-worker";
+
 /// Launches one program, whatever the spec says.
 pub struct TestLauncher {
     program: &'static str,
@@ -61,6 +64,7 @@ impl TestLauncher {
             env: passed.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
             working_dir: dir.to_owned(),
             readiness: Readiness { paths: vec!["/health".into()], first_token: None },
+            worker_mark: Some(WORKER),
         }
     }
 }

@@ -114,9 +114,10 @@ impl Slot {
         self.lock().queue.iter().map(|waiter| waiter.priority).max().unwrap_or(0)
     }
 
-    /// A lease without waiting, when the backend is ready, has a place, and nobody queues.
-    pub fn try_lease(&self) -> Option<Lease> {
-        self.current.load().as_ref().and_then(Generation::try_lease)
+    /// A lease without waiting, when the backend is ready, was heard of after that many of the machine's
+    /// sleeps, has a place, and nobody queues.
+    pub fn try_lease(&self, sleeps: u64) -> Option<Lease> {
+        self.current.load().as_ref().and_then(|run| run.try_lease(sleeps))
     }
 
     /// What a later start goes by.

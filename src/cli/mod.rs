@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod connect;
 mod doctor;
+mod editor;
 mod engine;
 mod exit;
 mod format;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::client::{Answer, encode};
+use super::editor;
 use super::exit::CliError;
 use super::format::or_none;
 use super::out::Column::Left;
@@ -25,7 +26,7 @@ pub enum ProfilesCommand {
     Show { name: String },
     /// Make a profile; what is not said follows from the model
     Create(CreateArgs),
-    /// Change settings of a profile
+    /// Change settings of a profile; without any, in $EDITOR
     Edit(EditArgs),
     /// Copy a profile; aliases stay with the original
     Cp { from: String, to: String },
@@ -88,6 +89,8 @@ struct Profile {
     model: Option<String>,
     etag: Option<String>,
     settings: BTreeMap<String, Value>,
+    command: Option<Vec<String>>,
+    command_note: Option<String>,
     restart_required: bool,
     changed: Vec<String>,
     warnings: Vec<String>,
@@ -147,7 +150,8 @@ async fn show(name: &str, context: &mut Context) -> Result<(), CliError> {
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }
-    settings(&answer.value, context)
+    settings(&answer.value, context)?;
+    command(&answer.value, context)
 }
 
 async fn create(args: CreateArgs, context: &mut Context) -> Result<(), CliError> {
@@ -161,35 +165,78 @@ async fn create(args: CreateArgs, context: &mut Context) -> Result<(), CliError>
 /// Only if nobody has changed it since it was read.
 async fn edit(args: EditArgs, context: &mut Context) -> Result<(), CliError> {
     let before = context.client.get::<Profile>(&path(&args.name, "")).await?.value;
-    let body = if args.toml {
+    let tag = before.etag.clone().unwrap_or_default();
+    if args.toml {
         let text = context.input.take().read_all().await?;
-        let settings = crate::config::settings_from_toml(&text);
-        Value::Object(settings.map_err(|error| CliError::Usage(format!("that is not a profile: {error}")))?)
-    } else {
-        if args.set.is_empty() && args.unset.is_empty() {
-            let words = "nothing to change: say --set KEY=VALUE, --unset KEY, or --toml with the profile on standard input";
-            return Err(CliError::Usage(words.into()));
-        }
-        let mut body = Value::Object(before.settings.into_iter().collect());
-        for key in &args.unset {
-            unset(&mut body, key);
-        }
-        apply(&mut body, &args.set)?;
-        body
+        return change(&args, &tag, &from_toml(&text)?, context).await;
+    }
+    if args.set.is_empty() && args.unset.is_empty() {
+        return edit_as_file(&args, &tag, context).await;
+    }
+    let mut body = Value::Object(before.settings.into_iter().collect());
+    for key in &args.unset {
+        unset(&mut body, key);
+    }
+    apply(&mut body, &args.set)?;
+    change(&args, &tag, &body, context).await
+}
+
+/// In the user's editor, where there is one.
+async fn edit_as_file(args: &EditArgs, tag: &str, context: &mut Context) -> Result<(), CliError> {
+    let Some(program) = editor::chosen() else {
+        let words = "nothing to change: say --set KEY=VALUE, --unset KEY, or --toml with the profile on standard input; \
+                     with $EDITOR set, the profile is opened in it";
+        return Err(CliError::Usage(words.into()));
     };
-    let tag = before.etag.unwrap_or_default();
-    let headers: &[(&str, &str)] = if tag.is_empty() { &[] } else { &[("if-match", tag.as_str())] };
+    let text = exported(&args.name, context).await?;
+    let edited = editor::edit(&program, &format!("{}.toml", file_name(&args.name)), &text).await?;
+    if edited.text == text {
+        return context.out.note(&format!("{} is as it was", args.name));
+    }
+    let changed = match from_toml(&edited.text) {
+        Ok(body) => change(args, tag, &body, context).await,
+        Err(error) => Err(error),
+    };
+    if changed.is_err() {
+        let kept = edited.keep();
+        let kept = kept.display();
+        let again = format!("what you wrote is kept: profiles edit {} --toml < {kept}", args.name);
+        context.out.note(&again)?;
+    }
+    changed
+}
+
+async fn change(args: &EditArgs, tag: &str, body: &Value, context: &mut Context) -> Result<(), CliError> {
+    let headers: &[(&str, &str)] = if tag.is_empty() { &[] } else { &[("if-match", tag)] };
     let path = dry(&path(&args.name, ""), args.dry_run);
-    let answer = context.client.send(Method::PUT, &path, Some(&body), headers).await?;
+    let answer = context.client.send(Method::PUT, &path, Some(body), headers).await?;
     conclude(if args.dry_run { "would be changed" } else { "is changed" }, answer, context)
 }
 
-async fn export(name: &str, context: &mut Context) -> Result<(), CliError> {
+fn from_toml(text: &str) -> Result<Value, CliError> {
+    let settings = crate::config::settings_from_toml(text);
+    let settings = settings.map_err(|error| CliError::Usage(format!("that is not a profile: {error}")))?;
+    Ok(Value::Object(settings))
+}
+
+/// A profile's name as that of a file.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}
+
+async fn exported(name: &str, context: &mut Context) -> Result<String, CliError> {
     let mut lines = context.client.lines(Method::GET, &path(name, "/export")).await?;
+    let mut text = String::new();
     while let Some(line) = lines.next().await? {
-        context.out.line(&line)?;
+        text.push_str(&line);
+        text.push('\n');
     }
-    Ok(())
+    Ok(text)
+}
+
+async fn export(name: &str, context: &mut Context) -> Result<(), CliError> {
+    let text = exported(name, context).await?;
+    context.out.line(text.trim_end_matches('\n'))
 }
 
 fn conclude(what: &str, answer: Answer<Profile>, context: &mut Context) -> Result<(), CliError> {
@@ -205,6 +252,7 @@ fn conclude(what: &str, answer: Answer<Profile>, context: &mut Context) -> Resul
     context.out.line(&format!("{} {what}{changed}", profile.name))?;
     if profile.changed.is_empty() {
         settings(&profile, context)?;
+        command(&profile, context)?;
     }
     if profile.restart_required {
         context.out.note(&format!(
@@ -221,6 +269,25 @@ fn settings(profile: &Profile, context: &mut Context) -> Result<(), CliError> {
         context.out.line(&format!("  {key} = {value}"))?;
     }
     Ok(())
+}
+
+/// What a start would run.
+fn command(profile: &Profile, context: &mut Context) -> Result<(), CliError> {
+    match (&profile.command, &profile.command_note) {
+        (Some(words), _) => context.out.line(&format!("  runs: {}", shell_words(words))),
+        (None, Some(note)) => context.out.line(&format!("  runs: nothing yet ({note})")),
+        (None, None) => Ok(()),
+    }
+}
+
+/// As one would type it.
+fn shell_words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+{}".contains(c);
+    let quoted = |word: &String| match !word.is_empty() && word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Puts `a.b=value` into the body; the value is TOML, or text where it is none.
@@ -279,6 +346,12 @@ fn dry(path: &str, dry: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let words = ["/opt/my tools/x", "--port", "{port}", "it's", ""].map(String::from);
+        assert_eq!(shell_words(&words), "'/opt/my tools/x' --port {port} 'it'\\''s' ''");
+    }
 
     #[test]
     fn settings_are_values_of_toml_or_text() {

@@ -4,7 +4,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, pin_mut};
 use hf_hub::repository::ModelInfo;
 use hf_hub::{HFClient, HFError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -51,30 +50,19 @@ impl HubClient {
         &self.wire
     }
 
-    /// Models, the asked-for page of them.
+    /// Models, the asked-for page of them. Asked over our own wire: of a refused list hf-hub keeps no
+    /// header, and so not for how long it is refused.
     pub async fn search(&self, query: &Query) -> Result<Vec<Hit>, HubError> {
-        let client = self.client()?;
         let wanted = query.offset + query.limit;
-        let listing = async {
-            let models = client
-                .list_models()
-                .maybe_search(query.text.clone())
-                .maybe_author(query.author.clone())
-                .maybe_filter(query.library.clone())
-                .sort(query.sort.wire_name())
-                .full(true)
-                .fetch_config(true)
-                .limit(wanted)
-                .send()?;
-            let models = models.skip(query.offset).take(query.limit);
-            pin_mut!(models);
-            let mut hits = Vec::new();
-            while let Some(model) = models.next().await {
-                hits.push(Hit::from(model?));
-            }
-            Ok::<_, HFError>(hits)
-        };
-        self.answered(listing, "this search").await
+        let mut next = Some(format!("{}/api/models?{}", self.endpoint(), query.on_the_wire()));
+        let mut hits = Vec::new();
+        while let Some(url) = next.take().filter(|_| hits.len() < wanted) {
+            let (page, after) = self.read(&url, "this search", MAX_PAGE).await?;
+            let models: Vec<ModelInfo> = json(&page)?;
+            next = after.filter(|_| !models.is_empty());
+            hits.extend(models.into_iter().map(Hit::from));
+        }
+        Ok(hits.into_iter().skip(query.offset).take(query.limit).collect())
     }
 
     /// All that the hub says of a model.

@@ -1,6 +1,7 @@
 //! What is asked of a search and what the hub says of models, as the API shows it. Pure.
 
 use hf_hub::repository::ModelInfo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -30,6 +31,21 @@ pub enum Sort {
     Likes,
     Date,
     Trending,
+}
+
+impl Query {
+    /// As the hub's list of models takes it.
+    pub(super) fn on_the_wire(&self) -> String {
+        let limit = (self.offset + self.limit).min(REACH).to_string();
+        let texts = [("search", &self.text), ("author", &self.author), ("filter", &self.library)];
+        let asked = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+        let always =
+            [("sort", self.sort.wire_name()), ("limit", &limit), ("full", "true"), ("config", "true")];
+        let pairs = asked.chain(always);
+        let pairs =
+            pairs.map(|(name, text)| format!("{name}={}", utf8_percent_encode(text, NON_ALPHANUMERIC)));
+        pairs.collect::<Vec<_>>().join("&")
+    }
 }
 
 impl Sort {
@@ -151,6 +167,20 @@ mod tests {
         assert_eq!(model.author.as_deref(), Some("org"));
         assert!(!hit(r#"{"id":"org/m","gated":false}"#).gated);
         assert!(!hit(r#"{"id":"org/m"}"#).gated);
+    }
+
+    #[test]
+    fn what_is_asked_reaches_the_hub_as_it_was_typed() {
+        let query = Query {
+            text: Some("a&b c".into()),
+            author: None,
+            library: Some("mlx".into()),
+            sort: Sort::Date,
+            limit: 20,
+            offset: 40,
+        };
+        let wire = query.on_the_wire();
+        assert_eq!(wire, "search=a%26b%20c&filter=mlx&sort=lastModified&limit=60&full=true&config=true");
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl KvCache {
         });
         grown.fold(self.fixed_bytes, u64::saturating_add)
     }
+
+    /// Of these, what layers keep that look back to the beginning.
+    pub fn unbounded_bytes_at(&self, tokens: u64) -> u64 {
+        let unbounded = self.layers.iter().filter(|layers| layers.window.is_none());
+        let grown = unbounded.map(|layers| layers.count.saturating_mul(layers.bytes_per_token));
+        grown.fold(0, u64::saturating_add).saturating_mul(tokens).min(self.bytes_at(tokens))
+    }
 }
 
 /// What the configuration says; `None` where it does not say enough.

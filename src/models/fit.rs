@@ -49,6 +49,23 @@ pub struct Verdict {
     pub in_use_bytes: u64,
 }
 
+/// Keys and values packed into few bits each, with a scale and a bias of 16 bits for every group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvQuantization {
+    pub bits: u32,
+    pub group_size: u32,
+}
+
+impl KvQuantization {
+    /// What `bytes` at `bytes_per_element` come to; never more.
+    fn packed(self, bytes: u64, bytes_per_element: u64) -> u64 {
+        let group = f64::from(self.group_size.max(1));
+        let bits = f64::from(self.bits) + 32.0 / group;
+        let plain_bits = bytes_per_element as f64 * 8.0;
+        if plain_bits <= bits { bytes } else { (bytes as f64 * bits / plain_bits).ceil() as u64 }
+    }
+}
+
 impl Estimate {
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes.saturating_add(self.kv_bytes).saturating_add(self.overhead_bytes)
@@ -57,10 +74,26 @@ impl Estimate {
 
 /// What the model takes while `concurrency` conversations have `context_tokens` each.
 pub fn estimate(facts: &Facts, context_tokens: u64, concurrency: u32) -> Estimate {
+    estimate_packed(facts, context_tokens, concurrency, None)
+}
+
+/// The same where the engine was told to pack its cache. Layers that look back only so far are kept
+/// plain by the engines.
+pub fn estimate_packed(
+    facts: &Facts,
+    context_tokens: u64,
+    concurrency: u32,
+    kv: Option<KvQuantization>,
+) -> Estimate {
     let weights = weights_bytes(facts);
     let cache = facts.kv_cache.as_ref().map(|cache| &cache.value);
     let tokens = context_tokens.div_ceil(STEP_TOKENS).saturating_mul(STEP_TOKENS);
-    let each = cache.map_or(0, |cache| cache.bytes_at(tokens));
+    let each = cache.map_or(0, |cache| {
+        let plain = cache.bytes_at(tokens);
+        let Some(kv) = kv else { return plain };
+        let packable = cache.unbounded_bytes_at(tokens);
+        plain - packable + kv.packed(packable, cache.bytes_per_element)
+    });
     let weights_bytes = weights.unwrap_or(0);
     Estimate {
         weights_bytes,

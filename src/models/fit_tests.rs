@@ -33,6 +33,30 @@ fn an_estimate_adds_up_weights_cache_and_overhead() {
 }
 
 #[test]
+fn a_packed_cache_takes_its_bits_and_those_of_its_scales() {
+    let packed = |facts: &Facts, bits, group_size| {
+        estimate_packed(facts, 1024, 1, Some(KvQuantization { bits, group_size })).kv_bytes
+    };
+    let facts = qwen3_4b(2 * GIB);
+    let plain = estimate(&facts, 1024, 1).kv_bytes;
+    // 4 bits and 32 more for each 64: 4.5 of 16.
+    assert_eq!(packed(&facts, 4, 64), plain * 9 / 32);
+    assert_eq!(packed(&facts, 8, 32), plain * 9 / 16);
+    assert_eq!(packed(&facts, 16, 64), plain, "never more than without");
+    // One layer in two looks back 512 tokens only, and stays as it is.
+    let windowed = inspect(&Sources {
+        config: Some(json!({
+            "model_type": "gemma3_text", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
+            "head_dim": 256, "sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"],
+        })),
+        ..Sources::default()
+    });
+    let each = 2 * 256 * 2;
+    assert_eq!(estimate(&windowed, 1024, 1).kv_bytes, each * (512 + 1024));
+    assert_eq!(packed(&windowed, 4, 64), each * 512 + each * 1024 * 9 / 32);
+}
+
+#[test]
 fn what_is_unknown_is_counted_as_nothing_and_said() {
     let mut facts = qwen3_4b(2 * GIB);
     facts.kv_cache = None;

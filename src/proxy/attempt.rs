@@ -73,14 +73,28 @@ impl Attempt {
     /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
     /// its headers then, and the rest when it comes.
     pub async fn answer(self) -> Response<Answer> {
+        let progress = self.progress.clone();
+        let mut response = if self.plan.stream { self.streamed().await } else { self.whole().await };
+        // A stream that goes out while it waits tells its present place, all others their first.
+        let place = match response.body() {
+            Answer::Waiting(_) => progress.place(),
+            _ => progress.first_place(),
+        };
+        headers::place(response.headers_mut(), place);
+        response
+    }
+
+    async fn whole(self) -> Response<Answer> {
+        let plan = Arc::clone(&self.plan);
+        match self.run().await {
+            Ok(answered) => answered.whole(&plan).await,
+            Err(failure) => failed(&failure),
+        }
+    }
+
+    async fn streamed(self) -> Response<Answer> {
         let plan = Arc::clone(&self.plan);
         let progress = self.progress.clone();
-        if !plan.stream {
-            return match self.run().await {
-                Ok(answered) => answered.whole(&plan).await,
-                Err(failure) => failed(&failure),
-            };
-        }
         let mut run = Box::pin(self.run());
         match tokio::time::timeout(COMMENT_AFTER, &mut run).await {
             Ok(Ok(answered)) => answered.stream(&plan).await,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::{Rate, Standing};
+use crate::backends::QueuePlace;
 
 /// What a client's header may tell a backend.
 const UPSTREAM: [HeaderName; 4] = [
@@ -46,6 +47,16 @@ pub fn profile(out: &mut HeaderMap, profile: &str) {
 pub fn waits(out: &mut HeaderMap, queue_ms: f64, start_ms: f64) {
     out.insert(HeaderName::from_static("x-mlx-gateway-queue-ms"), HeaderValue::from(queue_ms as u64));
     out.insert(HeaderName::from_static("x-mlx-gateway-start-ms"), HeaderValue::from(start_ms as u64));
+}
+
+/// A place in the queue, and how long that was foreseen to take.
+pub fn place(out: &mut HeaderMap, place: Option<QueuePlace>) {
+    let Some(QueuePlace { position, wait }) = place else { return };
+    out.insert(HeaderName::from_static("x-mlx-gateway-queue-position"), HeaderValue::from(position));
+    if let Some(wait) = wait {
+        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        out.insert(HeaderName::from_static("x-mlx-gateway-queue-wait-ms"), HeaderValue::from(ms));
+    }
 }
 
 /// Tells how a key stands: `x-ratelimit-*`.

@@ -21,4 +21,4 @@ mod tree;
 
 pub use machine::{Gpu, Machine, Pressure, Thermal};
 pub use probe::{Probe, SystemProbe};
-pub use tree::{Tree, tree_time};
+pub use tree::{Tree, descendants, tree_time};

@@ -37,6 +37,12 @@ pub fn tree_time(root: u32) -> Option<Duration> {
     Some(members(root, &process::running())?.iter().map(|member| member.cpu).sum())
 }
 
+/// Whoever else is in the tree of `root`. Takes a few milliseconds.
+pub fn descendants(root: u32) -> Vec<u32> {
+    let members = members(root, &process::running()).unwrap_or_default();
+    members.iter().map(|member| member.pid).filter(|pid| *pid != root).collect()
+}
+
 /// `root`, its descendants, and whoever is in its group: a child whose parent has died is nobody's
 /// descendant, but stays in the group.
 fn members(root: u32, running: &[Running]) -> Option<Vec<Running>> {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::args::Args;
 use crate::http1::{Connection, Request};
-use crate::process::{die, log};
+use crate::process::{burn, die, leak, log};
 use crate::script::Script;
 use crate::seen::{End, Seen};
 use crate::wire::{Identity, Piece, error_event, frame, json_response, plain_response, stream_head};
@@ -101,6 +101,8 @@ async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen:
     for line in 0..script.log_lines {
         log("INFO", "app.handler.mlx_lm:generate:1", &format!("log line {line}"));
     }
+    leak(script.leak_mib);
+    connection.cut_at(script.cut_at);
     if script.hang {
         connection.client_left().await;
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -219,6 +221,9 @@ impl Talk {
 
     fn pauses_before(&self, n: usize) -> bool {
         let script = &self.script;
+        if script.burn_ms > 0 && script.burn_after == n {
+            return true;
+        }
         let here = [script.die_after, script.close_after, script.hang_after, script.gate_after];
         script.interval_us > 0 || here.contains(&Some(n)) || (n == 0 && script.first_delay_ms > 0)
     }
@@ -226,6 +231,9 @@ impl Talk {
     /// Whatever is due before token `n`; true when the connection is to be cut.
     async fn before(&self, n: usize, connection: &Connection, seen: &Seen) -> io::Result<bool> {
         let script = &self.script;
+        if script.burn_ms > 0 && script.burn_after == n {
+            burn(Duration::from_millis(script.burn_ms)).await;
+        }
         if n == 0 && script.first_delay_ms > 0 {
             let delay = Duration::from_millis(script.first_delay_ms);
             unless_left(connection, tokio::time::sleep(delay)).await?;

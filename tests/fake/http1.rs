@@ -17,6 +17,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Bytes that are still written before the connection is cut; none: all.
+    left: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ impl Request {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Connection {
-        Connection { stream, buffer: Vec::with_capacity(READ_BYTES) }
+        Connection { stream, buffer: Vec::with_capacity(READ_BYTES), left: None }
     }
 
     /// The next request; `None` when the client has closed or stayed idle for longer than `idle`.
@@ -75,7 +77,16 @@ impl Connection {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        let Some(left) = &mut self.left else { return self.stream.write_all(bytes).await };
+        let now = bytes.len().min(*left);
+        *left -= now;
+        self.stream.write_all(&bytes[..now]).await?;
+        if now < bytes.len() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    /// Of the next answer only so many bytes are written.
+    pub fn cut_at(&mut self, bytes: Option<usize>) {
+        self.left = bytes;
     }
 
     /// Ends when the client has closed its side; bytes of a further request count as being there.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -55,10 +56,29 @@ pub fn die() -> ! {
     std::process::abort()
 }
 
-/// The handler process of the real server, as far as process groups are concerned.
+/// Uses a processor without end or result for so long.
+pub async fn burn(time: Duration) {
+    let spin = move || {
+        let until = std::time::Instant::now() + time;
+        while std::time::Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    };
+    tokio::task::spawn_blocking(spin).await.ok();
+}
+
+/// Takes memory and keeps it.
+pub fn leak(mib: usize) {
+    static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    if mib > 0 {
+        LEAKED.lock().unwrap().push(vec![1; mib << 20]);
+    }
+}
+
+/// The handler process of the real server, as far as process groups and its command line are concerned.
 pub fn fork_child(ignore_sigterm: bool) -> std::io::Result<Child> {
     let mut command = std::process::Command::new(std::env::current_exe()?);
-    command.arg("child").stdin(Stdio::null());
+    command.args(["child", "--multiprocessing-fork"]).stdin(Stdio::null());
     if ignore_sigterm {
         command.arg("--ignore-sigterm");
     }

@@ -30,9 +30,16 @@ pub struct Script {
     /// Tokens after which it goes wrong, or waits.
     pub die_after: Option<usize>,
     pub close_after: Option<usize>,
+    /// Bytes of the answer, its head included, after which it is cut.
+    pub cut_at: Option<usize>,
     pub hang_after: Option<usize>,
     pub garbage_after: Option<usize>,
     pub gate_after: Option<usize>,
+    /// Computes for so long without a token, after `burn_after` of them.
+    pub burn_ms: u64,
+    pub burn_after: usize,
+    /// Memory that the process takes and never gives back.
+    pub leak_mib: usize,
     pub stream_error: Option<String>,
     pub stream_error_after: usize,
     /// Accepts the request and never answers, not even with a head.
@@ -80,9 +87,13 @@ impl Script {
             "text" => self.text = Some(value.replace('_', " ")),
             "die-after" | "die-after-chunks" => self.die_after = Some(count()),
             "close-after" | "close-after-chunks" => self.close_after = Some(count()),
+            "cut-at" => self.cut_at = Some(count()),
             "hang-after" => self.hang_after = Some(count()),
             "garbage" | "garbage-after" => self.garbage_after = Some(count()),
             "gate-after" => self.gate_after = Some(count()),
+            "burn-ms" => self.burn_ms = count() as u64,
+            "burn-after" => self.burn_after = count(),
+            "leak-mib" => self.leak_mib = count(),
             "stream-error" => self.stream_error = Some(value.to_owned()),
             "stream-error-after" => self.stream_error_after = count(),
             "hang" => self.hang = true,

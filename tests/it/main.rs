@@ -14,6 +14,7 @@ mod chat;
 mod cli;
 mod downloads;
 mod events;
+mod faults;
 mod keys;
 mod lifecycle;
 mod matrix;

@@ -87,9 +87,10 @@ fn a_hub_that_cannot_be_asked_is_an_ordinary_answer() {
     hub.faults(&json!([{"status": 429, "retry_after": 17}]));
     let limited = gateway.get("/api/v1/models/search?q=x");
     assert_eq!(limited.status, 200);
-    // The library that searches does not pass on for how long; that of one model does.
     assert_eq!(limited.json()["problem"]["code"], "hub_rate_limited");
-    assert!(limited.json()["problem"]["retry_after_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(limited.json()["problem"]["retry_after_s"], 17.0, "as long as the hub says");
+    let told = String::from_utf8(gateway.cli(&["models", "search", "x"]).stderr).unwrap();
+    assert!(told.contains("try again in 17 s"), "{told}");
     let refused = gateway.get("/api/v1/models/mlx-community/big");
     assert_eq!((refused.error().0, refused.header("retry-after").as_deref()), (503, Some("17")));
     hub.stop();

@@ -148,6 +148,63 @@ fn the_command_line_makes_a_profile_from_its_model_changes_copies_exports_and_re
 }
 
 #[test]
+fn a_profile_is_edited_as_a_file_in_the_users_editor_and_no_work_is_lost() {
+    let gateway = Gateway::start(PROFILES);
+    let made = gateway.cli(&["profiles", "create", "mine", "--model", &model(&gateway), "--plain"]);
+    assert!(made.status.success(), "{made:?}");
+    let editor = |script: &str| {
+        let path = gateway.folder.path().join("editor");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        gateway.cli_with(&[("EDITOR", &format!("{} -w", path.display()))], &["profiles", "edit", "mine"])
+    };
+    let told = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let changed = editor("test \"$1\" = -w && echo 'context_length = 1234' >> \"$2\"");
+    assert!(changed.status.success(), "{changed:?}");
+    assert_eq!(gateway.get("/api/v1/profiles/mine").json()["context_length"], 1234);
+    let same = editor("true");
+    assert!(same.status.success() && told(&same).contains("as it was"), "{same:?}");
+    assert_eq!(editor("exit 3").status.code(), Some(1));
+    let refused = editor("echo 'modle = 1' >> \"$2\"");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let text = told(&refused);
+    let kept = text
+        .split("--toml < ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(std::fs::read_to_string(kept).unwrap().contains("modle = 1"));
+    std::fs::remove_dir_all(std::path::Path::new(kept).parent().unwrap()).unwrap();
+    let without = gateway.cli(&["profiles", "edit", "mine"]);
+    assert!(without.status.code() == Some(2) && told(&without).contains("$EDITOR"), "{without:?}");
+}
+
+#[test]
+fn what_a_start_would_run_is_shown_before_it_runs() {
+    let gateway = Gateway::start(PROFILES);
+    let shown = gateway.get("/api/v1/profiles/qwen").json();
+    let words: Vec<&str> = shown["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    let after = |option: &str| words.iter().position(|word| *word == option).map(|at| words[at + 1]);
+    assert_eq!(after("--port"), Some("{port}"), "{words:?}");
+    assert!(after("--model-path").unwrap().ends_with("/model"), "{words:?}");
+    // A change that is only tried shows its own.
+    let longer = json!({"name": "y", "model": model(&gateway), "context_length": 4321});
+    let tried = send(&gateway, "POST", "?dry_run=true", "", &longer).json();
+    assert!(tried["command"].to_string().contains("4321"), "{tried}");
+    let text = String::from_utf8(gateway.cli(&["profiles", "show", "qwen"]).stdout).unwrap();
+    assert!(text.contains("runs: ") && text.contains("--port {port}"), "{text}");
+    // What runs is what was shown, with a port and a folder of its own.
+    assert_eq!(gateway.chat("qwen", "#chunks=1").status, 200);
+    let runs = gateway.backend("qwen", "ready")["command"].as_array().unwrap().clone();
+    assert_eq!(runs.len(), words.len());
+    let differ = |(shown, runs): (&&str, &Value)| *shown != runs.as_str().unwrap() && !shown.contains('{');
+    assert!(!words.iter().zip(&runs).any(differ), "{words:?} {runs:?}");
+    let missing = json!({"name": "z", "model": "org/not-here"});
+    let tried = send(&gateway, "POST", "?dry_run=true", "", &missing).json();
+    assert!(tried["command_note"].as_str().unwrap().contains("models pull"), "{tried}");
+}
+
+#[test]
 fn profiles_can_be_made_while_no_gateway_runs() {
     let mut gateway = Gateway::start(PROFILES);
     let model = model(&gateway);

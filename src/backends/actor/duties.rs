@@ -1,6 +1,7 @@
 //! What an actor does for those who wait and those who are inside: turns, progress, idleness,
 //! draining. Each duty says when it has to be looked at again.
 
+use super::super::awake;
 use super::super::error::AcquireError;
 use super::super::progress::Waiting;
 use super::super::state::{Event, Failure, State};
@@ -18,10 +19,11 @@ impl Actor {
         let (timeout, ready) = (spec.queue.timeout, self.ready_since);
         let turn_by = |waiter: &Waiter| later(waiter.since.max(ready), timeout);
         self.turn_away(timeout, |waiter| turn_by(waiter) <= now);
+        let vouched = current.is_vouched(self.sleeps);
         loop {
             let served = self.slot.with_queue(|queue| {
                 current.gate.set_queued(!queue.is_empty());
-                if queue.is_empty() {
+                if queue.is_empty() || !vouched {
                     return None;
                 }
                 let pass = current.gate.enter_from_queue()?;
@@ -87,6 +89,16 @@ impl Actor {
             }
             Some(Go::WhenEmpty) if self.machine.state == State::Ready => self.make_way(),
             _ => {}
+        }
+    }
+
+    /// Has the run asked once more when the machine has slept; until it answers nobody gets in.
+    pub(super) fn see_to_sleep(&mut self) {
+        self.sleeps = self.tools.sleeps.count();
+        if let Some(current) = self.slot.current.load_full()
+            && current.is_to_be_asked(self.sleeps)
+        {
+            self.tools.tracker.spawn(awake::ask(current, self.sleeps));
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::capabilities::Capabilities;
 use crate::config::ModelType;
+use crate::models::fit::KvQuantization;
 use crate::models::parsers::Parsers;
 
 /// The gateway queues requests itself, fairly and with a bound; the engine's queue only must not
@@ -21,6 +22,9 @@ const PROMPT_CACHE_SHARE: u64 = 10;
 const PROMPT_CACHE_MIN_BYTES: u64 = 256 * 1024 * 1024;
 const PROMPT_CACHE_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
+/// Where `--kv-group-size` is not said.
+const KV_GROUP_SIZE: u32 = 64;
+
 /// What one launch asks for.
 #[derive(Debug, Clone)]
 pub struct Launch<'a> {
@@ -28,7 +32,7 @@ pub struct Launch<'a> {
     pub model: &'a OsStr,
     pub model_type: ModelType,
     pub served_name: &'a str,
-    pub port: u16,
+    pub port: &'a str,
     pub context_length: Option<u32>,
     pub parsers: Parsers,
     pub prompt_cache_bytes: u64,
@@ -51,6 +55,21 @@ pub fn prompt_cache_bytes(budget_bytes: u64) -> u64 {
     (budget_bytes / PROMPT_CACHE_SHARE).clamp(PROMPT_CACHE_MIN_BYTES, PROMPT_CACHE_MAX_BYTES)
 }
 
+/// How `mlx-openai-server` is told to pack its cache of keys and values, if it is.
+pub fn kv_quantization(extra_args: &[String]) -> Option<KvQuantization> {
+    let number = |option: &str| {
+        let words = extra_args.iter().enumerate().rev();
+        let mut values = words.filter_map(|(at, word)| match word.strip_prefix(option)? {
+            "" => extra_args.get(at + 1)?.parse().ok(),
+            joined => joined.strip_prefix('=')?.parse().ok(),
+        });
+        values.next()
+    };
+    let bits = number("--kv-bits").filter(|bits| *bits > 0)?;
+    let group_size = number("--kv-group-size").filter(|size| *size > 0).unwrap_or(KV_GROUP_SIZE);
+    Some(KvQuantization { bits, group_size })
+}
+
 /// The arguments of `mlx-openai-server`.
 pub fn mlx_openai_server(known: &Capabilities, launch: &Launch<'_>) -> Result<Vec<OsString>, ArgvError> {
     let program = "mlx-openai-server";
@@ -69,7 +88,7 @@ pub fn mlx_openai_server(known: &Capabilities, launch: &Launch<'_>) -> Result<Ve
     args.always("--model-type", model_type);
     args.value("--served-model-name", launch.served_name);
     args.always("--host", "127.0.0.1");
-    args.always("--port", launch.port.to_string());
+    args.always("--port", launch.port);
     args.flag("--no-log-file");
     args.value("--log-level", "INFO");
     args.value("--queue-size", ENGINE_QUEUE_SIZE.to_string());
@@ -116,7 +135,7 @@ pub fn mlx_lm_server(known: &Capabilities, launch: &Launch<'_>) -> Result<Vec<Os
     let mut args = Args { known, args: Vec::new() };
     args.always("--model", launch.model);
     args.always("--host", "127.0.0.1");
-    args.always("--port", launch.port.to_string());
+    args.always("--port", launch.port);
     // Its default lets every web page in the browser talk to it.
     args.value("--allowed-origins", "http://127.0.0.1");
     args.value("--log-level", "INFO");
@@ -129,9 +148,8 @@ pub fn mlx_lm_server(known: &Capabilities, launch: &Launch<'_>) -> Result<Vec<Os
 
 /// The arguments of `engine = "command"`, its placeholders filled in. No shell is involved, so a
 /// path with a space stays one argument.
-pub fn command(template: &[String], model: Option<&OsStr>, port: u16) -> Vec<OsString> {
-    let port = port.to_string();
-    template.iter().map(|word| fill(word, model.unwrap_or_default(), &port)).collect()
+pub fn command(template: &[String], model: Option<&OsStr>, port: &str) -> Vec<OsString> {
+    template.iter().map(|word| fill(word, model.unwrap_or_default(), port)).collect()
 }
 
 fn fill(word: &str, model: &OsStr, port: &str) -> OsString {

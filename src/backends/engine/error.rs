@@ -43,6 +43,8 @@ pub enum EngineError {
     NoCommand,
     #[error("no program {0}; give its whole path in `command`, or add its folder to PATH")]
     NoProgram(String),
+    #[error("{0}; the first start sees to it")]
+    NotYet(&'static str),
     #[error("engine = \"url\" has nothing to launch")]
     NothingToLaunch,
     #[error("making the demo model failed: {0}. `mlx-gateway engine install` repairs the installation")]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::future::BoxFuture;
 
-use super::{Engines, Step};
+use super::{Engines, Step, argv};
 use crate::backends::launcher::{Command, LaunchError, Launcher, Readiness};
 use crate::models::{self, fit};
 use crate::profiles::LaunchSpec;
@@ -40,6 +40,7 @@ impl Launcher for Engines {
                     paths: command.readiness.paths.iter().map(ToString::to_string).collect(),
                     first_token: command.readiness.first_token.map(|request| request.to_string()),
                 },
+                worker_mark: command.worker_mark,
             })
         })
     }
@@ -54,7 +55,8 @@ impl Launcher for Engines {
                 (Some(said), _) => u64::from(said),
                 (None, native) => native.unwrap_or(ORDINARY_CONTEXT).min(ORDINARY_CONTEXT),
             };
-            let estimate = fit::estimate(&facts, context, 1);
+            let packed = argv::kv_quantization(&spec.settings.extra_args);
+            let estimate = fit::estimate_packed(&facts, context, 1, packed);
             (estimate.weights_bytes > 0).then(|| estimate.total_bytes())
         })
     }

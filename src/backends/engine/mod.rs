@@ -58,6 +58,8 @@ pub struct Command {
     /// The instance's own folder.
     pub working_dir: PathBuf,
     pub readiness: Readiness,
+    /// What stands in the command lines of the children that do its work, where it has such.
+    pub worker_mark: Option<&'static str>,
     /// The engine's version where it is known, such as `1.8.1`.
     pub version: Option<String>,
     /// What requests have to name as `model`; `None`: whatever they like.
@@ -161,6 +163,18 @@ impl Engines {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         self.inner.prepare(settings, served_name, port, instance_dir, report).await
+    }
+
+    /// The command line as a start would build it now, `{port}` and `{folder}` for what only the start
+    /// chooses; or why there is none yet. Installs and fetches nothing.
+    pub async fn preview(
+        &self,
+        settings: &LaunchSettings,
+        served_name: &str,
+    ) -> Result<Vec<String>, EngineError> {
+        let command = self.inner.preview(settings, served_name).await?;
+        let words = std::iter::once(command.program.into_os_string()).chain(command.args);
+        Ok(words.map(|word| word.to_string_lossy().into_owned()).collect())
     }
 
     /// The folder of a model that is whole and on this machine.

@@ -20,8 +20,16 @@ use super::platform::Platform;
 use super::programs::Program;
 use super::{Arrival, Command, ModelFetcher, Readiness, Report, Step, demo, upgrade};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
+use crate::models::Facts;
 use crate::models::hub_cache::cached_snapshot;
 use crate::models::parsers;
+
+/// Since 1.8 mlx-openai-server leaves the model to a process that Python's multiprocessing spawns.
+const WORKER_MARK: &str = "--multiprocessing-fork";
+
+/// What stands for the port and for the folder of its own that each start chooses.
+pub const PREVIEW_PORT: &str = "{port}";
+pub const PREVIEW_DIR: &str = "{folder}";
 
 /// The parts that preparing needs.
 pub struct Preparer {
@@ -43,7 +51,7 @@ pub type Asked = (PathBuf, String, Option<SystemTime>);
 /// What the caller of `prepare` gave, beside the settings.
 struct Instance<'a> {
     served_name: &'a str,
-    port: u16,
+    port: &'a str,
     dir: &'a Path,
 }
 
@@ -56,14 +64,63 @@ impl Preparer {
         instance_dir: &Path,
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
-        let instance = Instance { served_name, port, dir: instance_dir };
+        let port = port.to_string();
+        let instance = Instance { served_name, port: &port, dir: instance_dir };
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
             std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
         }
+        self.built(settings, &instance, report).await
+    }
+
+    /// The command as a start would build it now, with [`PREVIEW_PORT`] and [`PREVIEW_DIR`] for what only a
+    /// start chooses. Nothing is installed, made or fetched for it.
+    pub async fn preview(
+        &self,
+        settings: &LaunchSettings,
+        served_name: &str,
+    ) -> Result<Command, EngineError> {
+        if let Some(missing) = self.missing(settings) {
+            return Err(EngineError::NotYet(missing));
+        }
+        let instance = Instance { served_name, port: PREVIEW_PORT, dir: Path::new(PREVIEW_DIR) };
+        self.built(settings, &instance, &|_| {}).await
+    }
+
+    /// What the first start would have to make first.
+    fn missing(&self, settings: &LaunchSettings) -> Option<&'static str> {
+        let model_type = match settings.engine {
+            EngineKind::MlxOpenaiServer => self.model_type(settings, self.facts(settings).as_ref()),
+            EngineKind::MlxLm => ModelType::Lm,
+            EngineKind::Command | EngineKind::Url => return None,
+        };
+        // What cannot be installed at all is told as that.
+        let lock = self.managed.locks.for_type(model_type).ok().filter(|_| self.server.managed);
+        if lock.is_some_and(|lock| self.managed.current(lock.set).is_none()) {
+            return Some("the engine is not installed yet");
+        }
+        let unmade = settings.model == Some(ModelRef::Demo) && self.facts(settings).is_none();
+        unmade.then_some("the demo model is not made yet")
+    }
+
+    fn facts(&self, settings: &LaunchSettings) -> Option<Facts> {
+        crate::models::read(&self.present(settings)?).ok()
+    }
+
+    fn model_type(&self, settings: &LaunchSettings, facts: Option<&Facts>) -> ModelType {
+        let text_only = self.server.managed && !self.platform.is_macos();
+        model::model_type(settings.model_type, facts, text_only)
+    }
+
+    async fn built(
+        &self,
+        settings: &LaunchSettings,
+        instance: &Instance<'_>,
+        report: Report<'_>,
+    ) -> Result<Command, EngineError> {
         match settings.engine {
-            EngineKind::MlxOpenaiServer => self.openai_server(settings, &instance, report).await,
-            EngineKind::MlxLm => self.mlx_lm(settings, &instance, report).await,
-            EngineKind::Command => self.command(settings, &instance, report).await,
+            EngineKind::MlxOpenaiServer => self.openai_server(settings, instance, report).await,
+            EngineKind::MlxLm => self.mlx_lm(settings, instance, report).await,
+            EngineKind::Command => self.command(settings, instance, report).await,
             EngineKind::Url => Err(EngineError::NothingToLaunch),
         }
     }
@@ -101,7 +158,8 @@ impl Preparer {
         let folder = demo::ensure(&new.venv.python(), &self.models_dir, &env, report).await?;
         let model = Resolved::folder(&folder)?;
         let settings = demo_settings();
-        let instance = Instance { served_name: "proof", port, dir: dir.path() };
+        let words = port.to_string();
+        let instance = Instance { served_name: "proof", port: &words, dir: dir.path() };
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
             std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
         }
@@ -116,8 +174,7 @@ impl Preparer {
         report: Report<'_>,
     ) -> Result<Command, EngineError> {
         let model = self.model(settings, report).await?;
-        let text_only = self.server.managed && !self.platform.is_macos();
-        let model_type = model::model_type(settings.model_type, model.facts.as_ref(), text_only);
+        let model_type = self.model_type(settings, model.facts.as_ref());
         let program = self.server_program(model_type, report).await?;
         self.launch_server(settings, instance, program, model, model_type).await
     }
@@ -139,6 +196,7 @@ impl Preparer {
         let args = argv::mlx_openai_server(&known, &launch)?;
         let mut command = self.assemble(settings, instance, program, args, model.offline);
         command.version = known.version;
+        command.worker_mark = Some(WORKER_MARK);
         command.request_model = Some(instance.served_name.to_owned());
         Ok(command)
     }
@@ -270,6 +328,7 @@ impl Preparer {
             env: vars.into_iter().collect(),
             working_dir: instance.dir.to_owned(),
             readiness: Readiness { paths: vec!["/health"], first_token: None },
+            worker_mark: None,
             version: None,
             request_model: None,
         }

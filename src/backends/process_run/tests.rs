@@ -14,6 +14,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Mutex;
 
+mod faults;
+
 async fn acquire(backends: &Backends, spec: &Arc<LaunchSpec>) -> Result<Lease, AcquireError> {
     let (asker, progress) = (Asker { lane: Arc::from("test"), priority: 0 }, Progress::new());
     let asked = backends.acquire(spec, &asker, &progress);

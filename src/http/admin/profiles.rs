@@ -1,5 +1,6 @@
 //! Profiles: those of the file, and those made here, which can be changed.
 
+mod command;
 mod edit;
 mod view;
 
@@ -70,7 +71,11 @@ pub async fn get(
 ) -> Result<Response, ApiError> {
     let placed = edit::find(&gateway, &name)?;
     match query.format.as_deref() {
-        None | Some("json") => Ok(tagged(view::of(&gateway, &placed), StatusCode::OK)),
+        None | Some("json") => {
+            let mut shown = view::of(&gateway, &placed);
+            command::fill(&gateway, &mut shown, placed.profile()).await;
+            Ok(tagged(shown, StatusCode::OK))
+        }
         Some("toml") => toml(&placed),
         Some(other) => Err(ApiError::bad_request(
             format!("format {other:?} is not known; ask for json or toml"),

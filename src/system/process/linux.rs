@@ -43,6 +43,11 @@ pub fn memory_bytes(pid: u32) -> Option<u64> {
     rollup(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
 }
 
+pub fn command_line(pid: u32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned()
+}
+
 pub fn has_environment_entry(pid: u32, entry: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+mod exit;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -12,6 +13,8 @@ mod other;
 use linux as platform;
 #[cfg(not(target_os = "linux"))]
 use other as platform;
+
+pub use exit::Exit;
 
 /// When a process began, in words that no other process with the same pid ever has; `None`: no
 /// such process runs (a zombie does not).
@@ -33,6 +36,11 @@ pub fn memory_bytes(pid: u32) -> Option<u64> {
 /// The processes of a group that still run (zombies do not).
 pub fn group_members(group: u32) -> Vec<u32> {
     platform::running().into_iter().filter(|p| p.group == group).map(|p| p.pid).collect()
+}
+
+/// The words of a process's command line, with spaces between them; empty where it cannot be seen.
+pub fn command_line(pid: u32) -> String {
+    platform::command_line(pid)
 }
 
 /// The running processes whose environment holds exactly `name=value`, as far as this user may

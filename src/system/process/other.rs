@@ -48,6 +48,14 @@ pub fn memory_bytes(_pid: u32) -> Option<u64> {
     None
 }
 
+pub fn command_line(pid: u32) -> String {
+    let pid = SysPid::from_u32(pid);
+    let with = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always);
+    let system = looked(ProcessesToUpdate::Some(&[pid]), with);
+    let words = system.as_ref().and_then(|system| system.process(pid)).map(Process::cmd).unwrap_or_default();
+    words.join(OsStr::new(" ")).to_string_lossy().into_owned()
+}
+
 pub fn has_environment_entry(pid: u32, entry: &str) -> bool {
     let pid = SysPid::from_u32(pid);
     let with = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);

@@ -105,11 +105,16 @@ impl Gateway {
 
     /// A command of the CLI against it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_with(&[], arguments)
+    }
+
+    /// The same with variables.
+    pub fn cli_with(&self, env: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
         clean(&mut command, self.folder.path());
         command.arg("--config").arg(self.folder.path().join("config.toml"));
         command.arg("--data-dir").arg(self.data_dir()).args(arguments).stdin(Stdio::null());
-        command.output().unwrap()
+        command.envs(env.iter().copied()).output().unwrap()
     }
 
     /// What such a command printed as JSON.

@@ -15,7 +15,7 @@ fn launch<'a>() -> Launch<'a> {
         model: OsStr::new("/models/demo one"),
         model_type: ModelType::Lm,
         served_name: "demo",
-        port: 4711,
+        port: "4711",
         context_length: Some(8192),
         parsers: Parsers { tool: Some("hermes"), reasoning: Some("qwen3") },
         prompt_cache_bytes: prompt_cache_bytes(16 * 1024 * 1024 * 1024),
@@ -172,6 +172,18 @@ fn the_prompt_cache_is_a_share_of_the_budget_within_limits() {
 #[test]
 fn placeholders_of_a_command_are_filled_without_a_shell() {
     let template = ["serve", "--port={port}", "{model}", "--root={model}/x:{port}"].map(str::to_owned);
-    let args = command(&template, Some(OsStr::new("/a b")), 81);
+    let args = command(&template, Some(OsStr::new("/a b")), "81");
     assert_eq!(args, ["serve", "--port=81", "/a b", "--root=/a b/x:81"]);
+}
+
+#[test]
+fn a_packed_cache_is_known_by_the_arguments_that_ask_for_it() {
+    let of = |words: &[&str]| kv_quantization(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let packed = |bits, group_size| Some(KvQuantization { bits, group_size });
+    assert_eq!(of(&["--kv-bits", "4"]), packed(4, 64));
+    assert_eq!(of(&["--kv-bits=8", "--kv-group-size", "32", "--debug"]), packed(8, 32));
+    assert_eq!(of(&["--kv-bits", "8", "--kv-bits", "4"]), packed(4, 64), "the last one wins");
+    assert_eq!(of(&["--kv-group-size", "32"]), None);
+    assert_eq!(of(&["--kv-bits", "many"]), None);
+    assert!(["1.6.3", "1.7.1", "1.8.1"].map(|v| known(v).knows("--kv-bits")) == [false, false, true]);
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::command;
 use super::view::{self, Profile};
 use crate::config::{self, ModelRef, Problem, read_stored, settings_of};
 use crate::events::{Audience, Topic};
@@ -80,7 +81,7 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
         .as_ref()
         .is_some_and(|before| before.profile.launch != profile.launch && runs(gateway, &before.profile.name));
     let changed = before.as_ref().map(|before| difference(&before.settings, &settings)).unwrap_or_default();
-    let stored = StoredProfile { profile, settings, created_at, updated_at: now };
+    let stored = StoredProfile { profile: profile.clone(), settings, created_at, updated_at: now };
     let name = stored.profile.name.clone();
     let mut shown = if change.dry_run {
         view::bare(&stored.profile, stored.settings)
@@ -88,6 +89,7 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
         keep(gateway, stored).await?;
         view::of(gateway, &find(gateway, &name)?)
     };
+    command::fill(gateway, &mut shown, &profile).await;
     shown.restart_required = restart_required;
     shown.changed = changed;
     shown.warnings = warnings.iter().map(ToString::to_string).collect();

@@ -59,6 +59,11 @@ pub struct Profile {
     pub tools: Vec<String>,
     /// Which backend serves it; none while it is shadowed.
     pub backend: Option<String>,
+    /// What a start would run now, `{port}` and `{folder}` for what only the start chooses. Of one profile
+    /// and of a change; null in the list.
+    pub command: Option<Vec<String>>,
+    /// Why there is no command.
+    pub command_note: Option<String>,
     /// The backend runs with launch settings of before; a restart applies these.
     pub restart_required: bool,
     /// What a change has changed, by key.
@@ -143,6 +148,8 @@ pub fn bare(profile: &config::Profile, settings: Map<String, Value>) -> Profile 
         },
         tools: profile.tools.clone(),
         backend: None,
+        command: None,
+        command_note: None,
         restart_required: false,
         changed: Vec::new(),
         warnings: Vec::new(),
