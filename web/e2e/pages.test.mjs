@@ -81,10 +81,8 @@ test('SERVER-03: the scroll position survives fifty updates, and no tile moves',
       await page.getByRole('heading', { name: 'Servers' }).waitFor();
       await start(page, 'gpt-oss');
       await tile(page, 'gpt-oss').getByText('Failed', { exact: true }).waitFor();
-      await gateway.api('POST', '/api/v1/servers/slow/start');
-      await tile(page, 'slow').getByText('Loading', { exact: true }).waitFor();
-      // Waits for what the start still says: nothing else is told of these two.
-      await page.getByText('Starting gpt-oss').waitFor();
+      await gateway.api('POST', '/api/v1/servers/qwen/start');
+      await tile(page, 'qwen').getByText('Running').waitFor();
       await page.evaluate(() => scrollTo(0, 180));
       const places = () => page.evaluate(() => [scrollY, ...[...document.querySelectorAll('article')].map((one) => [one.ariaLabel, one.getBoundingClientRect().top, one.getBoundingClientRect().height])]);
       const before = await places();
