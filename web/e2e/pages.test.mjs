@@ -232,6 +232,20 @@ test('the keyboard reaches everything: palette, shortcuts and search', () =>
     await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
   }));
 
+test('keys that follow the palette without a pause reach the page', () =>
+  visit('/', async (page) => {
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    await page.keyboard.press('Control+k');
+    await page.keyboard.type('servers');
+    await page.getByRole('option', { name: 'Servers' }).first().waitFor();
+    // In one turn, before the browser draws again: nobody types faster.
+    await page.evaluate(() => {
+      for (const key of ['Enter', 'g', 'p']) document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+    });
+    await page.waitForURL('**/profiles');
+    await page.getByRole('heading', { name: 'Profiles' }).waitFor();
+  }));
+
 test('the theme and the language are kept, German is complete on the page', () =>
   visit('/servers', async (page) => {
     await page.getByRole('button', { name: 'Dark' }).click();
