@@ -20,6 +20,7 @@ mod lifecycle;
 mod matrix;
 mod mcp;
 mod memory;
+mod metrics;
 mod models;
 mod pages;
 mod plugins;

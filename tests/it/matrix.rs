@@ -32,6 +32,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/livez", Everybody),
     ("GET", "/health", Everybody),
     ("GET", "/readyz", Everybody),
+    ("GET", "/metrics", Everybody),
     ("GET", "/docs", Everybody),
     ("GET", "/docs/docs.js", Everybody),
     ("GET", "/docs/docs.css", Everybody),
@@ -111,7 +112,8 @@ const TABLE: &[(&str, &str, For)] = &[
 ];
 
 /// Routes that do not describe themselves: inference goes past the router, pages are no API.
-const UNDESCRIBED: &[&str] = &["/", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions"];
+const UNDESCRIBED: &[&str] =
+    &["/", "/metrics", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions"];
 
 /// A kind of caller: its name, its bearer credential (`None`: none), and what it is let into.
 type Caller = (&'static str, Option<String>, &'static [For]);
