@@ -107,9 +107,11 @@ fn a_client_that_leaves_ends_the_generation_and_an_idle_process_is_stopped() {
 }
 
 #[test]
-fn a_handler_that_is_killed_in_mid_stream_ends_the_stream_with_an_error() {
+fn a_handler_that_is_killed_in_mid_stream_ends_the_stream_with_an_error_at_once() {
     let _one = one_at_a_time();
-    let gateway = gateway(&format!("{DEMO}timeouts = {{ idle = \"2s\" }}\n"));
+    // With these waits only the end of the handler itself can tell.
+    let waits = "timeouts = { idle = \"1h\", first_token = \"1h\" }\n";
+    let gateway = gateway(&format!("{DEMO}{waits}"));
     let mut stream = gateway.stream("demo", "#loop");
     while !stream.next().unwrap().contains("\"content\"") {}
     let parent = gateway.backend("demo", "ready")["pid"].as_i64().unwrap();
@@ -122,6 +124,11 @@ fn a_handler_that_is_killed_in_mid_stream_ends_the_stream_with_an_error() {
     let error = &last[last.len() - 2];
     assert!(error.contains("\"error\"") && last[last.len() - 1] == "data: [DONE]", "{error}");
     assert!(gateway.record("failed")["completion_tokens"].as_u64().unwrap() > 0);
+    let told =
+        wait_for("the reason", || gateway.backend("demo", "failed")["error"].as_str().map(str::to_owned));
+    assert!(told.contains(&format!("worker process {handler} ended")), "{told}");
+    let whole = gateway.chat("demo", "hi").json();
+    assert_eq!(whole["choices"][0]["message"]["content"], ANSWER, "the next one gets a new process");
 }
 
 #[test]

@@ -3,9 +3,8 @@
 
 use std::path::PathBuf;
 
-use tokio::process::Command;
-
 use super::exit::CliError;
+use crate::system::foreground;
 
 /// A text that was edited, in a file that stays until `done`.
 pub struct Edited {
@@ -28,7 +27,7 @@ pub async fn edit(editor: &[String], name: &str, text: &str) -> Result<Edited, C
     std::fs::write(&path, text).map_err(|error| failed("the text cannot be written to a file", error))?;
     let (program, arguments) =
         editor.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
-    let status = Command::new(program).args(arguments).arg(&path).kill_on_drop(true).status().await;
+    let status = foreground::run(program, arguments, &path).await;
     let status = status.map_err(|error| failed(&format!("the editor {program} cannot be run"), error))?;
     if !status.success() {
         return Err(CliError::Failed(format!(

@@ -3,7 +3,8 @@
 //!
 //! hf-hub streams files too (`download_file_stream`), but leaves open whether a range was honoured,
 //! changes to another protocol (Xet) where the hub offers it, and waits for a silent server without
-//! limit; and of a file list it drops the SHA-256. So these go over hyper, and Xet-stored files come
+//! limit; of a file list it drops the SHA-256, and of a refused list the time until which it is refused.
+//! So these go over hyper, and Xet-stored files come
 //! over the hub's plain address for them, which serves ranges of every file.
 
 use std::time::Duration;

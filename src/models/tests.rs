@@ -43,6 +43,12 @@ fn each_family_has_the_facts_that_were_worked_out_by_hand() {
     assert_eq!(families.len(), 23, "{families:?}");
     let mut wrong = Vec::new();
     for family in &families {
+        let wanted = expected(family);
+        for name in ["kind", "context_length", "kv_bytes_per_token", "tool_use", "thinking"] {
+            assert!(wanted.get(name).is_some(), "{}: {name} was not worked out", family.display());
+        }
+        let writes_text = wanted["kind"] == "lm" || wanted["kind"] == "multimodal";
+        assert_eq!(family.join("chat_template.jinja").is_file(), writes_text, "{}", family.display());
         let facts = read(family).unwrap();
         let parsers = parsers::choose(&facts);
         let facts = serde_json::to_value(&facts).unwrap();

@@ -141,6 +141,10 @@ where
     }
 
     fn broke_off(&mut self, how: &str) {
+        // After its last word nothing can be missing.
+        if self.flow.facts.done && !self.flow.is_broken_off() {
+            return self.upstream_ended();
+        }
         self.fail(Failure::backend(format!("the backend broke off in mid-answer: {how}")));
     }
 

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod foreground;
 #[cfg(target_os = "linux")]
 mod linux;
 mod machine;

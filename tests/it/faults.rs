@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::fake::FakeServer;
+use crate::support::http::body;
 use crate::support::{Gateway, lives, wait_for};
 
 const ONE: &str = "[[profile]]\nname = \"q\"\nmodel = \"./model\"\n";
@@ -39,12 +40,6 @@ fn end_of(events: &[String]) -> End {
     }
 }
 
-/// The records of a gateway, by how they ended.
-fn records(gateway: &Gateway) -> (u64, u64) {
-    let usage = gateway.get("/api/v1/usage").json();
-    (usage["total"]["requests"].as_u64().unwrap(), usage["total"]["errors"].as_u64().unwrap())
-}
-
 #[test]
 fn an_answer_that_is_cut_at_any_byte_ends_with_an_error_or_is_whole() {
     let other = FakeServer::start(&[]);
@@ -55,8 +50,9 @@ fn an_answer_that_is_cut_at_any_byte_ends_with_an_error_or_is_whole() {
     for profile in ["q", "far"] {
         // Cut in its head, nothing has been answered yet.
         for at in [0, 1, HEAD_BYTES / 2, HEAD_BYTES - 1] {
-            let stream = gateway.streamed(profile, &format!("#chunks={CHUNKS} #cut-at={at}"));
-            assert_eq!(stream.error(), (502, "backend_error".into()), "{profile} cut at {at}");
+            let body = body(profile, &format!("#chunks={CHUNKS} #cut-at={at}"), true);
+            let answer = gateway.post("/v1/chat/completions", &body);
+            assert_eq!(answer.error(), (502, "backend_error".into()), "{profile} cut at {at}");
             sent += 1;
         }
         let mut at = HEAD_BYTES;
@@ -78,7 +74,9 @@ fn an_answer_that_is_cut_at_any_byte_ends_with_an_error_or_is_whole() {
             sent += 1;
         }
     }
-    wait_for("a record each", || (records(&gateway).0 == sent).then_some(()));
+    wait_for("a record each", || {
+        (gateway.get("/api/v1/usage").json()["total"]["requests"] == sent).then_some(())
+    });
     let running = gateway.get("/api/v1/requests?status=running").json();
     assert_eq!(running["requests"].as_array().map(Vec::len), Some(0), "{running}");
     assert_eq!(gateway.chat("q", "#chunks=1").status, 200);
@@ -180,12 +178,11 @@ fn a_backend_that_floods_its_log_serves_on_and_its_log_stays_bounded() {
     let gateway = Gateway::start(&format!("{ONE}env = {{ FAKE_FLOOD_LOG = \"50000\" }}\n"));
     assert_eq!(gateway.chat("q", "#chunks=2 #log=100000").status, 200);
     assert_eq!(end_of(&gateway.streamed("q", "#chunks=2 #log=100000").events()), End::Whole);
-    let lines = gateway.get("/api/v1/servers/q/logs?lines=5").json();
     let shown = wait_for("the last line", || {
-        let lines = gateway.get("/api/v1/servers/q/logs?lines=5").json();
-        lines.to_string().contains("log line 99999").then_some(lines)
+        let lines = gateway.get("/api/v1/servers/q/logs?lines=5").body;
+        lines.contains("log line 99999").then_some(lines)
     });
-    assert_eq!(shown["lines"].as_array().map(Vec::len), Some(5), "{lines}");
+    assert_eq!(shown.lines().count(), 5, "{shown}");
     let logs = std::fs::read_dir(gateway.data_dir().join("logs")).unwrap();
     let bytes: u64 = logs.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes < 20 << 20, "{bytes} bytes of log");

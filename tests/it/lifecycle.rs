@@ -85,7 +85,10 @@ fn requests_beyond_the_limit_wait_their_turn_and_one_too_many_is_told_so() {
         assert!(third.header("retry-after").is_some());
         fake::open_gate(&backend);
         while first.next().is_some() {}
-        assert_eq!(second.join().unwrap().status, 200);
+        let second = second.join().unwrap();
+        assert_eq!(second.status, 200);
+        assert_eq!(second.header("x-mlx-gateway-queue-position").as_deref(), Some("1"));
+        assert!(third.header("x-mlx-gateway-queue-position").is_none(), "it had none");
     });
     let records = gateway.get("/api/v1/requests").json();
     let mut statuses: Vec<&str> =
