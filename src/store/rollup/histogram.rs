@@ -6,6 +6,7 @@ const STEPS: usize = 175;
 /// The smallest decade begins at a thousandth; what lies below counts as 0.
 const LOWEST: i32 = -3;
 const DECADES: usize = 13;
+const HIGHEST: i32 = 9;
 
 /// Counts by steps of decades; only decades in which something occurred take memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,10 +67,10 @@ impl Histogram {
             let counts = decade.counts.iter().enumerate().filter(|(_, count)| **count != 0);
             counts.map(|(step, count)| (decade.number * STEPS + step, i64::from(*count)))
         });
-        super::varint::put(into, counts.clone().count() as i64);
+        super::varint::put_count(into, counts.clone().count());
         let mut before = 0;
         for (at, count) in counts {
-            super::varint::put(into, (at - before) as i64);
+            super::varint::put_count(into, at - before);
             super::varint::put(into, count);
             before = at;
         }
@@ -112,7 +113,7 @@ fn place(figure: f64) -> Option<(usize, usize)> {
     if !figure.is_finite() || figure < 10_f64.powi(LOWEST) {
         return None;
     }
-    let exponent = (figure.log10().floor() as i32).min(LOWEST + DECADES as i32 - 1);
+    let exponent = (figure.log10().floor() as i32).min(HIGHEST);
     let hundredths = scaled(figure, 2 - exponent).min(1_000.0);
     let step = if hundredths < 200.0 {
         (hundredths - 100.0) / 2.0
@@ -134,7 +135,8 @@ fn figure(number: usize, step: usize) -> f64 {
         50..125 => 200 + 4 * (step - 50),
         _ => 500 + 10 * (step - 125),
     };
-    scaled(hundredths as f64, number as i32 + LOWEST - 2)
+    let exponent = (LOWEST..=HIGHEST).nth(number).unwrap_or(HIGHEST);
+    scaled(hundredths as f64, exponent - 2)
 }
 
 /// Divided where that is exact, so that 30 stays 30.

@@ -45,9 +45,9 @@ fn request(n: u32, status: Status) -> Row {
         endpoint: "/v1/chat/completions".into(),
         requested_model: None,
         profile: Some(Arc::from(format!("profile {}", n % 2))),
-        model: (n % 7 != 0).then(|| Arc::from("model")),
-        key: (n % 3 != 0).then(|| Arc::from(format!("key {}", n % 3))),
-        user: (n % 4 != 0).then(|| Arc::from(format!("user {}", n % 4))),
+        model: (!n.is_multiple_of(7)).then(|| Arc::from("model")),
+        key: (!n.is_multiple_of(3)).then(|| Arc::from(format!("key {}", n % 3))),
+        user: (!n.is_multiple_of(4)).then(|| Arc::from(format!("user {}", n % 4))),
         streamed: false,
         status,
         http_status: 200,
@@ -57,7 +57,7 @@ fn request(n: u32, status: Status) -> Row {
         tokens: Tokens {
             prompt: known(u64::from(n)),
             completion: known(7),
-            estimated: n % 2 == 0,
+            estimated: n.is_multiple_of(2),
             ..Tokens::default()
         },
         queue_ms: None,

@@ -10,6 +10,11 @@ pub(super) fn put(into: &mut Vec<u8>, number: i64) {
     into.push(rest as u8);
 }
 
+/// The same for what is counted.
+pub(super) fn put_count(into: &mut Vec<u8>, count: usize) {
+    put(into, i64::try_from(count).unwrap_or(i64::MAX));
+}
+
 /// `None`: there is no whole number.
 pub(super) fn take(from: &mut &[u8]) -> Option<i64> {
     let mut number = 0_u64;
