@@ -65,7 +65,21 @@ ensure_chromium() {
         fail "chromium could not be installed" "$how"
 }
 
+# What reads /metrics in the tests. The package is unpacked, not installed: nothing is started.
+ensure_prometheus() {
+    if command -v prometheus >/dev/null; then return 0; fi
+    local how="install Prometheus, so that \`prometheus\` is on PATH (on macOS: brew install prometheus)"
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "no Prometheus for the tests of /metrics" "$how"
+    say "unpacking prometheus"
+    local place="$TOOLS/prometheus"
+    rm -rf "$place" && mkdir -p "$place" "$TOOLS/bin"
+    (cd "$place" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } &&
+        dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) >&2 || fail "prometheus could not be fetched" "$how"
+    ln -sf "$place/usr/bin/prometheus" "$TOOLS/bin/prometheus"
+}
+
 check_tools
 ensure_rust_parts
 ensure_chromium
+ensure_prometheus
 ensure_cargo_deny

@@ -21,6 +21,7 @@ pub mod usage;
 
 pub mod config;
 pub mod events;
+pub mod metrics;
 pub mod models;
 pub mod store;
 pub mod system;

@@ -32,12 +32,13 @@ const EDGES: &[(&str, &str)] = &[
     ("store", ""),
     ("system", ""),
     ("config", ""),
+    ("metrics", ""),
 ];
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
     ("UPPER", "tools proxy chats"),
     ("LOWER", "dialect backends usage auth hub profiles"),
-    ("BASE", "models events store system config"),
+    ("BASE", "models events store system config metrics"),
 ];
 
 /// Crates and paths that only some modules may name, and why.
@@ -50,6 +51,7 @@ const FENCES: &[(&str, &str, &str)] = &[
     ("hf_hub", "hub", "one client of the model hub"),
     ("nix", "backends system", "signals, groups and ids stay with processes"),
     ("libc", "backends system", "signals, groups and ids stay with processes"),
+    ("prometheus_client", "metrics", "what monitoring reads is named in one place"),
     ("sysinfo", "system", "the machine is read in one place"),
     ("std::process::Command", "backends system", "one layer starts processes"),
     ("tokio::process", "backends system", "one layer starts processes"),

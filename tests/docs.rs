@@ -1,13 +1,21 @@
 //! What the documents show works: every `toml` block is a configuration that `mlx-gateway check`
 //! accepts, and every line of a `sh` block is a command that some test runs: make targets are looked
-//! up here; `mlx-gateway` and `curl` are run by tests/sdk/python/test_readme.py over a real backend.
+//! up here; `mlx-gateway` and `curl` are run by the test that stands beside the document in `RUN_BY`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const DOCUMENTS: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs"];
-const RUN_BY_TEST_README: &[&str] = &["mlx-gateway", "curl"];
+/// Which test runs the commands of which document.
+const RUN_BY: &[(&str, &str)] = &[
+    ("README.md", "tests/sdk/python/test_readme.py"),
+    ("docs/accounts-and-keys.md", "tests/docs_commands.rs"),
+    ("docs/models.md", "tests/docs_commands.rs"),
+    ("docs/profiles.md", "tests/docs_commands.rs"),
+    ("docs/plugins.md", "tests/docs_commands.rs"),
+];
+const RUN: &[&str] = &["mlx-gateway", "curl"];
 
 /// A fenced block of a document.
 struct Block {
@@ -47,11 +55,12 @@ fn every_command_in_the_documents_is_run_by_a_test() {
     let makefile = fs::read_to_string(root().join("Makefile")).expect("there is a Makefile");
     for block in blocks_in("sh") {
         for command in commands(&block.text) {
-            assert!(is_known(&command, &makefile), "{}: no test runs `{command}`", block.place);
+            assert!(is_known(&block.place, &command, &makefile), "{}: no test runs `{command}`", block.place);
         }
     }
-    assert!(!is_known("make coffee", &makefile));
-    assert!(!is_known("rm -rf target", &makefile));
+    assert!(!is_known("README.md:1", "make coffee", &makefile));
+    assert!(!is_known("README.md:1", "rm -rf target", &makefile));
+    assert!(!is_known("docs/new.md:1", "mlx-gateway ps", &makefile));
 }
 
 #[test]
@@ -120,13 +129,21 @@ fn check(config: &str) -> Output {
         .expect("the gateway runs")
 }
 
-fn is_known(command: &str, makefile: &str) -> bool {
+fn is_known(place: &str, command: &str, makefile: &str) -> bool {
     let mut words = command.split_whitespace();
     match (words.next(), words.next()) {
         (Some("make"), Some(target)) => makefile.lines().any(|line| line.starts_with(&format!("{target}:"))),
-        (Some(program), _) => RUN_BY_TEST_README.contains(&program),
+        (Some(program), _) => RUN.contains(&program) && is_run(place),
         (None, _) => true,
     }
+}
+
+/// Whether the test that is said to run a document's commands names that document.
+fn is_run(place: &str) -> bool {
+    RUN_BY.iter().any(|(document, test)| {
+        let named = fs::read_to_string(root().join(test)).is_ok_and(|text| text.contains(document));
+        place.contains(&format!("{document}:")) && named
+    })
 }
 
 /// The commands of a block, continued lines joined, comments left out.

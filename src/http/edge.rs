@@ -21,7 +21,7 @@ use super::openai::inference::{Endpoint, infer};
 use super::peer::Peer;
 use super::state::Shared;
 use crate::auth::Road;
-use crate::proxy::{Answer, BoxError, Failure};
+use crate::proxy::{Answer, BoxError, Failure, working};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a client's own request id.
@@ -142,7 +142,9 @@ impl Edge {
             }
             // Inference takes the short way: its body and answer stay what they are.
             if let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) {
-                return infer(&gateway, endpoint, arrival, request).await.map(Reply::Answer);
+                let (answer, worked) = working(infer(&gateway, endpoint, arrival, request)).await;
+                gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
+                return answer.map(Reply::Answer);
             }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(arrival);

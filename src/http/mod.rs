@@ -11,6 +11,7 @@ mod health;
 mod hosts;
 mod live;
 mod mcp;
+mod metrics;
 mod once;
 mod openai;
 mod openapi;
@@ -60,6 +61,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .route("/docs", get(openapi::page))
         .route("/docs/docs.js", get(openapi::script))
         .route("/docs/docs.css", get(openapi::style))
+        .route("/metrics", get(metrics::page))
         .merge(mcp::routes(&gateway))
         .layer(from_fn_with_state(gateway.clone(), audit::note))
         // Around the audit log: what is answered again was not done again.

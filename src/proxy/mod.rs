@@ -17,6 +17,7 @@ mod tap;
 mod upstream;
 mod waiting;
 mod whole;
+mod working;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +33,7 @@ pub use failure::Failure;
 pub use metered::BoxError;
 pub use rounds::{Opened, Rounds, collected, streamed};
 pub use upstream::Upstreams;
+pub use working::working;
 
 use crate::auth::Caller;
 use crate::backends::Backends;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::ongoing::{NewRequest, Outcome};
 use super::throughput::{Meter, Throughput};
 use super::{AttemptRecord, Clock, RequestRecord, Status, Tokens, figures};
+use crate::metrics::{Ended, Metrics};
 use crate::store::requests::RowSource;
 
 /// Bytes of a text that came from outside.
@@ -223,6 +224,27 @@ impl Live {
         tokens
     }
 
+    /// Tells monitoring of the end.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        let detail = self.detail();
+        let Some(End { outcome, duration_ms }) = &detail.end else { return };
+        metrics.observe(&Ended {
+            endpoint: self.request.endpoint,
+            profile: detail.profile.as_deref(),
+            status: outcome.status.name(),
+            error_code: outcome.error_code.as_deref(),
+            duration_ms: *duration_ms,
+            ttft_ms: outcome.ttft.map(|ttft| ttft.as_secs_f64() * 1e3).or_else(|| self.first_token_ms()),
+            prompt_tokens: outcome.tokens.prompt,
+            completion_tokens: outcome.tokens.completion,
+        });
+    }
+
+    fn first_token_ms(&self) -> Option<f64> {
+        let nanos = self.first_token.load(Ordering::Relaxed);
+        (nanos > 0).then(|| nanos as f64 / 1e6)
+    }
+
     /// True: it is to be put into the store's queue, where it is not yet.
     pub(super) fn enqueue(&self) -> bool {
         !self.rendering.queued.swap(true, Ordering::AcqRel)
@@ -238,7 +260,6 @@ impl Live {
     pub(super) fn record(&self) -> RequestRecord {
         let detail = self.detail();
         let counted = self.completion_tokens();
-        let first_token = self.first_token.load(Ordering::Relaxed);
         let mut record = RequestRecord {
             id: self.id.hyphenated().to_string(),
             client_request_id: self.request.client_request_id.clone(),
@@ -258,7 +279,7 @@ impl Live {
             tokens: with_counted(Tokens::default(), counted, self.prompt.load(Ordering::Relaxed)),
             queue_ms: detail.queue_ms,
             start_ms: detail.start_ms,
-            ttft_ms: (first_token > 0).then(|| first_token as f64 / 1e6),
+            ttft_ms: self.first_token_ms(),
             duration_ms: None,
             decode_tps: None,
             warnings: detail.warnings.clone(),

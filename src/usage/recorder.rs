@@ -11,6 +11,7 @@ use super::ongoing::{NewRequest, Ongoing, Outcome};
 use super::throughput::Throughput;
 use super::view::{LiveView, RequestView};
 use super::{Clock, Filter, Status, Tokens};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, requests};
 
 /// Parts of the list of running requests, so that connections seldom meet at one lock.
@@ -27,13 +28,15 @@ struct Shared {
     clock: Arc<dyn Clock>,
     ids: Ids,
     throughput: Throughput,
+    metrics: Metrics,
     running: [Mutex<HashMap<Uuid, Arc<Live>>>; SHARDS],
 }
 
 impl Recorder {
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Recorder {
         let throughput = Throughput::new(Arc::clone(&clock));
-        let shared = Shared { store, clock, ids: Ids::new(), throughput, running: Default::default() };
+        let (ids, metrics) = (Ids::new(), Metrics::default());
+        let shared = Shared { store, clock, ids, throughput, metrics, running: Default::default() };
         Recorder { shared: Arc::new(shared) }
     }
 
@@ -68,6 +71,11 @@ impl Recorder {
         }
         all.sort_by_key(|live| std::cmp::Reverse(live.id()));
         all.iter().map(|live| RequestView::from(live.record())).collect()
+    }
+
+    /// How many requests run.
+    pub fn running(&self) -> usize {
+        self.shared.running.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Ends a running request from outside. False: no request of that id runs.
@@ -123,6 +131,11 @@ impl Recorder {
         &self.shared.throughput
     }
 
+    /// What monitoring reads of the requests that have ended.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     /// Records lost since start because the store could not take them.
     pub fn lost(&self) -> u64 {
         self.shared.store.lost()
@@ -135,6 +148,7 @@ impl Recorder {
     pub(super) fn end(&self, live: &Arc<Live>, outcome: Outcome) -> Tokens {
         debug_assert_ne!(outcome.status, Status::Running, "a request does not end as running");
         let tokens = live.end(outcome);
+        live.count(&self.shared.metrics);
         self.shard(live.id()).remove(&live.id());
         if !self.submit(live) {
             self.shared.store.count_lost();

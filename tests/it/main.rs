@@ -19,6 +19,7 @@ mod lifecycle;
 mod matrix;
 mod mcp;
 mod memory;
+mod metrics;
 mod models;
 mod pages;
 mod plugins;

@@ -35,6 +35,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/livez", Everybody),
     ("GET", "/health", Everybody),
     ("GET", "/readyz", Everybody),
+    ("GET", "/metrics", Everybody),
     ("GET", "/docs", Everybody),
     ("GET", "/docs/docs.js", Everybody),
     ("GET", "/docs/docs.css", Everybody),
@@ -119,7 +120,7 @@ const TABLE: &[(&str, &str, For)] = &[
 /// Routes that do not describe themselves: inference goes past the router, pages are no API, MCP describes
 /// itself in its own way.
 const UNDESCRIBED: &[&str] =
-    &["/", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions", "/mcp"];
+    &["/", "/metrics", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions", "/mcp"];
 /// Where such routes stand.
 const SOURCES: [&str; 3] = [
     include_str!("../../src/http/mod.rs"),

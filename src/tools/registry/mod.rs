@@ -115,6 +115,11 @@ impl Registry {
         self.0.set.load().plugins.values().map(|plugin| plugin.view()).collect()
     }
 
+    /// Those that have been loaded so far; loads none.
+    pub fn loaded(&self) -> Vec<PluginView> {
+        self.0.set.load().plugins.values().map(|plugin| plugin.view()).collect()
+    }
+
     pub async fn plugin(&self, name: &str) -> Result<PluginView, PluginError> {
         self.load().await;
         let set = self.0.set.load();

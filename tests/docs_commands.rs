@@ -1,0 +1,70 @@
+//! Every `mlx-gateway` command of a `sh` block in docs/ works, in the order shown, against a running gateway
+//! whose world is what the document speaks of. (The README's commands run over a real backend, in
+//! tests/sdk/python/test_readme.py; tests/docs.rs checks that every document is on one of the two lists.)
+
+#[path = "fake/spawn.rs"]
+mod fake;
+#[path = "hub/spawn.rs"]
+mod hub;
+#[path = "it/support/mod.rs"]
+#[expect(dead_code, reason = "the documents need the half of it")]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hub::FakeHub;
+use support::{Gateway, PROFILES};
+
+const MODEL: &str = "mlx-community/Qwen3-4B-4bit";
+
+#[test]
+fn the_commands_of_accounts_and_keys_work() {
+    let gateway = Gateway::start(PROFILES);
+    gateway.admin();
+    assert_eq!(gateway.register("ada@example.com").json()["user"]["status"], "pending");
+    run_all(&gateway, "docs/accounts-and-keys.md");
+}
+
+#[test]
+fn the_commands_of_models_work() {
+    let hub = FakeHub::start();
+    hub.model(MODEL, 4096);
+    run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/models.md");
+}
+
+#[test]
+fn the_commands_of_profiles_work() {
+    let hub = FakeHub::start();
+    hub.model(MODEL, 4096);
+    run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/profiles.md");
+}
+
+/// Runs each command as somebody who reads the document types it; each succeeds and says something.
+fn run_all(gateway: &Gateway, document: &str) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+    let lines =
+        text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).flat_map(str::lines);
+    let commands: Vec<&str> = lines
+        .map(|line| line.split(" #").next().unwrap_or(line).trim())
+        .filter_map(|line| line.strip_prefix("mlx-gateway "))
+        .collect();
+    assert!(!commands.is_empty(), "{document} shows commands");
+    for command in commands {
+        let output = Command::new("sh")
+            .args(["-c", &format!("\"$0\" --config config.toml --data-dir data {command}")])
+            .arg(env!("CARGO_BIN_EXE_mlx-gateway"))
+            .current_dir(gateway.folder.path())
+            .env_clear()
+            .env("HOME", gateway.folder.path())
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{document}: `{command}`: {output:?}");
+        assert!(
+            !output.stdout.is_empty() || !output.stderr.is_empty(),
+            "{document}: `{command}` says nothing"
+        );
+    }
+}
