@@ -12,6 +12,7 @@ pub mod plugins;
 pub mod profiles;
 mod readers;
 pub mod requests;
+pub mod rollup;
 mod schedule;
 mod schema;
 pub mod sessions;
