@@ -77,7 +77,10 @@ fn sleepy(data: &Path, launcher: Arc<TestLauncher>) -> (Backends, impl Fn()) {
         budget_bytes: u64::MAX,
         min_stay: Duration::ZERO,
     });
-    (backends, move || drop(wall.0.fetch_add(3_600_000, Ordering::Relaxed)))
+    let an_hour = move || {
+        wall.0.fetch_add(3_600_000, Ordering::Relaxed);
+    };
+    (backends, an_hour)
 }
 
 #[tokio::test]
