@@ -2092,6 +2092,13 @@ export interface components {
             tools: string[];
             /** @description Which backend serves it; none while it is shadowed. */
             backend?: string | null;
+            /**
+             * @description What a start would run now, `{port}` and `{folder}` for what only the start chooses. Of one profile
+             *     and of a change; null in the list.
+             */
+            command?: string[] | null;
+            /** @description Why there is no command. */
+            command_note?: string | null;
             /** @description The backend runs with launch settings of before; a restart applies these. */
             restart_required: boolean;
             /** @description What a change has changed, by key. */
