@@ -98,6 +98,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("PUT", "/api/v1/hub/token", Admin),
     ("DELETE", "/api/v1/hub/token", Admin),
     ("GET", "/api/v1/events", Person),
+    ("GET", "/api/v1/backup", Admin),
     ("GET", "/api/v1/system", Reader),
     ("GET", "/api/v1/settings", Reader),
     ("GET", "/api/v1/service", Reader),

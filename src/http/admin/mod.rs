@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod doctor;
 mod downloads;
 mod engines;
@@ -32,6 +33,7 @@ pub use profiles::load as load_profiles;
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(system::get))
+        .routes(routes!(backup::download))
         .routes(routes!(settings::list))
         .routes(routes!(settings::service))
         .routes(routes!(doctor::get))
