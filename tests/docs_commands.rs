@@ -40,6 +40,11 @@ fn the_commands_of_profiles_work() {
     run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/profiles.md");
 }
 
+#[test]
+fn the_commands_of_operations_work() {
+    run_all(&Gateway::start(PROFILES), "docs/operations.md");
+}
+
 /// Runs each command as somebody who reads the document types it; each succeeds and says something.
 fn run_all(gateway: &Gateway, document: &str) {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
