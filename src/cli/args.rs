@@ -157,6 +157,8 @@ pub enum ClientCommand {
     Backup(BackupArgs),
     /// Put what a backup holds in place, while no gateway runs
     Restore(RestoreArgs),
+    /// Turn the profiles of another program into profiles for config.toml
+    Import(ImportArgs),
     /// Print the completions of a shell, e.g. `mlx-gateway completions zsh > ~/.zfunc/_mlx-gateway`
     Completions(CompletionsArgs),
 }
@@ -174,6 +176,12 @@ pub struct BackupArgs {
 pub struct RestoreArgs {
     /// The backup
     pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The database of MLX Model Manager, or the YAML file of llama-swap
+    pub source: PathBuf,
 }
 
 #[derive(Debug, Clone, Args)]

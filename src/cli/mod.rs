@@ -12,6 +12,7 @@ mod doctor;
 mod engine;
 mod exit;
 mod format;
+mod import;
 mod input;
 mod interrupt;
 mod keys;
@@ -137,6 +138,10 @@ async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut 
         let result = backup::restore(args, global, host, &mut console.out);
         return conclude(result, &mut console.out);
     }
+    if let ClientCommand::Import(args) = &command {
+        let result = import::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     if let ClientCommand::Completions(args) = &command {
         let result = completions::run(args, &mut console.out);
         return conclude(result, &mut console.out);
@@ -182,7 +187,10 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Doctor => doctor::run(context).await,
         ClientCommand::Backup(args) => backup::backup(&args, context).await,
         // These ask no gateway: they were done before one was looked for.
-        ClientCommand::Service(_) | ClientCommand::Restore(_) | ClientCommand::Completions(_) => Ok(()),
+        ClientCommand::Service(_)
+        | ClientCommand::Restore(_)
+        | ClientCommand::Import(_)
+        | ClientCommand::Completions(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
         ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,

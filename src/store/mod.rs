@@ -8,6 +8,7 @@ mod error;
 mod inbox;
 pub mod keys;
 pub mod measured_memory;
+pub mod model_manager;
 pub mod plugins;
 pub mod profiles;
 mod readers;

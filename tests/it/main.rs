@@ -15,6 +15,7 @@ mod chat;
 mod cli;
 mod downloads;
 mod events;
+mod import;
 mod keys;
 mod lifecycle;
 mod matrix;
