@@ -26,12 +26,13 @@ fn the_profiles_of_llama_swap_are_a_valid_configuration() {
 fn the_servers_of_the_model_manager_are_a_valid_configuration() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let source = folder.path().join("mlx-manager.db");
-    let made = std::process::Command::new("python3")
-        .args(["-c", "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as db:\n    db.execute('CREATE TABLE server_profiles (id INTEGER PRIMARY KEY, name TEXT, model_path TEXT, model_type TEXT, port INTEGER, queue_timeout INTEGER, queue_size INTEGER, system_prompt TEXT)')\n    db.execute(\"INSERT INTO server_profiles VALUES (1, 'daily', 'mlx-community/Qwen3-4B-4bit', 'lm', 10240, 300, 100, 'Be \\\"brief\\\".')\")"])
-        .arg(&source)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let made = rusqlite::Connection::open(&source).unwrap().execute_batch(
+        "CREATE TABLE server_profiles (id INTEGER PRIMARY KEY, name TEXT, model_path TEXT, model_type TEXT, \
+         port INTEGER, queue_timeout INTEGER, queue_size INTEGER, system_prompt TEXT);
+         INSERT INTO server_profiles VALUES (1, 'daily', 'mlx-community/Qwen3-4B-4bit', 'lm', 10240, 300, 100, \
+         'Be \"brief\".')",
+    );
+    made.unwrap();
     let printed = cli_in(&folder, &["import", source.to_str().unwrap()]);
     assert!(printed.status.success(), "{printed:?}");
     std::fs::write(folder.path().join("config.toml"), &printed.stdout).unwrap();
