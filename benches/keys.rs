@@ -25,6 +25,7 @@ fn main() {
         api: ApiAuth::Required,
         registration: Registration::Approval,
         session_days: 7,
+        audit_days: 365,
         environment_key: None,
     };
     let secrets: Vec<String> = (0..KEYS).map(|n| format!("sk-mgw-{n:043}")).collect();

@@ -46,8 +46,7 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is written when keys were last used.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
-/// How long the audit log goes back: a year.
-const AUDIT_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Everything, wired.
 pub struct App {
@@ -164,7 +163,8 @@ impl App {
         let (store, days) = (self.store.clone(), self.config.usage.retention_days);
         self.background.spawn(async move { retain(&store, &SystemClock, days).await });
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
-        self.background.spawn(async move { keep_accounts(&accounts, &store).await });
+        let audit_days = self.config.auth.audit_days;
+        self.background.spawn(async move { keep_accounts(&accounts, &store, audit_days).await });
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
@@ -226,9 +226,9 @@ impl App {
 }
 
 /// Writes when keys were last used, and forgets old entries of the audit log.
-async fn keep_accounts(accounts: &Accounts, store: &Store) {
+async fn keep_accounts(accounts: &Accounts, store: &Store, audit_days: u32) {
     loop {
-        let oldest = SystemClock.unix_ms() - AUDIT_MS;
+        let oldest = SystemClock.unix_ms() - i64::from(audit_days) * DAY_MS;
         for done in [accounts.note_use().await, audit::prune(store, oldest).await.map(drop)] {
             match done {
                 Ok(()) => {}

@@ -23,7 +23,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     ("dialect", "BASE"),
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
-    ("usage", "auth::Caller auth::Scope auth::Permit BASE"),
+    ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError BASE"),
     ("auth", "BASE"),
     ("backup", ""),
     ("hub", "BASE"),

@@ -76,6 +76,38 @@ fn links_between_the_documents_lead_somewhere() {
     }
 }
 
+#[test]
+fn every_security_rule_names_tests_that_are_there() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("the rules are written down");
+    let mut sources = Vec::new();
+    for folder in ["src", "tests"] {
+        sources_in(&root().join(folder), &mut sources);
+    }
+    let rules: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |")).collect();
+    assert!(rules.len() > 20, "{} rules", rules.len());
+    for rule in &rules[1..] {
+        let tests = rule.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test is named: {rule}");
+        for name in named {
+            let there = sources.iter().any(|source: &String| source.contains(&format!("fn {name}(")));
+            assert!(there, "there is no test {name}: {rule}");
+        }
+    }
+}
+
+fn sources_in(folder: &Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder can be listed") {
+        let path = entry.expect("its entries can be read").path();
+        if path.is_dir() {
+            sources_in(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push(fs::read_to_string(&path).expect("source is text"));
+        }
+    }
+}
+
 /// Runs `mlx-gateway check` over this text, untouched by the environment of whoever runs the test.
 fn check(config: &str) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");

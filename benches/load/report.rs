@@ -51,7 +51,10 @@ impl Results {
         for (scenario, limit) in [("small", 1.4), ("large-first", 1.3), ("large-last", 1.3)] {
             found.extend(self.ratio(scenario, "CPU per request ÷ nginx", "cpu_us", limit));
         }
-        found.extend(self.throughput("small", "throughput ÷ nginx", Target::Nginx, 0.7));
+        let pair = |base| [Target::Gateway, base];
+        found.extend(self.throughput("small", "throughput ÷ nginx", pair(Target::Nginx), 0.7));
+        let limited = [Target::Limited, Target::Gateway];
+        found.extend(self.throughput("limited", "throughput ÷ without limits", limited, 0.97));
         found.extend(self.ratio("streams", "CPU per chunk ÷ nginx", "cpu_us", 1.2));
         found.extend(self.plain("streams", "memory in all", "pss_mib", 40.0, "MiB"));
         found.extend(self.more(
@@ -66,7 +69,7 @@ impl Results {
             [Target::Nginx, Target::Gateway],
             ("first_us", 100.0, "µs"),
         ));
-        found.extend(self.throughput("flood", "throughput ÷ direct", Target::Direct, 0.5));
+        found.extend(self.throughput("flood", "throughput ÷ direct", pair(Target::Direct), 0.5));
         found.extend(self.aggregated());
         found.extend(self.plain(START, "idle memory", "idle_mib", 30.0, "MiB"));
         found.extend(self.plain(START, "start until it serves", "start_ms", 100.0, "ms"));
@@ -166,10 +169,10 @@ impl Results {
         &self,
         scenario: &'static str,
         what: &'static str,
-        base: Target,
+        [ours, base]: [Target; 2],
         limit: f64,
     ) -> Option<Verdict> {
-        let ours = self.median(scenario, Target::Gateway, "per_s")?;
+        let ours = self.median(scenario, ours, "per_s")?;
         let theirs = self.median(scenario, base, "per_s")?;
         let from = format!("{ours:.0}/s ÷ {theirs:.0}/s");
         let value = ours / theirs;

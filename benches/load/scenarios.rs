@@ -30,6 +30,8 @@ pub enum Target {
     Naive,
     /// The gateway with `engine = "url"`.
     Gateway,
+    /// The same, asked with a key that has limits and budgets.
+    Limited,
     /// The gateway with `engine = "mlx-openai-server"`: its stream repaired.
     Repaired,
     /// The same, asked for no stream.
@@ -66,6 +68,7 @@ impl Target {
             Target::Nginx => "nginx",
             Target::Naive => "naive hyper",
             Target::Gateway => "gateway",
+            Target::Limited => "gateway, limited key",
             Target::Repaired => "gateway, mlx repaired",
             Target::Aggregated => "gateway, mlx aggregated",
         }
@@ -118,6 +121,13 @@ fn whole_answers(base: Work) -> Vec<Scenario> {
             title: "non-streamed chat completion, 16 connections",
             unit: Unit::Request,
             targets: EVERYBODY,
+            work: base,
+        },
+        Scenario {
+            id: "limited",
+            title: "the same with a key that has rates and budgets, beside the operator's",
+            unit: Unit::Request,
+            targets: &[Target::Gateway, Target::Limited],
             work: base,
         },
         Scenario {

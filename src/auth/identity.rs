@@ -177,7 +177,12 @@ impl Caller {
         }
     }
 
-    /// Takes a request of about `tokens` into account, or says when there is room for it.
+    /// Tokens that the key's budgets leave to a request that begins now; `None`: there is no budget.
+    pub fn budget_left(&self) -> Option<u64> {
+        self.meter.as_ref().and_then(|meter| meter.left())
+    }
+
+    /// Takes a request of up to `tokens` into account, or says when there is room for it.
     pub fn reserve(&self, tokens: u64) -> Result<Permit, LimitError> {
         match &self.meter {
             Some(meter) => meter.reserve(tokens),

@@ -101,7 +101,14 @@ impl Counts {
         counts
     }
 
-    /// Takes a request that may use up to about `tokens`.
+    /// Tokens that the budgets leave to a request that begins now; `None`: there is no budget.
+    pub fn left(&mut self, limits: &Limits, now_ms: i64) -> Option<u64> {
+        self.turn(now_ms);
+        self.budgets(limits).into_iter().filter_map(|(_, most, period)| period.left(most)).min()
+    }
+
+    /// Takes a request that may use up to `tokens`. All of them have to be there: what is reserved of a
+    /// budget is never more than what is left of it.
     pub fn reserve(
         &mut self,
         limits: &Limits,
@@ -114,21 +121,7 @@ impl Counts {
         if limits.parallel.is_some_and(|most| self.running >= most) {
             return refuse(Limited::Parallel, SOON);
         }
-        let until = |period: &Period| Duration::from_millis(period.end.saturating_sub(now_ms).unsigned_abs());
-        let left = |most: Option<u64>, period: &Period| {
-            most.map(|most| most.saturating_sub(period.used.saturating_add(period.reserved)))
-        };
-        let budgets = [
-            (Limited::Month, limits.tokens_per_month, &self.month),
-            (Limited::Day, limits.tokens_per_day, &self.day),
-        ];
-        for (limited, most, period) in budgets {
-            if left(most, period) == Some(0) {
-                // What is only reserved may come back as soon as a request ends.
-                let spent = most.is_some_and(|most| period.used >= most);
-                return refuse(limited, if spent { until(period) } else { SOON });
-            }
-        }
+        self.afford(limits, tokens, now_ms)?;
         if let Some(wait) = limits.requests_per_minute.and_then(|most| self.requests.wait(most.into(), 1, at))
         {
             return refuse(Limited::Requests, wait);
@@ -141,12 +134,23 @@ impl Counts {
         self.requests.take(limits.requests_per_minute.map(u64::from), 1.0, at);
         self.tokens.take(limits.tokens_per_minute, rate as f64, at);
         self.running += 1;
-        // The last request before a budget ends reserves what is left, so that no other passes.
-        let day = left(limits.tokens_per_day, &self.day).map_or(tokens, |left| tokens.min(left));
-        let month = left(limits.tokens_per_month, &self.month).map_or(tokens, |left| tokens.min(left));
-        self.day.reserved += day;
-        self.month.reserved += month;
-        Ok(Reserved { rate, day, month, day_start: self.day.start, month_start: self.month.start })
+        let mut reserved = Reserved { rate, ..Reserved::default() };
+        self.set_aside(&mut reserved, tokens);
+        Ok(reserved)
+    }
+
+    /// Takes more of the budgets for a request that goes on, such as another round of a chat with tools.
+    pub fn extend(
+        &mut self,
+        limits: &Limits,
+        reserved: &mut Reserved,
+        tokens: u64,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
+        self.turn(now_ms);
+        self.afford(limits, tokens, now_ms)?;
+        self.set_aside(reserved, tokens);
+        Ok(())
     }
 
     /// A request has ended and used so much.
@@ -169,6 +173,31 @@ impl Counts {
     pub fn used(&mut self, now_ms: i64) -> (u64, u64) {
         self.turn(now_ms);
         (self.day.used, self.month.used)
+    }
+
+    fn budgets(&self, limits: &Limits) -> [(Limited, Option<u64>, &Period); 2] {
+        [
+            (Limited::Month, limits.tokens_per_month, &self.month),
+            (Limited::Day, limits.tokens_per_day, &self.day),
+        ]
+    }
+
+    fn afford(&self, limits: &Limits, tokens: u64, now_ms: i64) -> Result<(), Refusal> {
+        let wanted = tokens.max(1);
+        for (limited, most, period) in self.budgets(limits) {
+            if period.left(most).is_some_and(|left| left < wanted) {
+                // What is only reserved may come back as soon as a request ends.
+                let spent = most.is_some_and(|most| period.used.saturating_add(wanted) > most);
+                let until = Duration::from_millis(period.end.saturating_sub(now_ms).unsigned_abs());
+                return Err(Refusal { limited, retry_after: if spent { until } else { SOON } });
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, reserved: &mut Reserved, tokens: u64) {
+        self.day.set_aside(&mut reserved.day_start, &mut reserved.day, tokens);
+        self.month.set_aside(&mut reserved.month_start, &mut reserved.month, tokens);
     }
 
     /// Begins new periods where the old ones have passed.
@@ -213,6 +242,17 @@ impl Period {
     fn around(now_ms: i64, month: bool) -> Period {
         let (start, end) = bounds(now_ms, month).unwrap_or((now_ms, i64::MAX));
         Period { start, end, used: 0, reserved: 0 }
+    }
+
+    fn left(&self, most: Option<u64>) -> Option<u64> {
+        most.map(|most| most.saturating_sub(self.used.saturating_add(self.reserved)))
+    }
+
+    fn set_aside(&mut self, start: &mut i64, reserved: &mut u64, tokens: u64) {
+        self.reserved = self.reserved.saturating_add(tokens);
+        // What was set aside in a period that has passed went with it.
+        *reserved = if *start == self.start { reserved.saturating_add(tokens) } else { tokens };
+        *start = self.start;
     }
 
     fn settle(&mut self, start: i64, reserved: u64, used: u64) {
@@ -307,18 +347,50 @@ mod tests {
         let mut counts = Counts::default();
         let taken: Vec<_> =
             (0..100).filter_map(|_| counts.reserve(&limits, 300, NOON, at(0.0)).ok()).collect();
-        assert_eq!(taken.len(), 4, "300 + 300 + 300 + the last 100");
-        let refused = counts.reserve(&limits, 1, NOON, at(0.0)).unwrap_err();
-        assert_eq!((refused.limited, refused.retry_after), (Limited::Day, SOON));
+        assert_eq!((taken.len(), counts.left(&limits, NOON)), (3, Some(100)));
+        let refused = counts.reserve(&limits, 101, NOON, at(0.0)).unwrap_err();
+        assert_eq!((refused.limited, refused.retry_after), (Limited::Day, SOON), "some may come back");
         for reserved in taken {
             counts.settle(&limits, reserved, 200, NOON, at(0.0));
         }
-        assert_eq!(counts.used(NOON), (800, 800));
-        let last = counts.reserve(&limits, 300, NOON, at(0.0)).unwrap();
-        counts.settle(&limits, last, 250, NOON, at(0.0));
+        assert_eq!(counts.used(NOON), (600, 600));
+        let last = counts.reserve(&limits, 400, NOON, at(0.0)).unwrap();
+        counts.settle(&limits, last, 400, NOON, at(0.0));
         let refused = counts.reserve(&limits, 1, NOON, at(0.0)).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(12 * 3600), "spent: until midnight");
         assert!(counts.reserve(&limits, 1, NOON + DAY_MS, at(0.0)).is_ok());
+    }
+
+    #[test]
+    fn a_request_that_goes_on_takes_more_or_is_told_that_there_is_none() {
+        let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
+        let mut counts = Counts::default();
+        let mut reserved = counts.reserve(&limits, 60, NOON, at(0.0)).unwrap();
+        counts.extend(&limits, &mut reserved, 40, NOON).unwrap();
+        assert_eq!(counts.extend(&limits, &mut reserved, 1, NOON).unwrap_err().limited, Limited::Day);
+        counts.extend(&limits, &mut reserved, 90, NOON + DAY_MS).unwrap();
+        assert_eq!(counts.left(&limits, NOON + DAY_MS), Some(10), "another day, another budget");
+        counts.settle(&limits, reserved, 50, NOON + DAY_MS, at(0.0));
+        assert_eq!(counts.left(&limits, NOON + DAY_MS), Some(50));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn requests_that_keep_to_what_they_reserved_never_pass_a_budget(
+            steps in proptest::collection::vec((proptest::bool::ANY, 1_u64..400, 0_u64..=100), 1..60),
+        ) {
+            let limits = Limits { tokens_per_day: Some(1000), tokens_per_month: Some(1500), ..Limits::default() };
+            let (mut counts, mut running) = (Counts::default(), Vec::new());
+            for (begins, tokens, percent) in steps {
+                if begins {
+                    running.extend(counts.reserve(&limits, tokens, NOON, at(0.0)).ok().map(|r| (r, tokens)));
+                } else if let Some((reserved, tokens)) = running.pop() {
+                    counts.settle(&limits, reserved, tokens * percent / 100, NOON, at(0.0));
+                }
+                let set_aside: u64 = running.iter().map(|(_, tokens)| tokens).sum();
+                proptest::prop_assert!(counts.used(NOON).0 + set_aside <= 1000);
+            }
+        }
     }
 
     #[test]

@@ -50,7 +50,15 @@ impl KeyMeter {
         self.counted().counts.used(now_ms)
     }
 
-    /// Takes a request of about `tokens` into account.
+    /// Tokens that the key's budgets leave to a request that begins now; `None`: it has none.
+    pub fn left(&self) -> Option<u64> {
+        let now_ms = self.clock.unix_ms();
+        let mut counted = self.counted();
+        let Counted { limits, counts } = &mut *counted;
+        counts.left(limits, now_ms)
+    }
+
+    /// Takes a request of up to `tokens` into account.
     pub fn reserve(self: &Arc<Self>, tokens: u64) -> Result<Permit, LimitError> {
         let (now_ms, at) = self.time();
         let mut counted = self.counted();
@@ -60,10 +68,20 @@ impl KeyMeter {
         match reserved {
             Ok(reserved) => Ok(Permit { taken: Some((Arc::clone(self), reserved)), standing }),
             Err(refusal) => {
-                let words = words(refusal, limits);
+                let words = words(refusal, limits, tokens, counts.left(limits, now_ms));
                 Err(LimitError { words, retry_after: refusal.retry_after, standing })
             }
         }
+    }
+
+    fn extend(&self, reserved: &mut Reserved, tokens: u64) -> Result<(), LimitError> {
+        let (now_ms, at) = self.time();
+        let mut counted = self.counted();
+        let Counted { limits, counts } = &mut *counted;
+        counts.extend(limits, reserved, tokens, now_ms).map_err(|refusal| {
+            let words = words(refusal, limits, tokens, counts.left(limits, now_ms));
+            LimitError { words, retry_after: refusal.retry_after, standing: counts.standing(limits, at) }
+        })
     }
 
     fn settle(&self, reserved: Reserved, used: u64) {
@@ -99,6 +117,14 @@ impl Permit {
         self.standing
     }
 
+    /// Takes more of the key's budgets for a request that goes on.
+    pub fn extend(&mut self, tokens: u64) -> Result<(), LimitError> {
+        match &mut self.taken {
+            Some((meter, reserved)) => meter.extend(reserved, tokens),
+            None => Ok(()),
+        }
+    }
+
     /// The request has ended and used so many tokens.
     pub fn settle(mut self, used: u64) {
         if let Some((meter, reserved)) = self.taken.take() {
@@ -115,9 +141,17 @@ impl Drop for Permit {
     }
 }
 
-fn words(refusal: Refusal, limits: &Limits) -> String {
+fn words(refusal: Refusal, limits: &Limits, wanted: u64, left: Option<u64>) -> String {
     let seconds = refusal.retry_after.as_secs_f64().ceil() as u64;
     let number = |limit: Option<u64>| limit.unwrap_or_default();
+    let budget = |most: Option<u64>, span: &str| {
+        format!(
+            "{} of this key's {} tokens a {span} (UTC) are left, the others used or reserved by requests under way, \
+             and this request may use {wanted}; lower max_tokens, or try again in {seconds} s",
+            number(left),
+            number(most)
+        )
+    };
     match refusal.limited {
         Limited::Requests => format!(
             "this key may send {} requests a minute; try again in {seconds} s",
@@ -131,13 +165,7 @@ fn words(refusal: Refusal, limits: &Limits) -> String {
             "this key may have {} requests under way at one time; try again when one has ended",
             limits.parallel.unwrap_or_default()
         ),
-        Limited::Day => format!(
-            "this key's budget of {} tokens a day (UTC) is used up or reserved; try again in {seconds} s",
-            number(limits.tokens_per_day)
-        ),
-        Limited::Month => format!(
-            "this key's budget of {} tokens a month (UTC) is used up or reserved; try again in {seconds} s",
-            number(limits.tokens_per_month)
-        ),
+        Limited::Day => budget(limits.tokens_per_day, "day"),
+        Limited::Month => budget(limits.tokens_per_month, "month"),
     }
 }

@@ -20,6 +20,7 @@ use super::throttle::Throttle;
 use super::token::{Claims, Tokens};
 use crate::config::{Auth, Registration};
 use crate::store::keys::{self, KeyRow};
+use crate::store::rollup::tokens_by_key_since;
 use crate::store::sessions::{self, SessionRow};
 use crate::store::users::{self, UserRow, Verdict};
 use crate::store::{Store, StoreError};
@@ -99,8 +100,9 @@ impl Accounts {
         let (day, month) = if rows.is_empty() {
             Default::default()
         } else {
-            let used =
-                async |from| Ok::<_, StoreError>(keys::used_since(&store, from).await?.into_iter().collect());
+            let used = async |from| {
+                Ok::<_, StoreError>(tokens_by_key_since(&store, from).await?.into_iter().collect())
+            };
             (used(day_start(now)).await?, used(month_start(now)).await?)
         };
         let (day, month): (std::collections::HashMap<String, u64>, std::collections::HashMap<String, u64>) =

@@ -7,12 +7,16 @@ use super::reader::Reader;
 
 const DEFAULT_SESSION_DAYS: u32 = 7;
 const LONGEST_SESSION_DAYS: u32 = 365;
+const DEFAULT_AUDIT_DAYS: u32 = 365;
+const LONGEST_AUDIT_DAYS: u32 = 36_500;
 
 #[derive(Debug, Clone)]
 pub struct Auth {
     pub api: ApiAuth,
     pub registration: Registration,
     pub session_days: u32,
+    /// How long the audit log goes back.
+    pub audit_days: u32,
     /// `MLX_GATEWAY_API_KEY` (or `MLX_MANAGER_API_KEY`): the operator's key. Never printed.
     pub environment_key: Option<Secret>,
 }
@@ -55,6 +59,7 @@ impl Auth {
             session_days: reader
                 .integer("session_days", 1..=LONGEST_SESSION_DAYS)
                 .unwrap_or(DEFAULT_SESSION_DAYS),
+            audit_days: reader.integer("audit_days", 1..=LONGEST_AUDIT_DAYS).unwrap_or(DEFAULT_AUDIT_DAYS),
             environment_key,
         }
     }

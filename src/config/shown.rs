@@ -31,6 +31,7 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         ("auth.api", json!(api(config.auth.api))),
         ("auth.registration", json!(registration(config.auth.registration))),
         ("auth.session_days", json!(config.auth.session_days)),
+        ("auth.audit_days", json!(config.auth.audit_days)),
         ("auth.environment_key", json!(is_set(config.auth.environment_key.is_some()))),
         ("memory.budget", json!(budget(config.memory.budget))),
         ("memory.min_stay", json!(show_duration(config.memory.min_stay))),

@@ -14,7 +14,8 @@ use super::state::Shared;
 use crate::auth::{Caller, Road, new_id};
 use crate::store::audit::{self, AuditRow};
 
-const PREFIX: &str = "/api/v1/";
+/// What the admin API lies under.
+pub const PREFIX: &str = "/api/v1/";
 /// Characters of a target that are kept.
 const TARGET_CHARS: usize = 200;
 

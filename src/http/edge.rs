@@ -207,8 +207,7 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
     let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    let allowed =
-        "authorization, content-type, x-api-key, x-request-id, anthropic-version, x-mlx-gateway-tools";
+    let allowed = "authorization, content-type, x-api-key, x-request-id, idempotency-key, anthropic-version, x-mlx-gateway-tools";
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
 }
 

@@ -12,9 +12,11 @@ mod hosts;
 mod live;
 mod mcp;
 mod metrics;
+mod once;
 mod openai;
 mod openapi;
 mod peer;
+mod replays;
 mod serve;
 mod state;
 mod threads;
@@ -62,6 +64,8 @@ pub fn routes(gateway: Shared) -> Routes {
         .route("/metrics", get(metrics::page))
         .merge(mcp::routes(&gateway))
         .layer(from_fn_with_state(gateway.clone(), audit::note))
+        // Around the audit log: what is answered again was not done again.
+        .layer(from_fn_with_state(gateway.clone(), once::act_once))
         .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)

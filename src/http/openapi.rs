@@ -4,11 +4,11 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
-use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterIn};
+use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr,
-    ResponseBuilder, SecurityRequirement,
+    ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, Ref,
+    RefOr, Required, ResponseBuilder, SecurityRequirement, Type,
 };
 
 use super::caller::DocsReader;
@@ -67,8 +67,11 @@ pub fn complete(document: &mut OpenApi) {
     components.security_schemes.insert("bearer".into(), SecurityScheme::Http(bearer).into());
     components.security_schemes.insert("session".into(), SecurityScheme::ApiKey(cookie).into());
     for (path, mut item) in std::mem::take(&mut document.paths.paths) {
-        for (_, operation) in operations(&mut item) {
+        for (method, operation) in operations(&mut item) {
             describe(operation);
+            if method == HttpMethod::Post && operation.security.is_some() && path.starts_with("/api/") {
+                may_be_sent_again(operation);
+            }
         }
         // A name with slashes in it is a parameter like any other.
         document.paths.paths.insert(path.replace("{*", "{"), item);
@@ -165,6 +168,29 @@ fn describe(operation: &mut Operation) {
     }
     for (status, description) in errors {
         let known = &mut operation.responses.responses;
+        known.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
+    }
+}
+
+/// What [`super::once`] does for every change.
+fn may_be_sent_again(operation: &mut Operation) {
+    let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    let header = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A name of the client's for this change, such as a UUID: sent again within an hour by the same \
+             caller, the change is not made again, and its first answer is given once more.",
+        ))
+        .schema(Some(key));
+    operation.parameters.get_or_insert_default().push(header.build().into());
+    let known = &mut operation.responses.responses;
+    for (status, description) in [
+        ("409", "The first request with this Idempotency-Key has not been answered yet"),
+        ("413", "The body is too large"),
+        ("422", "The Idempotency-Key was sent with another request"),
+    ] {
         known.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
     }
 }

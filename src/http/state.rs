@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hosts::Hosts;
+use super::replays::Replays;
 use crate::auth::Accounts;
 use crate::backends::engine::Engines;
 use crate::config::Shown;
@@ -46,6 +47,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// What was answered to changes that may be sent again.
+    replays: Mutex<Replays>,
     /// The OpenAPI document, known once the routes are made.
     pub openapi: OnceLock<String>,
     /// Ends what would otherwise last as long as the gateway: event streams, watching.
@@ -96,7 +99,17 @@ impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
         let ending = CancellationToken::new();
-        Arc::new(Gateway { parts, tasks, draining, openapi: OnceLock::new(), ending })
+        let replays = Mutex::default();
+        Arc::new(Gateway { parts, tasks, draining, replays, openapi: OnceLock::new(), ending })
+    }
+
+    pub fn replays(&self) -> MutexGuard<'_, Replays> {
+        self.replays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since the start.
+    pub fn uptime(&self) -> Duration {
+        self.about.started.elapsed()
     }
 
     /// From now on new requests are turned away.

@@ -35,25 +35,31 @@ pub struct Plan {
     message: Arc<Message>,
     /// Upstream knows the model by another name than the client.
     pub renamed: bool,
+    prompt_tokens: u64,
 }
 
 impl Plan {
-    /// Decides how `request` is served by `entry`, or why it cannot be.
+    /// Decides how `request` is served by `entry`, or why it cannot be. `budget`: tokens that the caller
+    /// has left, if those are counted; an answer without a limit of its own gets what is left as one.
     pub fn new(
         entry: &Entry,
         request: &Scanned,
         path: &'static str,
         headers: HeaderMap,
+        budget: Option<u64>,
     ) -> Result<Plan, Failure> {
         let profile = &entry.profile;
         let quirks = quirks_of(profile.launch.engine);
         let served_name = served_name(entry);
+        let prompt = profile.system_prompt.as_deref().map_or(0, str::len) + request.body.len();
+        let prompt_tokens = (prompt as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX);
         let target = request::Target {
             quirks,
             served_name: &served_name,
             system_prompt: profile.system_prompt.as_deref(),
             defaults: &profile.defaults,
             context_length: profile.launch.context_length,
+            answer_max: budget.map(|left| left.saturating_sub(prompt_tokens).max(1)),
         };
         let prepared = request::prepare(request, target)?;
         Ok(Plan {
@@ -66,12 +72,13 @@ impl Plan {
             renamed: served_name != profile.name,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
+            prompt_tokens,
         })
     }
 
     /// Tokens of the prompt, about.
     pub fn prompt_tokens(&self) -> u64 {
-        (self.message.body.len() as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX)
+        self.prompt_tokens
     }
 
     /// Tokens that the whole request may use, about.

@@ -91,7 +91,7 @@ impl Opened {
     /// Passed through, in one round.
     pub async fn answer(self) -> Response<Answer> {
         let Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived } = self;
-        let plan = match Plan::new(&entry, &scanned, path, headers) {
+        let plan = match Plan::new(&entry, &scanned, path, headers, caller.budget_left()) {
             Ok(plan) => plan,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
@@ -141,8 +141,9 @@ impl Rounds {
         let Some(mut ongoing) = self.ongoing.take() else {
             return Err(Failure::backend("a round was begun within another"));
         };
+        let budget = self.caller.budget_left();
         let planned = scanned(body)
-            .and_then(|scanned| Plan::new(&self.entry, &scanned, self.path, self.headers.clone()));
+            .and_then(|scanned| Plan::new(&self.entry, &scanned, self.path, self.headers.clone(), budget));
         let plan = match planned {
             Ok(plan) => plan,
             Err(failure) => {
@@ -156,6 +157,10 @@ impl Rounds {
             }
             // All rounds are one request to the caller's limits.
             (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|refused| refused.0)?;
+        } else if let Err(error) = ongoing.reserve_more(plan.tokens(), plan.prompt_tokens()) {
+            let failure = Failure::rate_limited(&error);
+            ending::refuse(ongoing, &failure);
+            return Err(failure);
         }
         let back = Back::default();
         let attempt =

@@ -94,20 +94,6 @@ pub async fn touch(store: &Store, used: Vec<(String, i64)>) -> Result<(), StoreE
         .await
 }
 
-/// Tokens that each key has used since an instant, by the records.
-pub async fn used_since(store: &Store, from_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
-    store
-        .read(move |conn| {
-            let sql = "SELECT key, sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)) \
-                       FROM requests WHERE id >= ?1 AND key IS NOT NULL GROUP BY key";
-            let first = super::requests::first_id_at(from_ms);
-            let mut statement = conn.prepare_cached(sql)?;
-            let used = statement.query_map([first], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
-            used.map(|row| row.map(|(key, tokens)| (key, tokens.unsigned_abs()))).collect()
-        })
-        .await
-}
-
 fn key(row: &Row<'_>) -> Result<KeyRow, rusqlite::Error> {
     let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(i64::unsigned_abs));
     Ok(KeyRow {

@@ -13,6 +13,7 @@ pub mod plugins;
 pub mod profiles;
 mod readers;
 pub mod requests;
+pub mod rollup;
 mod schedule;
 mod schema;
 pub mod sessions;

@@ -8,17 +8,22 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{StoreError, reason};
+use super::rollup;
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
     include_str!("migrations/0004_measured_memory.sql"),
     include_str!("migrations/0005_accounts.sql"),
     include_str!("migrations/0006_plugin_grants.sql"),
+    include_str!("migrations/0007_usage_sums.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// The migration whose table is filled out of the records that are there.
+const SUMS: u32 = 7;
 
 /// Another program (a backup, `sqlite3`) may hold the file for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +92,9 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
 fn apply(conn: &mut Connection, sql: &str, version: u32) -> Result<(), rusqlite::Error> {
     let tx = conn.transaction()?;
     tx.execute_batch(sql)?;
+    if version == SUMS {
+        rollup::fill(&tx)?;
+    }
     tx.pragma_update(None, "user_version", version)?;
     tx.commit()
 }

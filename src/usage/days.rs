@@ -1,6 +1,8 @@
 //! Days of a time zone. Their length differs where clocks change, so each one's bounds are asked of
 //! the zone.
 
+use std::ops::Range;
+
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
@@ -20,6 +22,12 @@ struct Day {
 impl Days {
     pub(super) fn new(zone: TimeZone) -> Days {
         Days { zone, current: Day { name: String::new(), start: 0, end: 0 } }
+    }
+
+    /// Whether all of a span lies in one day.
+    pub(super) fn holds(&mut self, span: &Range<i64>) -> bool {
+        self.name_of(span.start);
+        span.end <= self.current.end
     }
 
     pub(super) fn name_of(&mut self, unix_ms: i64) -> &str {
@@ -87,6 +95,15 @@ mod tests {
         // Clocks in Beirut went from 00:00 to 01:00 on 2025-03-30.
         let instants = ["2025-03-29T21:59:59Z", "2025-03-29T22:00:00Z"];
         assert_eq!(days("Asia/Beirut", &instants), ["2025-03-29", "2025-03-30"]);
+    }
+
+    #[test]
+    fn a_span_over_a_days_end_is_not_held_by_it() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        let midnight = at("2025-06-01T00:00:00Z");
+        let mut days = Days::new(TimeZone::UTC);
+        assert!(days.holds(&(midnight - 900_000..midnight)));
+        assert!(!days.holds(&(midnight - 1..midnight + 1)));
     }
 
     #[test]

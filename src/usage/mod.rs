@@ -9,7 +9,6 @@ mod ongoing;
 mod recorder;
 mod report;
 mod retention;
-mod sums;
 mod throughput;
 mod view;
 

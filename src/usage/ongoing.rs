@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::live::Live;
 use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
-use crate::auth::Permit;
+use crate::auth::{LimitError, Permit};
 
 /// What is known of a request when it begins.
 #[derive(Debug, Clone, Default)]
@@ -116,6 +116,14 @@ impl Ongoing {
     /// for the case that the backend does not come to tell.
     pub fn hold(&mut self, permit: Permit, prompt: u64) {
         self.permit = Some((permit, prompt));
+    }
+
+    /// Reserves more of the key's budgets for another round; `prompt`: of that round.
+    pub fn reserve_more(&mut self, tokens: u64, prompt: u64) -> Result<(), LimitError> {
+        let Some((permit, prompts)) = &mut self.permit else { return Ok(()) };
+        permit.extend(tokens)?;
+        *prompts = prompts.saturating_add(prompt);
+        Ok(())
     }
 
     /// The end, told once.

@@ -1,15 +1,16 @@
-//! What was used in a span of time, as a whole and by group, in one pass over the records.
+//! What was used in a span of time, as a whole and by group, out of sums that the store keeps.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
 use super::days::Days;
 use super::recorder::Recorder;
-use super::sums::Sums;
-use super::view::{UsageGroup, UsageReport, rfc3339};
+use super::view::{ByStatus, Percentiles, UsageGroup, UsageReport, rfc3339, rounded, total};
 use crate::store::StoreError;
-use crate::store::requests::{self, Range, UsageRow};
+use crate::store::requests::{self, UsageRow};
+use crate::store::rollup::{self, By, Encoded, Figures, Fold, Histogram};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupBy {
@@ -73,9 +74,9 @@ pub async fn usage(recorder: &Recorder, query: UsageQuery) -> Result<UsageReport
         return Err(UsageError::EmptySpan { from: rfc3339(from), to: rfc3339(to) });
     }
     recorder.catch_up().await;
-    let range = Range { from: query.from, to: query.to };
+    let range = requests::Range { from: query.from, to: query.to };
     let tally = Tally::new(query.group_by, zone);
-    let tally = requests::scan(recorder.store(), range, query.user, tally, Tally::add).await?;
+    let tally = rollup::report(recorder.store(), range, query.user, by(query.group_by), tally).await?;
     let (total, groups) = tally.finish();
     Ok(UsageReport {
         from: query.from.map(rfc3339),
@@ -87,14 +88,25 @@ pub async fn usage(recorder: &Recorder, query: UsageQuery) -> Result<UsageReport
     })
 }
 
+fn by(group_by: Option<GroupBy>) -> By {
+    match group_by {
+        None | Some(GroupBy::Day) => By::Time,
+        Some(GroupBy::Key) => By::Key,
+        Some(GroupBy::User) => By::User,
+        Some(GroupBy::Profile) => By::Profile,
+        Some(GroupBy::Model) => By::Model,
+    }
+}
+
 /// Everything added up so far.
 struct Tally {
     group_by: Option<GroupBy>,
     days: Days,
-    total: Sums,
-    named: HashMap<String, Sums>,
+    /// What is in no group.
+    total: Figures,
+    named: HashMap<String, Figures>,
     /// Requests without what is grouped by, such as those of a caller without a key.
-    unnamed: Option<Sums>,
+    unnamed: Option<Figures>,
 }
 
 impl Tally {
@@ -102,39 +114,84 @@ impl Tally {
         Tally {
             group_by,
             days: Days::new(zone),
-            total: Sums::default(),
+            total: Figures::default(),
             named: HashMap::new(),
             unnamed: None,
         }
     }
 
-    fn add(&mut self, row: UsageRow<'_>) {
-        self.total.add(&row);
-        let Some(group_by) = self.group_by else { return };
-        let name = match group_by {
-            GroupBy::Day => Some(self.days.name_of(row.started_at)),
-            GroupBy::Key => row.key,
-            GroupBy::User => row.user,
-            GroupBy::Profile => row.profile,
-            GroupBy::Model => row.model,
+    /// Where requests of that name go, or of that time where days are asked for.
+    fn group(&mut self, at: i64, name: Option<&str>) -> &mut Figures {
+        let name = match self.group_by {
+            None => return &mut self.total,
+            Some(GroupBy::Day) => Some(self.days.name_of(at)),
+            Some(_) => name,
         };
-        match name {
-            None => self.unnamed.get_or_insert_default().add(&row),
-            Some(name) => match self.named.get_mut(name) {
-                Some(sums) => sums.add(&row),
-                None => self.named.entry(name.to_owned()).or_default().add(&row),
-            },
+        let Some(name) = name else { return self.unnamed.get_or_insert_default() };
+        if !self.named.contains_key(name) {
+            self.named.insert(name.to_owned(), Figures::default());
         }
+        self.named.entry(name.to_owned()).or_default()
     }
 
-    fn finish(self) -> (UsageGroup, Vec<UsageGroup>) {
-        let named = self.named.into_iter().map(|(name, sums)| sums.finish(Some(name)));
-        let mut groups: Vec<UsageGroup> = named.chain(self.unnamed.map(|sums| sums.finish(None))).collect();
+    fn finish(mut self) -> (UsageGroup, Vec<UsageGroup>) {
+        self.named.values().chain(&self.unnamed).for_each(|figures| self.total.merge(figures));
+        let named = self.named.into_iter().map(|(name, figures)| group(&figures, Some(name)));
+        let mut groups: Vec<UsageGroup> =
+            named.chain(self.unnamed.map(|figures| group(&figures, None))).collect();
         if self.group_by == Some(GroupBy::Day) {
             groups.sort_by(|a, b| a.group.cmp(&b.group));
         } else {
             groups.sort_by(|a, b| b.total_tokens.cmp(&a.total_tokens).then_with(|| a.group.cmp(&b.group)));
         }
-        (self.total.finish(None), groups)
+        (group(&self.total, None), groups)
     }
+}
+
+impl Fold for Tally {
+    fn takes_whole(&mut self, span: Range<i64>) -> bool {
+        self.group_by != Some(GroupBy::Day) || self.days.holds(&span)
+    }
+
+    fn sum(&mut self, start: i64, name: Option<&str>, sum: Encoded<'_>) {
+        sum.add_to(self.group(start, name));
+    }
+
+    fn row(&mut self, row: &UsageRow<'_>) {
+        let name = match self.group_by {
+            None | Some(GroupBy::Day) => None,
+            Some(GroupBy::Key) => row.key,
+            Some(GroupBy::User) => row.user,
+            Some(GroupBy::Profile) => row.profile,
+            Some(GroupBy::Model) => row.model,
+        };
+        self.group(row.started_at, name).add(row, 1);
+    }
+}
+
+fn group(figures: &Figures, name: Option<String>) -> UsageGroup {
+    let share = |part: f64, of: i64| (of > 0).then(|| rounded(part / of as f64));
+    let [running, completed, failed, refused, cancelled, interrupted] =
+        figures.by_status.map(|count| count.max(0).unsigned_abs());
+    let (prompt, completion) = (figures.prompt.sum(), figures.completion.sum());
+    UsageGroup {
+        group: name,
+        name: None,
+        requests: figures.requests().max(0).unsigned_abs(),
+        by_status: ByStatus { running, completed, failed, refused, cancelled, interrupted },
+        prompt_tokens: prompt,
+        completion_tokens: completion,
+        total_tokens: total(prompt, completion),
+        cached_tokens: figures.cached.sum(),
+        reasoning_tokens: figures.reasoning.sum(),
+        estimated_share: share(figures.estimated as f64, figures.counted),
+        ttft_ms: percentiles(&figures.ttft_ms),
+        decode_tokens_per_s: percentiles(&figures.decode_tps),
+        avg_duration_ms: share(figures.duration_us as f64 / 1000.0, figures.timed),
+    }
+}
+
+fn percentiles(of: &Histogram) -> Percentiles {
+    let percentile = |percent| of.percentile(percent).map(rounded);
+    Percentiles { p50: percentile(50), p95: percentile(95) }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptRecord, RequestRecord, Status};
+use super::{AttemptRecord, RequestRecord};
 
 /// A running request looks like any other, with its counters as of now.
 pub type LiveView = RequestView;
@@ -100,6 +100,7 @@ pub struct UsageGroup {
     pub reasoning_tokens: Option<u64>,
     /// Of the requests with tokens, the part (0 to 1) whose tokens were estimated.
     pub estimated_share: Option<f64>,
+    /// Percentiles are told to within one per cent.
     pub ttft_ms: Percentiles,
     pub decode_tokens_per_s: Percentiles,
     /// Of those that ended, refusals left out.
@@ -120,19 +121,6 @@ pub struct ByStatus {
 pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
-}
-
-impl ByStatus {
-    pub(super) fn count(&mut self, status: Status) {
-        *match status {
-            Status::Running => &mut self.running,
-            Status::Completed => &mut self.completed,
-            Status::Failed => &mut self.failed,
-            Status::Refused => &mut self.refused,
-            Status::Cancelled => &mut self.cancelled,
-            Status::Interrupted => &mut self.interrupted,
-        } += 1;
-    }
 }
 
 impl From<RequestRecord> for RequestView {

@@ -54,7 +54,7 @@ fn a_rebound_name_or_a_foreign_page_is_turned_away_on_every_route() {
     let gateway = Gateway::start(&format!(
         "[server]\nlisten = \"127.0.0.1:0\"\ncors_origins = [\"https://chat.example.com\"]\n{PROFILES}"
     ));
-    for path in ["/livez", "/v1/models", "/api/v1/system", "/nope", "/"] {
+    for path in ["/livez", "/v1/models", "/mcp", "/api/v1/system", "/nope", "/"] {
         let with = |headers: &str| {
             gateway.send(&format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"))
         };

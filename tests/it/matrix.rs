@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::people::PASSWORD;
 use crate::support::{Gateway, PROFILES, wait_for};
 
 const ENVIRONMENT_KEY: &str = "test-environment-key-0123456789";
@@ -17,6 +18,8 @@ enum For {
     Inference,
     /// Callers that may call tools.
     Tools,
+    /// Callers that may speak MCP.
+    Mcp,
     /// People, about what is theirs; who sees everything as well.
     Person,
     /// The same, changing it.
@@ -25,7 +28,7 @@ enum For {
     Admin,
 }
 
-use For::{Admin, Everybody, Inference, Known, Person, PersonChanges, Reader, Tools};
+use For::{Admin, Everybody, Inference, Known, Mcp, Person, PersonChanges, Reader, Tools};
 
 const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/", Everybody),
@@ -40,6 +43,9 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/v1/models", Known),
     ("GET", "/v1/models/{id}", Known),
     ("POST", "/v1/chat/completions", Inference),
+    ("POST", "/mcp", Mcp),
+    ("GET", "/mcp", Mcp),
+    ("DELETE", "/mcp", Mcp),
     ("GET", "/api/v1/auth/state", Everybody),
     ("POST", "/api/v1/auth/register", Everybody),
     ("POST", "/api/v1/auth/login", Everybody),
@@ -112,39 +118,58 @@ const TABLE: &[(&str, &str, For)] = &[
     ("POST", "/api/v1/tools/{name}/call", Tools),
 ];
 
-/// Routes that do not describe themselves: inference goes past the router, pages are no API.
+/// Routes that do not describe themselves: inference goes past the router, pages are no API, MCP describes
+/// itself in its own way.
 const UNDESCRIBED: &[&str] =
-    &["/", "/metrics", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions"];
+    &["/", "/metrics", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions", "/mcp"];
+/// Where such routes stand.
+const SOURCES: [&str; 3] = [
+    include_str!("../../src/http/mod.rs"),
+    include_str!("../../src/http/mcp/mod.rs"),
+    include_str!("../../src/http/openai/inference.rs"),
+];
 
-/// A kind of caller: its name, its bearer credential (`None`: none), and what it is let into.
-type Caller = (&'static str, Option<String>, &'static [For]);
+/// A kind of caller.
+struct Caller {
+    name: &'static str,
+    /// Header lines, each with its end.
+    headers: String,
+    /// Whose routes it is let into; nobody's: it is not known at all.
+    into: &'static [For],
+    /// Whose session it shows, if it may log out.
+    session_of: Option<Owner>,
+}
+
+enum Owner {
+    Account(&'static str),
+    Key(String),
+}
+
+const USER: &[For] = &[Known, Inference, Tools, Mcp, Person, PersonChanges];
+const EVERYTHING: &[For] = &[Known, Inference, Tools, Mcp, Person, PersonChanges, Reader, Admin];
 
 #[test]
 fn every_route_lets_in_exactly_who_the_table_says() {
-    let gateway = Gateway::with_env(&format!("{HUB}{PROFILES}"), &[("MLX_GATEWAY_API_KEY", ENVIRONMENT_KEY)]);
-    let admin = gateway.admin();
-    let callers = callers(&gateway, &admin);
+    let (gateway, callers) = gateway_and_callers();
     let mut wrong = Vec::new();
     for (method, path, whom) in TABLE {
-        for (name, credential, into) in &callers {
+        for caller in &callers {
             // Logging out would end what the others still need.
-            let credential = match (path.ends_with("/logout"), *name) {
-                (true, "user") => Some(gateway.session("user@example.com")),
-                (true, "administrator") => Some(gateway.session("admin@example.com")),
-                _ => credential.clone(),
+            let headers = match caller.session_of.as_ref().filter(|_| path.ends_with("/logout")) {
+                Some(Owner::Account(email)) => like(&gateway, &caller.headers, &gateway.session(email)),
+                Some(Owner::Key(key)) => like(&gateway, &caller.headers, &traded(&gateway, key)),
+                None => caller.headers.clone(),
             };
-            let header = credential.as_ref().map(|key| format!("authorization: Bearer {key}\r\n"));
-            let request = request(&gateway, method, path, header.as_deref().unwrap_or(""));
-            let status = gateway.open(&request).status;
-            let expected = if into.contains(whom) || *whom == Everybody {
+            let status = gateway.open(&request(&gateway, method, path, &headers)).status;
+            let expected = if caller.into.contains(whom) || *whom == Everybody {
                 !matches!(status, 401 | 403)
-            } else if into.is_empty() {
+            } else if caller.into.is_empty() {
                 status == 401
             } else {
                 status == 403
             };
             if !expected {
-                wrong.push(format!("{name}: {method} {path} (for {whom:?}) answered {status}"));
+                wrong.push(format!("{}: {method} {path} (for {whom:?}) answered {status}", caller.name));
             }
         }
         let over_socket = gateway.status_over_socket(&request(&gateway, method, path, ""));
@@ -177,42 +202,154 @@ fn every_route_stands_in_the_table() {
         })
         .collect();
     assert!(gone.is_empty(), "routes that are in the table only: {gone:?}");
+    let undescribed = SOURCES.iter().flat_map(|source| {
+        ["route(\"", "route_service(\"", "path: \""].iter().flat_map(|before| source.split(before).skip(1))
+    });
+    let unknown: Vec<&str> = undescribed
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|path| path.starts_with('/') && !UNDESCRIBED.contains(path))
+        .collect();
+    assert!(unknown.is_empty(), "routes beside the description that the table does not know: {unknown:?}");
+    let missing: Vec<_> =
+        UNDESCRIBED.iter().filter(|path| !TABLE.iter().any(|(_, known, _)| known == *path)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
-fn callers(gateway: &Gateway, admin: &str) -> Vec<Caller> {
-    let (user, _) = gateway.user(admin, "user@example.com");
-    let (disabled, id) = gateway.user(admin, "disabled@example.com");
-    let (disabled_key, _) = gateway.key(&disabled, &json!({"name": "of a disabled account"}));
+/// Everybody there is. Accounts that an administrator has disabled are turned away, and so are those that became
+/// pending or disabled behind the gateway's back, with every credential they can hold.
+fn gateway_and_callers() -> (Gateway, Vec<Caller>) {
+    let env = [("MLX_GATEWAY_API_KEY", ENVIRONMENT_KEY)];
+    let gateway = Gateway::with_env(&format!("{HUB}{PROFILES}"), &env);
+    let admin = gateway.admin();
+    let (user, _) = gateway.user(&admin, "user@example.com");
+    let mut credentials = vec![("disabled account", disabled(&gateway, &admin))];
+    for (name, email) in
+        [("pending account", "pending@example.com"), ("account found disabled", "late@example.com")]
+    {
+        let (session, _) = gateway.user(&admin, email);
+        credentials.push((name, holdings(&gateway, session)));
+    }
+    let scoped = |scope: &str| gateway.key(&admin, &json!({"name": scope, "scopes": [scope]})).0;
+    let (inference, mcp, tools) = (scoped("inference"), scoped("mcp"), scoped("tools"));
+    let (reader, administrator) = (scoped("admin-read"), scoped("admin"));
+    let (revoked, id) = gateway.key(&admin, &json!({"name": "revoked", "scopes": ["admin"]}));
+    let traded_revoked = traded(&gateway, &revoked);
+    assert_eq!(gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{id}"), None).status, 204);
+    let (expired, traded_inference) = (expired(&gateway, &admin), traded(&gateway, &inference));
+    let traded_environment = traded(&gateway, ENVIRONMENT_KEY);
+
+    let folder = gateway.crash();
+    let store = rusqlite::Connection::open(folder.path().join("data/gateway.db")).unwrap();
+    for (status, email) in [("pending", "pending@example.com"), ("disabled", "late@example.com")] {
+        store.execute("UPDATE users SET status = ?1 WHERE email = ?2", [status, email]).unwrap();
+    }
+    drop(store);
+    let gateway = Gateway::serve(folder, &env);
+    for email in ["pending@example.com", "late@example.com", "disabled@example.com"] {
+        assert_eq!(gateway.log_in(email, PASSWORD).status, 403, "{email}");
+    }
+
+    let bearer = |key: &str| format!("authorization: Bearer {key}\r\n");
+    let plain = |key: &str| format!("x-api-key: {key}\r\n");
+    let cookie = |token: &str| {
+        format!("cookie: mlx_gateway_session={token}\r\norigin: http://{}\r\n", gateway.address)
+    };
+    let nobody = |name, headers| Caller { name, headers, into: &[], session_of: None };
+    let known = |name, headers, into| Caller { name, headers, into, session_of: None };
+    let mut callers = vec![
+        nobody("anonymous", String::new()),
+        nobody("nonsense", bearer("sk-mgw-nonsense")),
+        nobody("nonsense in a cookie", cookie("a.b.c")),
+        nobody("expired key", bearer(&expired)),
+        nobody("expired key, the other header", plain(&expired)),
+        nobody("revoked key", bearer(&revoked)),
+        nobody("session of a revoked key", bearer(&traded_revoked)),
+        Caller {
+            name: "user",
+            headers: bearer(&user),
+            into: USER,
+            session_of: Some(Owner::Account("user@example.com")),
+        },
+        Caller {
+            name: "user's page",
+            headers: cookie(&user),
+            into: USER,
+            session_of: Some(Owner::Account("user@example.com")),
+        },
+        Caller {
+            name: "administrator",
+            headers: bearer(&admin),
+            into: EVERYTHING,
+            session_of: Some(Owner::Account("admin@example.com")),
+        },
+        known("key: inference", bearer(&inference), &[Known, Inference]),
+        known("key: inference, the other header", plain(&inference), &[Known, Inference]),
+        Caller {
+            name: "page of a key: inference",
+            headers: cookie(&traded_inference),
+            into: &[Known, Inference],
+            session_of: Some(Owner::Key(inference.clone())),
+        },
+        known("key: mcp", bearer(&mcp), &[Known, Mcp]),
+        known("key: tools", bearer(&tools), &[Known, Tools]),
+        known("key: admin-read", bearer(&reader), &[Known, Person, Reader]),
+        known("key: admin", bearer(&administrator), &[Known, Tools, Person, PersonChanges, Reader, Admin]),
+        known("environment key", bearer(ENVIRONMENT_KEY), EVERYTHING),
+        Caller {
+            name: "page of the environment key",
+            headers: cookie(&traded_environment),
+            into: EVERYTHING,
+            session_of: Some(Owner::Key(ENVIRONMENT_KEY.into())),
+        },
+    ];
+    for (name, Holdings { session, key, traded }) in &credentials {
+        callers.extend([
+            nobody(name, bearer(session)),
+            nobody(name, cookie(session)),
+            nobody(name, bearer(key)),
+            nobody(name, plain(key)),
+            nobody(name, bearer(traded)),
+            nobody(name, cookie(traded)),
+        ]);
+    }
+    (gateway, callers)
+}
+
+/// All that an account can show.
+struct Holdings {
+    session: String,
+    key: String,
+    /// A session that the key was traded for.
+    traded: String,
+}
+
+fn holdings(gateway: &Gateway, session: String) -> Holdings {
+    let wish = json!({"name": "k", "scopes": ["inference", "mcp", "tools"]});
+    let (key, _) = gateway.key(&session, &wish);
+    let traded = traded(gateway, &key);
+    Holdings { session, key, traded }
+}
+
+fn disabled(gateway: &Gateway, admin: &str) -> Holdings {
+    let (session, id) = gateway.user(admin, "disabled@example.com");
+    let holdings = holdings(gateway, session);
     assert_eq!(gateway.as_bearer(admin, "POST", &format!("/api/v1/users/{id}/disable"), None).status, 200);
-    assert_eq!(gateway.register("pending@example.com").status, 201);
-    assert_eq!(gateway.log_in("pending@example.com", crate::support::people::PASSWORD).status, 403);
-    let scoped = |scope: &str| gateway.key(admin, &json!({"name": scope, "scopes": [scope]})).0;
-    let (revoked, id) = gateway.key(admin, &json!({"name": "revoked", "scopes": ["admin"]}));
-    assert_eq!(gateway.as_bearer(admin, "DELETE", &format!("/api/v1/keys/{id}"), None).status, 204);
-    vec![
-        ("anonymous", None, &[]),
-        ("nonsense", Some("sk-mgw-nonsense".into()), &[]),
-        ("disabled account", Some(disabled), &[]),
-        ("key of a disabled account", Some(disabled_key), &[]),
-        ("expired key", Some(expired(gateway, admin)), &[]),
-        ("revoked key", Some(revoked), &[]),
-        ("user", Some(user), &[Known, Inference, Tools, Person, PersonChanges]),
-        (
-            "administrator",
-            Some(admin.to_owned()),
-            &[Known, Inference, Tools, Person, PersonChanges, Reader, Admin],
-        ),
-        ("key: inference", Some(scoped("inference")), &[Known, Inference]),
-        ("key: mcp", Some(scoped("mcp")), &[Known]),
-        ("key: tools", Some(scoped("tools")), &[Known, Tools]),
-        ("key: admin-read", Some(scoped("admin-read")), &[Known, Person, Reader]),
-        ("key: admin", Some(scoped("admin")), &[Known, Tools, Person, PersonChanges, Reader, Admin]),
-        (
-            "environment key",
-            Some(ENVIRONMENT_KEY.into()),
-            &[Known, Inference, Tools, Person, PersonChanges, Reader, Admin],
-        ),
-    ]
+    holdings
+}
+
+fn traded(gateway: &Gateway, key: &str) -> String {
+    let answer = gateway.call("POST", "/api/v1/auth/login", "", Some(&json!({"api_key": key})));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// The same headers with another session.
+fn like(gateway: &Gateway, headers: &str, session: &str) -> String {
+    if headers.starts_with("cookie") {
+        format!("cookie: mlx_gateway_session={session}\r\norigin: http://{}\r\n", gateway.address)
+    } else {
+        format!("authorization: Bearer {session}\r\n")
+    }
 }
 
 /// A key whose time has come.
@@ -235,8 +372,10 @@ fn request(gateway: &Gateway, method: &str, path: &str, headers: &str) -> String
             Some(json!({"model": "nope", "messages": [{"role": "user", "content": "x"}]}))
         }
         ("POST", "/api/v1/keys") => Some(json!({"name": "nope"})),
+        ("POST", "/mcp") => Some(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})),
         ("POST" | "PUT", _) => Some(Value::Object(Default::default())),
         _ => None,
     };
-    gateway.wire(method, &path, headers, body.as_ref())
+    let headers = format!("{headers}accept: application/json, text/event-stream\r\n");
+    gateway.wire(method, &path, &headers, body.as_ref())
 }

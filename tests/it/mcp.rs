@@ -67,8 +67,8 @@ fn tools_are_listed_and_called_and_their_failures_are_results() {
 fn a_key_that_is_restricted_to_tools_sees_and_calls_no_others() {
     let gateway = Gateway::start(PROFILES);
     let admin = gateway.admin();
-    let (_, all) = gateway.key(&admin, &json!({"name": "all", "scopes": ["mcp"]}));
-    let (_, one) = gateway.key(&admin, &json!({"name": "one", "scopes": ["mcp"], "tools": ["get_weather"]}));
+    let (all, _) = gateway.key(&admin, &json!({"name": "all", "scopes": ["mcp"]}));
+    let (one, _) = gateway.key(&admin, &json!({"name": "one", "scopes": ["mcp"], "tools": ["get_weather"]}));
     let sum = json!({"name": "calculator", "arguments": {"expression": "6 * 7"}});
     let seen = |key: &str| {
         let headers = session(&gateway, &format!("authorization: Bearer {key}\r\n"));

@@ -280,6 +280,65 @@ fn secrets_stand_in_no_log_error_list_or_example() {
 }
 
 #[test]
+fn a_process_is_described_in_the_file_alone_whoever_asks() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let model = gateway.folder.path().join("model").display().to_string();
+    for (key, value) in [
+        ("command", json!(["/bin/sh", "-c", "true"])),
+        ("url", json!("http://169.254.169.254/v1")),
+        ("env", json!({"LD_PRELOAD": "/tmp/evil.so"})),
+        ("extra_args", json!(["--host", "0.0.0.0"])),
+        ("trust_remote_code", json!(true)),
+    ] {
+        let wish = json!({"name": "evil", "model": model, key: value});
+        let made = gateway.as_bearer(&admin, "POST", "/api/v1/profiles", Some(&wish));
+        assert_eq!(made.error(), (400, "invalid_profile".into()), "{key}");
+        assert_eq!(made.json()["error"]["problems"][0]["key"], key);
+        let copy = gateway.as_bearer(&admin, "PUT", "/api/v1/profiles/evil", Some(&wish));
+        assert!(matches!(copy.status, 400 | 404), "{key}: {copy:?}");
+    }
+    // Nor does a request name where it goes.
+    let (key, _) = gateway.key(&admin, &json!({"name": "k"}));
+    let mut chat: Value =
+        serde_json::from_str(&crate::support::http::body("qwen", "#chunks=1", false)).unwrap();
+    for field in ["api_base", "base_url", "adapters", "draft_model"] {
+        chat[field] = json!("http://169.254.169.254/");
+    }
+    let headers = format!("authorization: Bearer {key}\r\n");
+    assert_eq!(gateway.call("POST", "/v1/chat/completions", &headers, Some(&chat)).status, 200);
+    let seen = gateway.as_bearer(&admin, "GET", "/api/v1/requests?limit=1", None).json();
+    assert_eq!(seen["requests"][0]["warnings"].as_array().unwrap().len(), 4, "{seen}");
+}
+
+#[test]
+fn prompts_and_answers_are_kept_nowhere() {
+    let gateway = Gateway::start(PROFILES);
+    let prompt = "#chunks=3 the heron stood in the reeds";
+    assert_eq!(
+        gateway.post("/v1/chat/completions", &crate::support::http::body("qwen", prompt, false)).status,
+        200
+    );
+    let shown = gateway.get("/api/v1/requests").body + &gateway.log();
+    assert!(!shown.contains("heron"));
+    let mut folders = vec![gateway.data_dir()];
+    let mut looked_at = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                let bytes = std::fs::read(entry.path()).unwrap();
+                looked_at += 1;
+                assert!(!bytes.windows(5).any(|five| five == b"heron"), "{}", entry.path().display());
+            }
+        }
+    }
+    assert!(looked_at > 2, "{looked_at}");
+}
+
+#[test]
 fn the_audit_log_says_who_did_what_to_whom_and_holds_no_content() {
     let gateway = Gateway::start(PROFILES);
     let admin = gateway.admin();
@@ -317,4 +376,25 @@ fn answers_carry_headers_that_keep_browsers_in_bounds() {
     }
     let page = gateway.get("/docs").body;
     assert!(!page.contains("//cdn") && !page.contains("https://"), "nothing from elsewhere");
+}
+
+#[test]
+fn the_audit_log_goes_back_as_far_as_it_is_told_to() {
+    let gateway = Gateway::start(&format!("[auth]\naudit_days = 3\n{PROFILES}"));
+    let admin = gateway.admin();
+    let folder = gateway.crash();
+    let store = rusqlite::Connection::open(folder.path().join("data/gateway.db")).unwrap();
+    let now = jiff::Timestamp::now().as_millisecond();
+    for (action, days) in [("recent", 2), ("old", 4)] {
+        let at = now - days * 24 * 60 * 60 * 1000;
+        let hex = format!("{at:012x}");
+        let id = format!("{}-{}-7000-8000-000000000000", &hex[..8], &hex[8..]);
+        let sql = "INSERT INTO audit VALUES (?1, ?2, 'a', 'a', 'key', ?3, NULL, 200, NULL, NULL)";
+        store.execute(sql, rusqlite::params![id, at, action]).unwrap();
+    }
+    drop(store);
+    let gateway = Gateway::serve(folder, &[]);
+    let actions = || gateway.as_bearer(&admin, "GET", "/api/v1/audit", None).body;
+    crate::support::wait_for("the old entry to go", || (!actions().contains("\"old\"")).then_some(()));
+    assert!(actions().contains("\"recent\"") && actions().contains("auth.register"));
 }

@@ -22,6 +22,8 @@ pub struct Gateway {
     pub port: u16,
     /// From the start of the process to the first answer of /livez.
     pub start: Duration,
+    /// A key with limits that no run reaches.
+    pub limited_key: String,
     /// Its log.
     pub log: PathBuf,
     pub ready_at: PathBuf,
@@ -49,8 +51,24 @@ impl Gateway {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             format!("the gateway does not serve: {error}\n{log}")
         })?;
-        Ok(Gateway { running, port, start: served - before, log, ready_at })
+        let limited_key = limited_key(program, &config, &folder.join("data"))?;
+        Ok(Gateway { running, port, start: served - before, limited_key, log, ready_at })
     }
+}
+
+fn limited_key(program: &Path, config: &Path, data: &Path) -> Outcome<String> {
+    let mut command = Command::new(program);
+    command
+        .arg("--config")
+        .arg(config)
+        .arg("--data-dir")
+        .arg(data)
+        .args(["keys", "create", "limited", "--json"]);
+    command.args(["--rpm", "4000000000", "--tpm", "1000000000000", "--parallel", "4000"]);
+    let told = command.args(["--day-budget", "1000000000000000"]).output()?;
+    let made: serde_json::Value = serde_json::from_slice(&told.stdout)
+        .map_err(|error| format!("no key was made: {error}: {}", String::from_utf8_lossy(&told.stderr)))?;
+    Ok(made["key"].as_str().ok_or("the answer has no key")?.to_owned())
 }
 
 fn configuration(port: u16, upstream: u16, load: Duration, ready_at: &Path) -> Outcome<String> {

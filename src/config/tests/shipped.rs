@@ -56,6 +56,7 @@ fn every_setting_in_its_comments_is_valid_and_is_the_default() {
     assert_eq!(config.server.max_body, plain.server.max_body);
     assert_eq!(config.server.shutdown_grace, plain.server.shutdown_grace);
     assert_eq!(config.auth.session_days, plain.auth.session_days);
+    assert_eq!(config.auth.audit_days, plain.auth.audit_days);
     assert_eq!(config.memory.min_stay, plain.memory.min_stay);
     assert_eq!(config.usage.retention_days, plain.usage.retention_days);
     assert_eq!(config.hub.endpoint, plain.hub.endpoint);

@@ -99,14 +99,18 @@ pub fn max_tokens(
     let asked = newer.or(older);
     let default = target.defaults.get("max_tokens").or_else(|| target.defaults.get("max_completion_tokens"));
     let default = default.and_then(Value::as_u64);
+    // What the client did not ask for may be cut to what it has left.
+    let at_most = |limit: u64| target.answer_max.map_or(limit, |most| most.min(limit));
+    let default = default.map(at_most);
     if target.quirks.fields.is_none() {
-        if let (None, Some(limit)) = (asked, default) {
+        let ours = default.or(target.answer_max);
+        if let (None, Some(limit)) = (asked, ours) {
             edits.add("max_tokens", &limit.to_string());
         }
-        return Ok(asked.or(default));
+        return Ok(asked.or(ours));
     }
     let context = target.context_length.map_or(DEFAULT_MAX_TOKENS, u64::from);
-    let limit = asked.or(default).unwrap_or(context);
+    let limit = asked.or(default).unwrap_or_else(|| at_most(context));
     leave_out(request, "max_completion_tokens", edits);
     match present(request, "max_tokens") {
         Some(_) if older == Some(limit) => {}

@@ -38,6 +38,8 @@ pub struct Target<'a> {
     pub defaults: &'a Map<String, Value>,
     /// Tokens the context holds, when known.
     pub context_length: Option<u32>,
+    /// Tokens of an answer to which neither client nor profile sets a limit, where those are counted.
+    pub answer_max: Option<u64>,
 }
 
 /// A request as it leaves.

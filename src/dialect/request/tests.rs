@@ -19,11 +19,18 @@ struct Case {
     prompt: Option<&'static str>,
     defaults: Value,
     context: Option<u32>,
+    answer_max: Option<u64>,
 }
 
 impl Default for Case {
     fn default() -> Self {
-        Case { quirks: &MLX_OPENAI_SERVER, prompt: None, defaults: json!({}), context: Some(4096) }
+        Case {
+            quirks: &MLX_OPENAI_SERVER,
+            prompt: None,
+            defaults: json!({}),
+            context: Some(4096),
+            answer_max: None,
+        }
     }
 }
 
@@ -36,6 +43,7 @@ impl Case {
             system_prompt: self.prompt,
             defaults: &defaults,
             context_length: self.context,
+            answer_max: self.answer_max,
         };
         let prepared = prepare(&scanned(body), target)?;
         let text = prepared.body.to_vec();
@@ -148,5 +156,18 @@ fn what_cannot_be_served_is_refused_with_the_field_at_fault() {
     ].join("\n"));
     for body in [r#"{"messages":[]}"#, r#"{"model":1}"#, r#"{"model":" "}"#] {
         assert_eq!(scanned(body).model().unwrap_err().param.as_deref(), Some("model"), "{body}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_budget_limits_answers_for_which_the_client_set_no_limit() {
+    for (quirks, unlimited) in [(&MLX_OPENAI_SERVER, json!(4096)), (&PASSTHROUGH, Value::Null)] {
+        let case = |answer_max| Case { quirks, answer_max, ..Case::default() };
+        assert_eq!(case(None).body(&format!("{{{HI}}}"))["max_tokens"], unlimited);
+        assert_eq!(case(Some(70)).body(&format!("{{{HI}}}"))["max_tokens"], 70);
+        let asked = case(Some(70)).body(&format!(r#"{{{HI},"max_tokens":900}}"#));
+        assert_eq!(asked["max_tokens"], 900, "refused elsewhere, never changed behind the client's back");
+        let profile = Case { defaults: json!({"max_tokens": 500}), ..case(Some(70)) };
+        assert_eq!(profile.body(&format!("{{{HI}}}"))["max_tokens"], 70);
     }
 }

@@ -7,8 +7,8 @@ mod write;
 
 use std::sync::Arc;
 
-pub(super) use read::first_id_at;
-pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list, scan};
+pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list};
+pub(super) use read::{first_id_at, usage_row, usage_sql};
 pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
 pub use write::prune;
 pub(super) use write::{mark_interrupted, upsert};

@@ -55,6 +55,23 @@ pub struct UsageRow<'a> {
     pub duration_ms: Option<f64>,
 }
 
+impl<'a> UsageRow<'a> {
+    pub(super) fn of(record: &'a RequestRecord) -> UsageRow<'a> {
+        UsageRow {
+            started_at: record.started_at,
+            status: record.status.name(),
+            profile: record.profile.as_deref(),
+            model: record.model.as_deref(),
+            key: record.key.as_deref(),
+            user: record.user.as_deref(),
+            tokens: record.tokens,
+            ttft_ms: record.ttft_ms,
+            decode_tps: record.decode_tps,
+            duration_ms: record.duration_ms,
+        }
+    }
+}
+
 /// Newest first.
 pub async fn list(store: &Store, filter: Filter) -> Result<Vec<RequestRecord>, StoreError> {
     store.read(move |conn| select(conn, &filter)).await
@@ -78,33 +95,6 @@ pub async fn get(store: &Store, id: &str) -> Result<Option<RequestRecord>, Store
         .await
 }
 
-/// Folds the records of a span, oldest first, into `into`.
-pub async fn scan<T: Send + 'static>(
-    store: &Store,
-    range: Range,
-    user: Option<String>,
-    mut into: T,
-    mut fold: impl FnMut(&mut T, UsageRow<'_>) + Send + 'static,
-) -> Result<T, StoreError> {
-    store
-        .read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT started_at, status, profile, model, key, user, prompt_tokens, completion_tokens, \
-                 cached_tokens, reasoning_tokens, estimated, ttft_ms, decode_tps, duration_ms FROM requests \
-                 WHERE id >= ?1 AND id < ?2 AND (?3 IS NULL OR user = ?3) ORDER BY id",
-            )?;
-            let first = range.from.map_or_else(String::new, first_id_at);
-            // Above every hexadecimal digit.
-            let end = range.to.map_or_else(|| "g".to_owned(), first_id_at);
-            let mut rows = statement.query((first, end, user))?;
-            while let Some(row) = rows.next()? {
-                fold(&mut into, usage_row(row)?);
-            }
-            Ok(into)
-        })
-        .await
-}
-
 /// When each model was asked last.
 pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreError> {
     store
@@ -116,6 +106,14 @@ pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreErr
             rows.collect()
         })
         .await
+}
+
+/// Reads what [`usage_row`] takes; `rows` says from where, and which.
+pub(in crate::store) fn usage_sql(rows: &str) -> String {
+    format!(
+        "SELECT started_at, status, profile, model, key, user, prompt_tokens, completion_tokens, \
+         cached_tokens, reasoning_tokens, estimated, ttft_ms, decode_tps, duration_ms FROM {rows}"
+    )
 }
 
 /// The lowest id that a record of that instant, or of a later one, can have.
@@ -180,7 +178,7 @@ fn record(row: &Row<'_>) -> Result<RequestRecord, rusqlite::Error> {
     })
 }
 
-fn usage_row<'a>(row: &'a Row<'_>) -> Result<UsageRow<'a>, rusqlite::Error> {
+pub(in crate::store) fn usage_row<'a>(row: &'a Row<'_>) -> Result<UsageRow<'a>, rusqlite::Error> {
     Ok(UsageRow {
         started_at: row.get(0)?,
         status: row.get_ref(1)?.as_str()?,

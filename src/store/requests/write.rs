@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Statement, params};
 
-use super::{RequestRecord, RowSource, Written, attempts};
+use super::read::{usage_row, usage_sql};
+use super::{RequestRecord, RowSource, Status, UsageRow, Written, attempts};
+use crate::store::rollup::Deltas;
 use crate::store::{Store, StoreError};
 
 /// Rows deleted at one go, so that pruning never keeps the writer from its batches for long.
@@ -35,8 +37,7 @@ UPDATE requests SET status = 'interrupted', error_code = 'interrupted',
     error_message = 'The gateway ended while this request ran.'
 WHERE status = 'running'";
 
-const PRUNE: &str = "DELETE FROM requests WHERE id IN (
-    SELECT id FROM requests WHERE id < ?1 AND status <> 'running' ORDER BY id LIMIT ?2)";
+const OLDEST: &str = "requests WHERE id < ?1 AND status <> 'running' ORDER BY id LIMIT ?2";
 
 /// Renders and writes the rows in one transaction: all of them, or none.
 pub(in crate::store) fn upsert(
@@ -48,12 +49,18 @@ pub(in crate::store) fn upsert(
         return Ok(written);
     }
     let tx = conn.transaction()?;
+    let mut sums = Deltas::default();
     {
         let mut statement = tx.prepare_cached(UPSERT)?;
         for row in rows {
             let row = row.row();
             match write_row(&mut statement, &row).map_err(StoreError::from) {
-                Ok(()) => written.rows += 1,
+                Ok(changed) => {
+                    written.rows += 1;
+                    if changed > 0 && row.status != Status::Running {
+                        sums.add(&UsageRow::of(&row), 1);
+                    }
+                }
                 Err(error) if error.is_temporary() => return Err(error),
                 Err(error) => {
                     written.unusable += 1;
@@ -62,13 +69,26 @@ pub(in crate::store) fn upsert(
             }
         }
     }
+    sums.apply(&tx)?;
     tx.commit()?;
     Ok(written)
 }
 
 /// What a gateway that died left behind. Its counters are as of the last checkpoint.
 pub(in crate::store) fn mark_interrupted(conn: &mut Connection) -> Result<usize, StoreError> {
-    Ok(conn.execute(INTERRUPT, [])?)
+    let tx = conn.transaction()?;
+    let mut sums = Deltas::default();
+    {
+        let mut statement = tx.prepare(&usage_sql("requests WHERE status = 'running'"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            sums.add(&UsageRow { status: Status::Interrupted.name(), ..usage_row(row)? }, 1);
+        }
+    }
+    let interrupted = tx.execute(INTERRUPT, [])?;
+    sums.apply(&tx)?;
+    tx.commit()?;
+    Ok(interrupted)
 }
 
 /// Deletes the records that started before the instant. Returns how many.
@@ -77,8 +97,7 @@ pub async fn prune(store: &Store, before_unix_ms: i64) -> Result<usize, StoreErr
     let mut pruned = 0;
     loop {
         let end = end.clone();
-        let deleted =
-            store.write(move |conn| conn.prepare_cached(PRUNE)?.execute(params![end, PRUNE_ROWS])).await?;
+        let deleted = store.write(move |conn| prune_some(conn, &end)).await?;
         pruned += deleted;
         if deleted < PRUNE_ROWS as usize {
             return Ok(pruned);
@@ -86,7 +105,26 @@ pub async fn prune(store: &Store, before_unix_ms: i64) -> Result<usize, StoreErr
     }
 }
 
-fn write_row(statement: &mut Statement<'_>, row: &RequestRecord) -> Result<(), rusqlite::Error> {
+/// The sums forget what the records forget.
+fn prune_some(conn: &mut Connection, end: &str) -> Result<usize, rusqlite::Error> {
+    let tx = conn.transaction()?;
+    let mut sums = Deltas::default();
+    {
+        let mut statement = tx.prepare_cached(&usage_sql(OLDEST))?;
+        let mut rows = statement.query(params![end, PRUNE_ROWS])?;
+        while let Some(row) = rows.next()? {
+            sums.add(&usage_row(row)?, -1);
+        }
+    }
+    let delete = format!("DELETE FROM requests WHERE id IN (SELECT id FROM {OLDEST})");
+    let deleted = tx.prepare_cached(&delete)?.execute(params![end, PRUNE_ROWS])?;
+    sums.apply(&tx)?;
+    tx.commit()?;
+    Ok(deleted)
+}
+
+/// Returns whether it changed anything, as a number of rows.
+fn write_row(statement: &mut Statement<'_>, row: &RequestRecord) -> Result<usize, rusqlite::Error> {
     statement.execute(params![
         row.id,
         row.started_at,
@@ -115,8 +153,7 @@ fn write_row(statement: &mut Statement<'_>, row: &RequestRecord) -> Result<(), r
         row.start_ms,
         attempts::encode_warnings(&row.warnings),
         attempts::encode(&row.attempts),
-    ])?;
-    Ok(())
+    ])
 }
 
 /// SQLite's integers are signed.
