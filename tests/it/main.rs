@@ -12,6 +12,7 @@ mod auth;
 mod backup;
 mod bad_input;
 mod chat;
+mod chats;
 mod cli;
 mod downloads;
 mod events;
