@@ -9,6 +9,7 @@ mod support;
 
 mod accounts;
 mod auth;
+mod backup;
 mod bad_input;
 mod chat;
 mod chats;
@@ -16,6 +17,7 @@ mod cli;
 mod downloads;
 mod events;
 mod faults;
+mod import;
 mod keys;
 mod lifecycle;
 mod matrix;

@@ -110,10 +110,7 @@ impl Gateway {
 
     /// The same with variables.
     pub fn cli_with(&self, env: &[(&str, &str)], arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
-        clean(&mut command, self.folder.path());
-        command.arg("--config").arg(self.folder.path().join("config.toml"));
-        command.arg("--data-dir").arg(self.data_dir()).args(arguments).stdin(Stdio::null());
+        let mut command = cli_command(&self.folder, arguments);
         command.envs(env.iter().copied()).output().unwrap()
     }
 
@@ -167,6 +164,19 @@ impl Drop for Gateway {
         }
         drop(self.child.wait());
     }
+}
+
+/// A command of the CLI over a folder's configuration and data, whether or not a gateway runs there.
+pub fn cli_in(folder: &tempfile::TempDir, arguments: &[&str]) -> Output {
+    cli_command(folder, arguments).output().unwrap()
+}
+
+fn cli_command(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
+    clean(&mut command, folder.path());
+    command.arg("--config").arg(folder.path().join("config.toml"));
+    command.arg("--data-dir").arg(folder.path().join("data")).args(arguments).stdin(Stdio::null());
+    command
 }
 
 fn write_config(folder: &Path, profiles: &str) {
