@@ -29,7 +29,7 @@ use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;
 use crate::profiles::{Apply, ProfileBook};
-use crate::proxy::{Proxy, Upstreams};
+use crate::proxy::{Kinds, Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
@@ -113,6 +113,7 @@ impl App {
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
+            kinds: Kinds::new(hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
