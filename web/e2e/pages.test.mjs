@@ -49,7 +49,7 @@ test('SERVER-01: pick a profile in a searchable combobox and press Start', () =>
     const box = page.getByRole('combobox', { name: 'Profile' });
     await box.fill('gem');
     // By its own name, and by its model's.
-    assert.equal(await page.getByRole('listbox').getByRole('option').count(), 2);
+    await until(async () => (await page.getByRole('listbox').getByRole('option').count()) === 2, 'two profiles');
     await box.press('Enter');
     await page.getByRole('button', { name: 'Start', exact: true }).click();
     await tile(page, 'gemma').getByText('Running').waitFor();
@@ -62,8 +62,10 @@ test('SERVER-02: a running server is a tile with gauges, figures and buttons', (
     for (const name of ['Memory', 'CPU', 'GPU']) assert.ok(await qwen.getByRole('meter', { name }).isVisible(), name);
     for (const name of ['Tokens/s', 'Total tokens', 'Uptime', 'In flight', 'Queued']) assert.ok(await qwen.getByText(name, { exact: true }).isVisible(), name);
     assert.match(await qwen.innerText(), /Qwen3-4B-4bit/);
-    const answer = gateway.ask('qwen', '#chunks=400 #interval-us=8000 on');
+    const leave = new AbortController();
+    const answer = gateway.ask('qwen', '#chunks=20000 #interval-us=8000 on', leave.signal).catch(() => {});
     await until(async () => Number.parseFloat(await qwen.locator('dd').first().innerText()) > 0, 'tokens per second above 0');
+    leave.abort();
     await answer;
     assert.ok(await qwen.getByRole('button', { name: 'Restart qwen' }).isEnabled());
     // While somebody would lose an answer it asks first.
@@ -72,19 +74,31 @@ test('SERVER-02: a running server is a tile with gauges, figures and buttons', (
     await qwen.waitFor({ state: 'detached' });
   }));
 
-test('SERVER-03: the scroll position survives fifty updates', () =>
+test('SERVER-03: the scroll position survives fifty updates, and no tile moves', () =>
   visit(
     '/servers',
     async (page) => {
       await page.getByRole('heading', { name: 'Servers' }).waitFor();
       await start(page, 'gpt-oss');
       await tile(page, 'gpt-oss').getByText('Failed', { exact: true }).waitFor();
+      await gateway.api('POST', '/api/v1/servers/qwen/start');
+      await tile(page, 'qwen').getByText('Running').waitFor();
       await page.evaluate(() => scrollTo(0, 180));
-      const before = await page.evaluate(() => [scrollY, document.querySelector('article').getBoundingClientRect().top]);
-      const answer = gateway.ask('gemma', '#chunks=50 #interval-us=40000 go');
-      await answer;
-      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-      assert.deepEqual(await page.evaluate(() => [scrollY, document.querySelector('article').getBoundingClientRect().top]), before);
+      const places = () => page.evaluate(() => [scrollY, ...[...document.querySelectorAll('article')].map((one) => [one.ariaLabel, one.getBoundingClientRect().top, one.getBoundingClientRect().height])]);
+      const before = await places();
+      assert.ok(before[0] > 100, `the page is long enough to be scrolled: ${before[0]}`);
+      let updates = 0;
+      const events = await gateway.hear('servers', (event) => (updates += /event: server\.changed/.test(event) ? 1 : 0));
+      while (updates < 50) {
+        await gateway.api('POST', '/api/v1/servers/gemma/restart');
+        await gateway.ask('gemma', '#chunks=20 #interval-us=1000 go');
+        assert.deepEqual(await places(), before);
+      }
+      await events.end();
+      const { servers } = await gateway.api('GET', '/api/v1/servers');
+      const total = String(servers.find(({ profiles }) => profiles.includes('gemma')).total_tokens);
+      await tile(page, 'gemma').getByText(total, { exact: true }).waitFor();
+      assert.deepEqual(await places(), before);
     },
     { height: 420 },
   ));
@@ -155,7 +169,7 @@ test('chat: an answer streams, thinking is apart, and each answer has its figure
 test('chat: Esc stops an answer, and a failure says what happened with its request id', () =>
   visit('/chat?profile=gemma', async (page) => {
     const box = page.getByRole('textbox', { name: 'Message gemma' });
-    await box.fill('#chunks=3000 #interval-us=5000 long');
+    await box.fill('#chunks=20000 #interval-us=5000 long');
     await page.keyboard.press('Enter');
     await page.getByText('w0 w1').waitFor();
     await page.keyboard.press('Escape');
@@ -210,11 +224,26 @@ test('the keyboard reaches everything: palette, shortcuts and search', () =>
     await page.keyboard.press('g');
     await page.keyboard.press('p');
     await page.getByRole('heading', { name: 'Profiles' }).waitFor();
+    await page.getByRole('searchbox').waitFor();
     await page.keyboard.press('/');
     assert.ok(await page.getByRole('searchbox').evaluate((box) => box === document.activeElement));
     await page.keyboard.press('Tab');
     await page.keyboard.press('?');
     await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
+  }));
+
+test('keys that follow the palette without a pause reach the page', () =>
+  visit('/', async (page) => {
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    await page.keyboard.press('Control+k');
+    await page.keyboard.type('servers');
+    await page.getByRole('option', { name: 'Servers' }).first().waitFor();
+    // In one turn, before the browser draws again: nobody types faster.
+    await page.evaluate(() => {
+      for (const key of ['Enter', 'g', 'p']) document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+    });
+    await page.waitForURL('**/profiles');
+    await page.getByRole('heading', { name: 'Profiles' }).waitFor();
   }));
 
 test('the theme and the language are kept, German is complete on the page', () =>
@@ -228,18 +257,28 @@ test('the theme and the language are kept, German is complete on the page', () =
     assert.equal(await page.evaluate(() => document.documentElement.lang), 'de');
   }));
 
-test('a gateway that went away is told, and found again', async () => {
+test('a gateway that went away is told without moving the page, and found again', async () => {
   const other = await Gateway.start({ profiles: false });
   let again;
   await visit(
     '/requests',
     async (page) => {
       await page.getByText('No request yet').waitFor();
+      const place = () => page.getByText('No request yet').boundingBox();
+      const before = await place();
       await other.stop();
-      await page.getByText('The gateway does not answer.').waitFor();
+      const told = page.getByText('The gateway does not answer.');
+      await told.waitFor();
+      assert.deepEqual(await place(), before);
+      // It tries at once when asked to, and says so for as long as it is in vain.
+      const tried = page.waitForRequest(/\/api\/v1\/events/);
+      await page.getByRole('button', { name: 'Try again' }).click();
+      await tried;
+      assert.ok(await told.isVisible());
       again = await Gateway.start({ profiles: false, listen: new URL(other.base).host });
-      await page.getByRole('button', { name: 'Try again' }).first().click();
-      await page.getByText('The gateway does not answer.').waitFor({ state: 'detached' });
+      // By itself from here on: a click now could meet a button that just went.
+      await told.waitFor({ state: 'detached' });
+      await again.api('GET', '/api/v1/system');
     },
     { at: other },
   ).finally(() => again?.stop());

@@ -137,6 +137,27 @@ it('a list takes in what changed at its place, so that nothing jumps', async () 
   expect(list.data?.map((one) => one.id)).toEqual(['a', 'c']);
 });
 
+it('an event is newer than an answer that was asked for before it, and each thing keeps its place', async () => {
+  type Thing = { id: string; n: number; removed?: boolean };
+  let answer: (list: Thing[]) => void = () => {};
+  const list = new Keyed<Thing>(() => new Promise((done) => (answer = done)), (one) => one.id);
+  const load = (things: Thing[], meanwhile = () => {}) => {
+    const loaded = list.load();
+    meanwhile();
+    answer(things);
+    return loaded;
+  };
+  await load([{ id: 'b', n: 1 }], () => list.take({ id: 'b', n: 2 }));
+  expect(list.data).toEqual([{ id: 'b', n: 2 }]);
+  await load([{ id: 'a', n: 1 }, { id: 'b', n: 3 }, { id: 'c', n: 1 }], () => list.take({ id: 'c', n: 1, removed: true }));
+  expect(list.data).toEqual([{ id: 'b', n: 3 }, { id: 'a', n: 1 }]);
+  const begun = list.begin();
+  list.take({ id: 'a', n: 5 });
+  list.answered({ id: 'a', n: 4 }, begun);
+  list.answered({ id: 'b', n: 4 }, begun);
+  expect(list.data).toEqual([{ id: 'b', n: 4 }, { id: 'a', n: 5 }]);
+});
+
 function sse(...chunks: string[]): Response {
   return new Response(new ReadableStream({ start: (out) => (chunks.forEach((chunk) => out.enqueue(new TextEncoder().encode(chunk))), out.close()) }), { headers: { 'content-type': 'text/event-stream' } });
 }
@@ -161,7 +182,8 @@ it('the stream goes on behind the last event, and says when it missed too much',
   stream.stop();
   expect(heard).toEqual([{ id: 'e-2', name: 'server.changed', data: { id: 'a' } }]);
   expect(asked.slice(0, 3)).toEqual([null, 'e-2', 'e-9']);
-  expect(stale).toBe(1);
+  // Once when it stands, and once for what was missed.
+  expect(stale).toBe(2);
   expect(links).toContain('waiting');
   expect(links.at(-1)).toBe('closed');
 });

@@ -18,11 +18,18 @@ export async function launch() {
   return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
 }
 
+/** Longer than anything takes on a machine that is slow and busy. */
+const PATIENCE_MS = 90_000;
+/** `SLOWDOWN=8 make test-web`: as on a machine that much slower. */
+const SLOWDOWN = Number(process.env.SLOWDOWN ?? 1);
+
 /** A fresh page of its own; `said` holds what it should not have said. */
 export async function open(browser, base, options = {}) {
   const { width = 1280, height = 800, theme = 'light', language = 'en', ...rest } = options;
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language === 'de' ? 'de-DE' : 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...rest });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
+  if (SLOWDOWN > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: SLOWDOWN });
   const said = [];
   // A refusal that a test provokes is told by the browser too: those are listed by the test.
   page.on('console', (message) => {

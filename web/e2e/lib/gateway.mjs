@@ -7,8 +7,8 @@ import { join, resolve } from 'node:path';
 const TARGET = resolve(process.env.CARGO_TARGET_DIR ?? '../target');
 export const PROGRAM = join(TARGET, 'debug/mlx-gateway');
 export const FAKE = join(TARGET, 'debug/examples/fake_mlx_server');
-const START_MS = 30_000;
-const STOP_MS = 15_000;
+const START_MS = 90_000;
+const STOP_MS = 30_000;
 
 /** Model folders as the engine reads them; the names are what tiles show. */
 const MODELS = {
@@ -85,16 +85,40 @@ export class Gateway {
   }
 
   /** Asks the scripted model; `words` are its own, such as `#chunks=20`. */
-  ask(model, words) {
-    return this.askAs(null, model, words);
+  ask(model, words, signal) {
+    return this.askAs(null, model, words, signal);
   }
 
-  askAs(token, model, words) {
+  askAs(token, model, words, signal) {
     return fetch(`${this.base}/v1/chat/completions`, {
       method: 'POST',
+      signal,
       headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
       body: JSON.stringify({ model, stream: true, messages: [{ role: 'user', content: words }] }),
     }).then((response) => response.text());
+  }
+
+  /** Hears every event of a topic until `end` is called. */
+  async hear(topic, heard) {
+    const line = new AbortController();
+    const response = await fetch(`${this.base}/api/v1/events?topics=${topic}`, { signal: line.signal });
+    const done = (async () => {
+      const text = new TextDecoder();
+      let rest = '';
+      for await (const piece of response.body) {
+        const events = (rest + text.decode(piece, { stream: true })).split('\n\n');
+        rest = events.pop();
+        for (const event of events) heard(event);
+      }
+    })().catch((error) => {
+      if (error.name !== 'AbortError') throw error;
+    });
+    return {
+      end: () => {
+        line.abort();
+        return done;
+      },
+    };
   }
 
   async stop() {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const PROGRAM = join(resolve(process.env.CARGO_TARGET_DIR ?? '../target'), 'debug/examples/fake_hub');
-const START_MS = 15_000;
+const START_MS = 90_000;
 
 const layers = (of) => ({ hidden_size: 2560, num_attention_heads: 32, num_key_value_heads: 8, head_dim: 128, max_position_embeddings: 40_960, quantization: { bits: 4, group_size: 64 }, ...of });
 const THINKING = "{%- if tools %}{{ '<tool_call>' }}{% endif %}{%- if enable_thinking %}<think>{% endif %}";

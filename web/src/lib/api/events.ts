@@ -65,7 +65,7 @@ export class EventStream {
         await this.#read(() => {
           attempt = 0;
           this.on.link('open');
-          if (!first && !resumed) this.on.stale();
+          if (!resumed) this.on.stale();
           first = false;
         });
       } catch (error) {

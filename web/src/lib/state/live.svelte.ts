@@ -5,8 +5,12 @@ import { EventStream, type GatewayEvent, type Link } from '$lib/api/events';
 import type { Download, Profile, Server, System } from '$lib/api/types';
 import { Resource } from './resource.svelte';
 
-/** A list of things that change one by one. */
+/** A list of things that change one by one. What an event told is newer than an answer that was asked for
+    before it, however late that answer comes; and each thing keeps its place. */
 export class Keyed<T extends { removed?: boolean }> extends Resource<T[]> {
+  #told = new Map<string, { at: number; thing: T }>();
+  #count = 0;
+
   constructor(
     fetcher: () => Promise<T[]>,
     private readonly key: (thing: T) => string,
@@ -16,12 +20,35 @@ export class Keyed<T extends { removed?: boolean }> extends Resource<T[]> {
 
   /** Puts in what an event told, at its place; what is new comes last. */
   take(thing: T): void {
-    if (!this.data) return;
+    this.#count += 1;
+    this.#told.set(this.key(thing), { at: this.#count, thing });
+    if (this.data) this.data = this.#with(this.data, thing);
+  }
+
+  /** Puts in what a command answered, unless an event has told of it since `begun`. */
+  answered(thing: T, begun: number): void {
+    const told = this.#told.get(this.key(thing));
+    if (this.data && (!told || told.at <= begun)) this.data = this.#with(this.data, thing);
+  }
+
+  /** How much has been told until now; asked before a command is sent. */
+  override begin(): number {
+    return this.#count;
+  }
+
+  protected override settle(loaded: T[], begun: number): T[] {
+    const places = new Map((this.data ?? []).map((thing, i) => [this.key(thing), i]));
+    const place = (thing: T) => places.get(this.key(thing)) ?? Infinity;
+    let list = loaded.toSorted((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
+    for (const { at, thing } of this.#told.values()) if (at > begun) list = this.#with(list, thing);
+    return list;
+  }
+
+  #with(list: T[], thing: T): T[] {
     const id = this.key(thing);
-    const at = this.data.findIndex((known) => this.key(known) === id);
-    if (thing.removed) this.data = this.data.filter((_, i) => i !== at);
-    else if (at < 0) this.data = [...this.data, thing];
-    else this.data = this.data.with(at, { ...this.data[at]!, ...thing });
+    const at = list.findIndex((known) => this.key(known) === id);
+    if (thing.removed) return list.filter((_, i) => i !== at);
+    return at < 0 ? [...list, thing] : list.with(at, { ...list[at]!, ...thing });
   }
 }
 
@@ -41,14 +68,22 @@ class Live {
   #listeners = new Set<Listener>();
   #looked = 0;
 
-  /** Loads everything and listens from then on. */
+  /** Listens, and loads everything once it does, so that nothing is missed in between. */
   start(admin: boolean): void {
     this.#stream?.stop();
-    this.refresh(admin);
+    let loaded = false;
+    const refresh = () => {
+      loaded = true;
+      this.refresh(admin);
+    };
     this.#stream = new EventStream('/api/v1/events', {
       event: (event) => this.#take(event),
-      stale: () => this.refresh(admin),
-      link: (link) => (this.link = link),
+      stale: refresh,
+      link: (link) => {
+        this.link = link;
+        // Without a stream the screens still say what there is, or why there is nothing.
+        if (!loaded && (link === 'waiting' || link === 'closed')) refresh();
+      },
     });
     this.#stream.start();
     addEventListener('online', () => this.#stream?.retry());

@@ -20,13 +20,24 @@ export class Resource<T> {
     return this.error instanceof ApiError && this.error.status === 404;
   }
 
+  /** When a load began, for `settle`. */
+  protected begin(): number {
+    return 0;
+  }
+
+  /** What is kept of what was loaded since `begun`. */
+  protected settle(data: T, _begun: number): T {
+    return data;
+  }
+
   load = async (): Promise<void> => {
     const run = ++this.#run;
+    const begun = this.begin();
     untrack(() => (this.loading = true));
     try {
       const data = await this.fetcher();
       if (run !== this.#run) return;
-      this.data = data;
+      this.data = this.settle(data, begun);
       this.error = undefined;
     } catch (error) {
       if (run === this.#run && !(error instanceof DOMException)) this.error = error;

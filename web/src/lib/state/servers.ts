@@ -6,8 +6,12 @@ import { confirmation } from './confirm.svelte';
 import { live } from './live.svelte';
 import { attempt } from './toasts.svelte';
 
-function take(server: Server | undefined): void {
-  if (server?.profiles) live.servers.take(server);
+/** Sends a command; what it answers is shown unless an event was faster. */
+async function command(name: string, verb: 'start' | 'stop' | 'restart', done?: string): Promise<Server | undefined> {
+  const begun = live.servers.begin();
+  const server = await attempt(() => api.post<Server>(path`/api/v1/servers/${name}/${verb}`), done);
+  if (server?.profiles) live.servers.answered(server, begun);
+  return server;
 }
 
 function nameOf(server: Server): string {
@@ -16,12 +20,12 @@ function nameOf(server: Server): string {
 
 export const actions = {
   async start(profile: string): Promise<void> {
-    take(await attempt(() => api.post<Server>(path`/api/v1/servers/${profile}/start`), i18n.t.servers.starting(profile)));
+    await command(profile, 'start', i18n.t.servers.starting(profile));
   },
 
   async restart(server: Server): Promise<void> {
     const name = nameOf(server);
-    take(await attempt(() => api.post<Server>(path`/api/v1/servers/${name}/restart`), i18n.t.servers.restarting(name)));
+    await command(name, 'restart', i18n.t.servers.restarting(name));
   },
 
   /** Asks first only where somebody would lose an answer. */
@@ -32,9 +36,7 @@ export const actions = {
       const question = { title: t.servers.stopTitle(name), text: t.servers.stopText(server.in_flight), action: t.action.stop };
       if (!(await confirmation.ask(question))) return;
     }
-    const stopped = await attempt(() => api.post<Server>(path`/api/v1/servers/${name}/stop`));
-    if (!stopped) return;
-    take(stopped);
+    if (!(await command(name, 'stop'))) return;
     const { toasts } = await import('./toasts.svelte');
     toasts.done(t.servers.stopped(name), { label: t.action.undo, run: () => void actions.start(name) });
   },
