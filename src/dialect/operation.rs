@@ -8,10 +8,12 @@ pub enum Operation {
     Chat,
     Completion,
     Embedding,
+    Image,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 3] = [Operation::Chat, Operation::Completion, Operation::Embedding];
+    pub const ALL: [Operation; 4] =
+        [Operation::Chat, Operation::Completion, Operation::Embedding, Operation::Image];
 
     /// As clients name it.
     pub fn path(self) -> &'static str {
@@ -19,6 +21,7 @@ impl Operation {
             Operation::Chat => "/v1/chat/completions",
             Operation::Completion => "/v1/completions",
             Operation::Embedding => "/v1/embeddings",
+            Operation::Image => "/v1/images/generations",
         }
     }
 
@@ -28,6 +31,7 @@ impl Operation {
             Operation::Chat => "chat",
             Operation::Completion => "completions",
             Operation::Embedding => "embeddings",
+            Operation::Image => "images",
         }
     }
 
@@ -43,22 +47,24 @@ impl Operation {
                 matches!(model_type, ModelType::Lm | ModelType::Multimodal)
             }
             Operation::Embedding => model_type == ModelType::Embeddings,
+            Operation::Image => model_type == ModelType::ImageGeneration,
         }
     }
 
-    /// The operations that an engine has, for a model of that type (`None`: unknown, so every one is
-    /// let through that some type has). Other servers are asked, and say so themselves.
+    /// Whether an engine has it, for a model of that type (`None`: unknown, so it is let through where some
+    /// type has it). Other servers are asked, and say so themselves.
+    pub fn is_served_by(self, engine: EngineKind, model_type: Option<ModelType>) -> bool {
+        let has = match engine {
+            EngineKind::MlxOpenaiServer => self != Operation::Completion,
+            EngineKind::MlxLm => matches!(self, Operation::Chat | Operation::Completion),
+            EngineKind::Command | EngineKind::Url => return true,
+        };
+        has && model_type.is_none_or(|model_type| self.takes(model_type))
+    }
+
+    /// All that an engine has for such a model.
     pub fn served_by(engine: EngineKind, model_type: Option<ModelType>) -> Vec<Operation> {
-        let known = match engine {
-            EngineKind::MlxOpenaiServer => &[Operation::Chat, Operation::Embedding][..],
-            EngineKind::MlxLm => &[Operation::Chat, Operation::Completion],
-            EngineKind::Command | EngineKind::Url => &Operation::ALL,
-        };
-        let managed = matches!(engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm);
-        let fits = |operation: &Operation| {
-            !managed || model_type.is_none_or(|model_type| operation.takes(model_type))
-        };
-        known.iter().copied().filter(fits).collect()
+        Operation::ALL.into_iter().filter(|operation| operation.is_served_by(engine, model_type)).collect()
     }
 
     /// Why a profile cannot serve it; none: it can, or only its server knows.
@@ -68,12 +74,12 @@ impl Operation {
         engine: EngineKind,
         model_type: Option<ModelType>,
     ) -> Option<String> {
-        let served = Operation::served_by(engine, model_type);
-        if served.contains(&self) {
+        if self.is_served_by(engine, model_type) {
             return None;
         }
+        let served = Operation::served_by(engine, model_type);
         let paths: Vec<&str> = served.iter().map(|operation| operation.path()).collect();
-        let what = match model_type.filter(|_| Operation::served_by(engine, None).contains(&self)) {
+        let what = match model_type.filter(|_| self.is_served_by(engine, None)) {
             Some(model_type) => format!("its model is of the type {}", model_type.name()),
             None => format!("its engine {} has no such endpoint", engine.name()),
         };
@@ -89,16 +95,17 @@ mod tests {
     #[test]
     fn each_engine_serves_what_its_models_can() {
         use EngineKind::{Command, MlxLm, MlxOpenaiServer, Url};
-        use Operation::{Chat, Completion, Embedding};
+        use Operation::{Chat, Completion, Embedding, Image};
         for (engine, model_type, served) in [
             (MlxOpenaiServer, Some(ModelType::Lm), &[Chat][..]),
             (MlxOpenaiServer, Some(ModelType::Multimodal), &[Chat]),
             (MlxOpenaiServer, Some(ModelType::Embeddings), &[Embedding]),
-            (MlxOpenaiServer, None, &[Chat, Embedding]),
+            (MlxOpenaiServer, Some(ModelType::ImageGeneration), &[Image]),
+            (MlxOpenaiServer, None, &[Chat, Embedding, Image]),
             (MlxLm, Some(ModelType::Lm), &[Chat, Completion]),
             (MlxLm, Some(ModelType::Embeddings), &[]),
-            (Url, None, &[Chat, Completion, Embedding]),
-            (Command, Some(ModelType::Lm), &[Chat, Completion, Embedding]),
+            (Url, None, &[Chat, Completion, Embedding, Image]),
+            (Command, Some(ModelType::Lm), &[Chat, Completion, Embedding, Image]),
         ] {
             assert_eq!(Operation::served_by(engine, model_type), served, "{engine:?} {model_type:?}");
         }

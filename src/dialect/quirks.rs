@@ -15,6 +15,7 @@ pub struct Quirks {
     /// The same of a text completion and of embeddings.
     pub completion_fields: Fields,
     pub embedding_fields: Fields,
+    pub image_fields: Fields,
     /// Always asked for a stream, so that leaving cancels the generation.
     pub always_stream: bool,
     /// Answers pass through [`super::repair`].
@@ -40,6 +41,7 @@ impl Quirks {
             Operation::Chat => chat,
             Operation::Completion => self.completion_fields,
             Operation::Embedding => self.embedding_fields,
+            Operation::Image => self.image_fields,
         })
     }
 }
@@ -57,6 +59,7 @@ pub static PASSTHROUGH: Quirks = Quirks {
     fields: None,
     completion_fields: &[],
     embedding_fields: &[],
+    image_fields: &[],
     always_stream: false,
     repair: false,
     stop_as_list: false,
@@ -102,6 +105,17 @@ pub static MLX_OPENAI_SERVER: Quirks = Quirks {
     ]),
     completion_fields: &[],
     embedding_fields: &[("model", TEXT), ("input", STOP), ("user", TEXT)],
+    image_fields: &[
+        ("model", TEXT),
+        ("prompt", TEXT),
+        ("negative_prompt", TEXT),
+        ("size", TEXT),
+        ("guidance_scale", NUMBER),
+        ("steps", NUMBER),
+        ("seed", NUMBER),
+        ("n", NUMBER),
+        ("response_format", TEXT),
+    ],
     always_stream: true,
     repair: true,
     stop_as_list: true,
@@ -168,6 +182,7 @@ pub static MLX_LM: Quirks = Quirks {
         ("stream_options", MAP),
     ],
     embedding_fields: &[],
+    image_fields: &[],
     always_stream: true,
     repair: true,
     stop_as_list: true,

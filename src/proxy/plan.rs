@@ -96,7 +96,7 @@ impl Plan {
     pub fn tokens(&self) -> u64 {
         let answer = match self.operation {
             Operation::Chat | Operation::Completion => self.max_tokens.unwrap_or(ANSWER_TOKENS),
-            Operation::Embedding => 0,
+            Operation::Embedding | Operation::Image => 0,
         };
         self.prompt_tokens().saturating_add(answer)
     }

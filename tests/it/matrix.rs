@@ -45,6 +45,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("POST", "/v1/chat/completions", Inference),
     ("POST", "/v1/completions", Inference),
     ("POST", "/v1/embeddings", Inference),
+    ("POST", "/v1/images/generations", Inference),
     ("POST", "/v1/messages", Inference),
     ("POST", "/v1/messages/count_tokens", Inference),
     ("POST", "/mcp", Mcp),
@@ -132,6 +133,7 @@ const UNDESCRIBED: &[&str] = &[
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/images/generations",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/mcp",
@@ -388,6 +390,7 @@ fn request(gateway: &Gateway, method: &str, path: &str, headers: &str) -> String
             "/v1/chat/completions"
             | "/v1/completions"
             | "/v1/embeddings"
+            | "/v1/images/generations"
             | "/v1/messages"
             | "/v1/messages/count_tokens",
         ) => Some(json!({"model": "nope", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})),

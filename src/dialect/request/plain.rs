@@ -1,4 +1,4 @@
-//! Text completions and embeddings made fit for their engine: their fields, names and limits. What a
+//! Text completions, embeddings and images made fit for their engine: their fields, names and limits. What a
 //! chat has beyond that (prompts, templates, tools) they have not.
 
 use serde_json::Value;
@@ -17,10 +17,17 @@ pub fn prepare(request: &Scanned, target: Target<'_>, include_usage: bool) -> Re
     let (mut edits, mut warnings) = (Edits::default(), Vec::new());
     let fields = quirks.fields_of(target.operation);
     if let Some(fields) = fields {
-        if target.operation == Operation::Completion {
-            prompt(request, &mut edits)?;
-            unsupported(request)?;
-            checks::unsupported(request, quirks)?;
+        match target.operation {
+            Operation::Completion => {
+                prompt(request, &mut edits)?;
+                unsupported(request)?;
+                checks::unsupported(request, quirks)?;
+            }
+            Operation::Image => {
+                image(request)?;
+                checks::unsupported(request, quirks)?;
+            }
+            Operation::Chat | Operation::Embedding => {}
         }
         checks::kinds(&request.scan, fields)?;
         drop_unknown(&request.scan, fields, &mut edits, &mut warnings);
@@ -38,7 +45,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>, include_usage: bool) -> Re
     if target.operation == Operation::Embedding {
         prepared.embeddings = fields.is_some().then(|| Wish::read(request, true)).transpose()?;
         prepared.warnings.retain(|warning| !OURS.iter().any(|ours| warning.contains(&format!("\"{ours}\""))));
-    } else {
+    } else if target.operation == Operation::Completion {
         prepared.stream = request.wants_stream()?;
         prepared.stops = fill::stop(request, target, &mut edits)?;
         prepared.max_tokens = fill::max_tokens(request, target, &mut edits)?;
@@ -68,6 +75,20 @@ fn prompt(request: &Scanned, edits: &mut Edits) -> Result<(), BadRequest> {
             _ => wrong("this profile's engine takes one prompt at a time; send \"prompt\" as a string"),
         },
         _ => wrong("\"prompt\" must be a string"),
+    }
+}
+
+/// A prompt, and an answer that the engine can give: it has nowhere to keep pictures.
+fn image(request: &Scanned) -> Result<(), BadRequest> {
+    if request.text("prompt")?.is_none_or(|prompt| prompt.trim().is_empty()) {
+        return Err(BadRequest::new("prompt", "describe the image in \"prompt\""));
+    }
+    match request.text("response_format")?.as_deref() {
+        None | Some("b64_json") => Ok(()),
+        Some(_) => {
+            let words = "this profile's engine gives images as b64_json only; leave \"response_format\" out";
+            Err(BadRequest::new("response_format", words))
+        }
     }
 }
 
@@ -150,6 +171,25 @@ mod tests {
         assert_eq!(prepared.warnings, ["the field \"x\" was left out"]);
         let wish = prepared.embeddings.unwrap();
         assert!(wish.base64 && wish.dimensions == Some(2));
+    }
+
+    #[test]
+    fn an_image_is_asked_for_with_what_the_engine_knows() {
+        let (body, _) = run(
+            Operation::Image,
+            &MLX_OPENAI_SERVER,
+            r#"{"model":"m","prompt":"a heron","size":"512x512","n":1,"quality":"hd"}"#,
+        )
+        .unwrap();
+        assert_eq!(body, json!({"model": "served", "prompt": "a heron", "size": "512x512", "n": 1}));
+        for (wrong, words) in [
+            (r#"{"model":"m"}"#, "describe the image"),
+            (r#"{"model":"m","prompt":"x","response_format":"url"}"#, "b64_json only"),
+            (r#"{"model":"m","prompt":"x","n":4}"#, "\"n\""),
+        ] {
+            let error = run(Operation::Image, &MLX_OPENAI_SERVER, wrong).unwrap_err();
+            assert!(error.message.contains(words), "{wrong}: {error}");
+        }
     }
 
     #[test]

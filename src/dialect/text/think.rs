@@ -96,7 +96,8 @@ impl Think {
             },
             At::Name => match self.held.find(MESSAGE) {
                 Some(at) => {
-                    let thought = !self.held[..at].trim_start().starts_with("final");
+                    let name = self.held.get(..at).unwrap_or_default();
+                    let thought = !name.trim_start().starts_with("final");
                     self.held.drain(..at + MESSAGE.len());
                     self.at = At::Channel { thought };
                     true
@@ -112,7 +113,7 @@ impl Think {
 
     fn start(&mut self, said: &mut impl FnMut(Said)) -> bool {
         let blank = self.held.len() - self.held.trim_start().len();
-        let text = &self.held[blank..];
+        let text = self.held.get(blank..).unwrap_or_default();
         for (tag, next) in [(OPEN, At::Thinking), (CHANNEL, At::Name)] {
             if text.starts_with(tag) {
                 self.held.drain(..blank + tag.len());

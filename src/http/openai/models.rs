@@ -29,7 +29,7 @@ pub struct Model {
     context_length: Option<u32>,
     /// lm, multimodal, embeddings, whisper, image-generation or image-edit; null: unknown.
     model_type: Option<&'static str>,
-    /// What may be asked of it: chat, completions, embeddings.
+    /// What may be asked of it: chat, completions, embeddings, images.
     capabilities: Vec<&'static str>,
     /// What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed.
     state: &'static str,
