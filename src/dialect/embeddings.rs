@@ -41,7 +41,7 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Item {
-    embedding: Vec<f32>,
+    embedding: Vec<f64>,
 }
 
 impl Wish {
@@ -99,7 +99,7 @@ impl Wish {
             shorten(&mut numbers, asked);
         }
         let embedding = if self.base64 {
-            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
             Value::from(STANDARD.encode(bytes))
         } else {
             json!(numbers)
@@ -109,12 +109,12 @@ impl Wish {
 }
 
 /// The first dimensions, of length 1 again.
-fn shorten(numbers: &mut Vec<f32>, to: usize) {
+fn shorten(numbers: &mut Vec<f64>, to: usize) {
     if numbers.len() == to {
         return;
     }
     numbers.truncate(to);
-    let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt();
+    let length = numbers.iter().map(|number| number * number).sum::<f64>().sqrt();
     if length > 0.0 {
         numbers.iter_mut().for_each(|number| *number /= length);
     }

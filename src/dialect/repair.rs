@@ -116,7 +116,8 @@ impl Repair {
         };
         if let Some(delta) = &choice.delta {
             facts.deltas += u64::from(delta.carries());
-            facts.reasoning_deltas += u64::from(delta.reasons() || spoken.thought.is_some());
+            facts.reasoning_deltas +=
+                u64::from(delta.reasons() || matches!(spoken.thought, Some(Cow::Owned(_))));
             if spoken.held_back && self.is_empty(delta, &spoken) && choice.finish_reason.is_none() {
                 return self.stop(chunk, out, facts);
             }
