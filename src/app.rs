@@ -84,7 +84,6 @@ impl App {
         let lock = take(&data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
-        let total = memory::total_bytes();
         let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
         let events = Bus::new();
         let hub = open_hub(&config, &store, &events, &clock)?;
@@ -144,7 +143,7 @@ impl App {
             events,
             tools,
             max_rounds: config.plugins.max_rounds,
-            about: about(&config, clock.unix_ms(), budget, total),
+            about: about(&config, clock.unix_ms(), budget, memory::total_bytes()),
         });
         let routes = routes(gateway.clone());
         let background = TaskTracker::new();
