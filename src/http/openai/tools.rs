@@ -58,6 +58,7 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
     };
     let (stream, arrived) = (opened.wants_stream(), opened.arrived);
     plan.include_usage |= !stream;
+    plan.recall(&gateway.aside, opened.caller.principal());
     let profile = opened.profile().name.clone();
     let total = opened.profile().timeouts.total;
     let (out, pieces) = mpsc::channel(AHEAD);
@@ -69,6 +70,7 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
         model: profile.clone(),
         principal: opened.caller.principal().map(str::to_owned),
         deadline: Instant::now() + total,
+        aside: gateway.aside.clone(),
         out: out.clone(),
     };
     let work = Box::pin(perform(chat, Asking(opened.rounds()), total, out));
