@@ -236,6 +236,7 @@ export interface ApiKey {
   prefix: string;
   scopes: string[];
   profiles: string[] | null;
+  tools?: string[] | null;
   created_at?: string | null;
   expires_at?: string | null;
   last_used_at?: string | null;
