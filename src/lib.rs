@@ -9,6 +9,7 @@ pub mod shutdown;
 pub mod cli;
 pub mod http;
 
+pub mod chats;
 pub mod proxy;
 pub mod tools;
 

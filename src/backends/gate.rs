@@ -102,6 +102,11 @@ impl Gate {
         Some(self.opened + Duration::from_micros(us))
     }
 
+    /// When the last one left, or when it was opened if nobody was ever inside.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.count() == 0).then(|| self.last_left().unwrap_or(self.opened))
+    }
+
     fn enter_unless(self: &Arc<Gate>, refusing: u64) -> Option<Pass> {
         let limit = u64::from(self.limit.load(Ordering::Relaxed));
         let enter = |word: u64| {

@@ -226,6 +226,12 @@ impl Backends {
         true
     }
 
+    /// Keeps it loaded, or lets it go again, until the gateway ends. False: no backend has that id.
+    pub fn keep(&self, id: &str, kept: bool) -> bool {
+        let slots = self.0.slots.load();
+        slots.get(id).inspect(|handle| handle.slot.keep(kept)).is_some()
+    }
+
     /// Stops it at once, whoever is inside. False: no backend has that id.
     pub async fn stop_now(&self, id: &str) -> bool {
         let Some(handle) = self.0.slots.load().get(id).cloned() else { return false };

@@ -1,11 +1,13 @@
 //! A backend as it is shown to people. Knows nothing of how it came to be so.
 
+use super::actor::UNUSED_STAY;
 use super::gauge::Figures;
 use super::needs::Need;
 use super::run::ProcessFacts;
 use super::state::{Failure, State};
 use super::waiters::Slot;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Log lines shown of a backend that did not fail.
 const RECENT_LINES: usize = 3;
@@ -35,6 +37,10 @@ pub struct BackendSnapshot {
     /// What it is expected to need, as far as that is known without a look at files.
     pub need: Option<Need>,
     pub pinned: bool,
+    /// By its profiles, so that only they can let it go.
+    pub pinned_by_profile: bool,
+    /// Until it is stopped for idleness; `None` while it is used, does not answer or stays.
+    pub idle_stop_in: Option<Duration>,
     /// Why it failed.
     pub error: Option<String>,
     /// The newest log lines; those of the failure if it failed.
@@ -79,11 +85,20 @@ impl BackendSnapshot {
                 .map(|pace| pace.saturating_mul(u32::try_from(slot.queued()).unwrap_or(u32::MAX))),
             figures: slot.figures.load().as_deref().copied(),
             need,
-            pinned: spec.pinned,
+            pinned: slot.is_pinned(),
+            pinned_by_profile: spec.pinned,
+            idle_stop_in: idle_stop_in(slot, Instant::now()),
             error: failure.map(|failure| failure.reason.clone()),
             log_tail,
         }
     }
+}
+
+fn idle_stop_in(slot: &Slot, now: Instant) -> Option<Duration> {
+    let limit = slot.idle_limit()?;
+    let gate = &slot.current.load_full()?.gate;
+    let limit = if gate.last_left().is_some() { limit } else { limit.max(UNUSED_STAY) };
+    Some(limit.saturating_sub(now.saturating_duration_since(gate.idle_since()?)))
 }
 
 fn failure(state: &State) -> Option<&Failure> {

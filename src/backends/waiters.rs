@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::queue::FairQueue;
 use crate::profiles::LaunchSpec;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -32,6 +32,8 @@ pub struct Slot {
     pub figures: ArcSwapOption<Figures>,
     /// What its actor is asked to do, as [`Go`].
     asked_to_go: AtomicU8,
+    /// Somebody wants it kept, whatever its profiles say.
+    kept: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
@@ -90,6 +92,7 @@ impl Slot {
             pid: AtomicU32::new(0),
             figures: ArcSwapOption::empty(),
             asked_to_go: AtomicU8::new(0),
+            kept: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
     }
@@ -98,6 +101,22 @@ impl Slot {
     pub fn ask_to_go(&self, go: Go) {
         self.asked_to_go.fetch_max(go as u8, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Keeps it from being stopped for idleness or for another, or lets it go again.
+    pub fn keep(&self, kept: bool) {
+        self.kept.store(kept, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether it stays, by its profiles or by somebody's wish.
+    pub fn is_pinned(&self) -> bool {
+        self.spec.load().pinned || self.kept.load(Ordering::Acquire)
+    }
+
+    /// How long it may be idle before it is stopped; `None`: it stays.
+    pub fn idle_limit(&self) -> Option<Duration> {
+        self.spec.load().idle_limit().filter(|_| !self.is_pinned())
     }
 
     /// Takes such a wish.

@@ -24,11 +24,12 @@ pub enum Topic {
     Requests,
     Users,
     Plugins,
+    Chats,
     System,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 8] = [
+    pub const ALL: [Topic; 9] = [
         Topic::Servers,
         Topic::Models,
         Topic::Downloads,
@@ -36,6 +37,7 @@ impl Topic {
         Topic::Requests,
         Topic::Users,
         Topic::Plugins,
+        Topic::Chats,
         Topic::System,
     ];
 
@@ -49,6 +51,7 @@ impl Topic {
             Topic::Requests => "requests",
             Topic::Users => "users",
             Topic::Plugins => "plugins",
+            Topic::Chats => "chats",
             Topic::System => "system",
         }
     }

@@ -22,6 +22,9 @@ pub struct ApiCaller(pub Caller);
 /// [`SessionUser::owner`].
 pub struct SessionUser(pub Caller);
 
+/// A [`SessionUser`] who may change what is theirs.
+pub struct SessionChanger(pub SessionUser);
+
 /// Anybody who may call tools.
 pub struct ToolCaller(pub Caller);
 
@@ -71,6 +74,16 @@ impl FromRequestParts<Shared> for SessionUser {
         }
         Err(Failure::not_allowed("this needs an account's session, or a key with the scope admin-read")
             .into())
+    }
+}
+
+impl FromRequestParts<Shared> for SessionChanger {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let user = SessionUser::from_request_parts(parts, gateway).await?;
+        user.may_change()?;
+        Ok(SessionChanger(user))
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Estimate {
 /// Whether that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FitGrade)]
 pub enum Fit {
     Yes,
     /// Only with little room to spare, or once others have stopped.

@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, profiles or how a request is served.
 
 pub mod audit;
+pub mod chats;
 pub mod downloads;
 mod error;
 mod inbox;

@@ -11,6 +11,7 @@ mod accounts;
 mod auth;
 mod bad_input;
 mod chat;
+mod chats;
 mod cli;
 mod downloads;
 mod events;

@@ -129,3 +129,21 @@ fn what_a_model_uses_is_seen_and_kept_for_the_next_time() {
     let shown = String::from_utf8(gateway.cli(&["ps"]).stdout).unwrap();
     assert!(shown.contains("MEMORY") && shown.contains("MB"), "{shown}");
 }
+
+#[test]
+fn a_pinned_backend_makes_way_for_nobody_until_it_is_let_go() {
+    let gateway = Gateway::start(ONE_OF_TWO);
+    let ask = |verb: &str, profile: &str| gateway.post(&format!("/api/v1/servers/{profile}/{verb}"), "");
+    assert_eq!(ask("pin", "a").json()["error"]["code"], "not_started");
+    assert_eq!(gateway.chat("a", "#chunks=1").status, 200);
+    let server = ask("pin", "a").json();
+    assert_eq!((&server["pinned"], &server["pinned_by_profile"]), (&true.into(), &false.into()));
+    assert_eq!(server["idle_stop_at_ms"], Value::Null);
+    let refused = gateway.chat("b", "#chunks=1");
+    assert_eq!(
+        (refused.status, refused.json()["error"]["code"].as_str()),
+        (503, Some("insufficient_memory"))
+    );
+    assert!(ask("unpin", "a").json()["idle_stop_at_ms"].is_i64());
+    assert_eq!(gateway.chat("b", "#chunks=1").status, 200);
+}

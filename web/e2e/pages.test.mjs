@@ -1,12 +1,15 @@
 // Every requirement with a visible side, by its id, in a real browser against the real gateway with the
 // scripted model server.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch, open } from './lib/browser.mjs';
 import { Gateway } from './lib/gateway.mjs';
 import { until } from './lib/until.mjs';
+import { start, tile, visit as visitAt } from './lib/visit.mjs';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const SCREENS = ['/', '/chat', '/models', '/servers', '/profiles', '/profiles/qwen', '/profiles/new', '/usage', '/requests', '/plugins', '/keys', '/users', '/audit', '/settings', '/login', '/setup'];
@@ -23,26 +26,7 @@ after(async () => {
   await gateway?.stop();
 });
 
-/** Runs with a page that has left the set-up, and fails when it said anything on its console. */
-async function visit(path, work, { at = gateway, cookies = true, ...options } = {}) {
-  const { context, page, said } = await open(browser, at.base, options);
-  if (cookies) await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: at.base }]);
-  try {
-    await page.goto(at.base + path);
-    await work(page, context);
-    assert.deepEqual(said, []);
-  } finally {
-    await context.close();
-  }
-}
-
-const tile = (page, name) => page.getByRole('article', { name, exact: true });
-
-async function start(page, name) {
-  await page.getByRole('combobox', { name: 'Profile' }).fill(name);
-  await page.getByRole('option', { name: new RegExp(`^${name}`) }).first().click();
-  await page.getByRole('button', { name: 'Start', exact: true }).first().click();
-}
+const visit = (path, work, { at = gateway, ...options } = {}) => visitAt(browser, at, path, work, options);
 
 test('SERVER-01: pick a profile in a searchable combobox and press Start', () =>
   visit('/servers', async (page) => {
@@ -191,7 +175,7 @@ test('what a model writes stays text: no script runs and nothing is fetched from
 
 test('the usage and the requests show what was asked', () =>
   visit('/requests', async (page) => {
-    await page.getByRole('row').filter({ hasText: 'qwen' }).first().waitFor();
+    await page.getByRole('row').filter({ hasText: 'gemma' }).first().waitFor();
     await page.goto(`${gateway.base}/usage?by=profile`);
     await page.getByRole('row').filter({ hasText: 'gemma' }).waitFor();
     const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download CSV' }).click()]);
@@ -282,6 +266,49 @@ test('a gateway that went away is told without moving the page, and found again'
     },
     { at: other },
   ).finally(() => again?.stop());
+});
+
+test('names of models and lines of logs stay text', async () => {
+  const attack = '<img src=x onerror=window.owned=1>';
+  const folder = join(mkdtempSync(join(tmpdir(), 'mlx-gateway-odd-')), attack);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: attack, architectures: [attack] }));
+  const words = JSON.stringify(`echo '${attack}'; printf '\\033[31m<svg onload=window.owned=1>\\n' >&2; exit 3`);
+  const odd = `[[profile]]\nname = "odd"\ndescription = ${JSON.stringify(attack)}\nengine = "command"\nmodel = ${JSON.stringify(folder)}\ncommand = ["/bin/sh", "-c", ${words}, "{port}", "{model}"]\n`;
+  const other = await Gateway.start({ profiles: false, sections: odd });
+  try {
+    await visit(
+      '/servers',
+      async (page) => {
+        await page.addInitScript(() => (window.owned = 0));
+        await page.reload();
+        await start(page, 'odd');
+        const failed = tile(page, 'odd');
+        await failed.getByRole('region', { name: 'Last log lines' }).getByText(attack).waitFor();
+        const harmless = async (where) => {
+          assert.equal(await page.locator(':is(img[src="x"], svg[onload])').count(), 0, where);
+          assert.equal(await page.evaluate(() => window.owned), 0, where);
+        };
+        await harmless('the tile');
+        await failed.getByRole('button', { name: 'Logs' }).click();
+        await page.getByRole('dialog').getByText('<svg onload=window.owned=1>').waitFor();
+        await harmless('the log');
+        await page.getByRole('dialog').getByRole('tab', { name: 'Details' }).click();
+        await page.getByRole('dialog').getByText('Backend', { exact: true }).waitFor();
+        await harmless('the details');
+        for (const path of ['/profiles', '/profiles/odd', '/models', '/chat?profile=odd', '/']) {
+          await page.goto(other.base + path);
+          await page.locator('h1').first().waitFor();
+          await until(async () => (await page.locator('.bone').count()) === 0, `${path} is loaded`);
+          await harmless(path);
+        }
+      },
+      { at: other },
+    );
+  } finally {
+    await other.stop();
+    rmSync(join(folder, '..'), { recursive: true });
+  }
 });
 
 for (const theme of ['light', 'dark']) {

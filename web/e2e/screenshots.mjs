@@ -17,6 +17,7 @@ const SCREENS = {
   hub: '/models?tab=hub&q=qwen',
   profiles: '/profiles',
   profile: '/profiles/qwen',
+  model: '/models?tab=hub&q=qwen&open=mlx-community/Qwen3-4B-4bit',
   'profile-new': '/profiles/new?model=mlx-community/Qwen3-4B-4bit&name=qwen3',
   chat: '/chat?profile=gemma',
   usage: '/usage',

@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import { ago, bytes, compact, context, count, duration, matches, percent, rate } from '../src/lib/format';
 import { spans } from '../src/lib/format/ansi';
+import { daysOf } from '../src/lib/format/days';
 import { cell, csv } from '../src/lib/format/csv';
 import { CLIENTS, snippet } from '../src/lib/format/snippets';
 import { phases } from '../src/lib/format/timeline';
@@ -106,3 +107,13 @@ it('a profile is written as the configuration takes it', () => {
   expect([seconds(0), seconds(90), seconds(7200), seconds('forever')]).toEqual(['0s', '90s', '2h', 'forever']);
 });
 it('a list is what stands between commas', () => expect(words(' a, b ,,\nc')).toEqual(['a', 'b', 'c']));
+
+it('a chart of days has those without a request too', () => {
+  const report = { groups: [{ group: '2026-02-28', prompt_tokens: 5, completion_tokens: 2 }, { group: '2026-03-02', prompt_tokens: null, completion_tokens: 1 }] } as UsageReport;
+  expect(daysOf(report, 4, '2026-03-02')).toEqual([
+    { day: '2026-02-27', input: 0, output: 0 },
+    { day: '2026-02-28', input: 5, output: 2 },
+    { day: '2026-03-01', input: 0, output: 0 },
+    { day: '2026-03-02', input: 0, output: 1 },
+  ]);
+});

@@ -1,5 +1,5 @@
 // What jsdom lacks and the page uses.
-if (!HTMLDialogElement.prototype.showModal) {
+if (typeof HTMLDialogElement !== 'undefined' && !HTMLDialogElement.prototype.showModal) {
   HTMLDialogElement.prototype.showModal = function () {
     this.open = true;
   };
@@ -8,4 +8,4 @@ if (!HTMLDialogElement.prototype.showModal) {
     this.dispatchEvent(new Event('close'));
   };
 }
-window.scrollTo = () => {};
+if (typeof window !== 'undefined') window.scrollTo = () => {};

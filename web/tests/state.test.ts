@@ -3,8 +3,8 @@ import { afterEach, expect, it, vi } from 'vitest';
 import { EventStream, waitBefore, type GatewayEvent, type Link } from '../src/lib/api/events';
 import { path, withQuery } from '../src/lib/api/client';
 import { errorOf } from '../src/lib/api/errors';
-import { markdown } from '../src/lib/format/markdown';
-import { splitThinking } from '../src/lib/state/chat.svelte';
+import { enrich, markdown } from '../src/lib/format/markdown';
+import { splitThinking } from '../src/lib/state/chat/stream';
 import { Keyed } from '../src/lib/state/live.svelte';
 import { choices, passes, profileName, type Filters } from '../src/lib/state/modelview';
 import { bodyOf, changes, draftOf } from '../src/lib/state/profileform';
@@ -76,23 +76,47 @@ const ATTACKS = [
   '<div id="app" class="x" data-a="b">x</div>',
   '`</code><script>alert(1)</script>`',
   '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
+  '$\\href{javascript:alert(1)}{x}$ $\\htmlData{a=b}{x}$ $\\includegraphics{https://evil.example.com/x.png}$',
+  '<math><mi xlink:href="javascript:alert(1)" href="javascript:alert(1)" onclick="alert(1)" style="position:fixed">x</mi></math>',
+  '<span class="hljs-keyword toast">x</span><span class="hljs-keyword" onclick="alert(1)">y</span>',
+  '```js\n</code></pre><img src=x onerror=alert(1)>\n```',
 ];
-it.each(ATTACKS)('what a model writes cannot become active: %s', (attack) => {
+function expectHarmless(html: string) {
   const box = document.createElement('div');
-  box.innerHTML = markdown(attack);
-  expect(box.querySelector('script,img,svg,math,iframe,style,form,input,button,object,embed,link,meta,video,audio')).toBeNull();
+  box.innerHTML = html;
+  expect(box.querySelector('script,img,svg,iframe,style,form,input,button,object,embed,link,meta,video,audio,annotation-xml')).toBeNull();
   for (const element of box.querySelectorAll('*')) {
     const names = element.getAttributeNames();
-    expect(names.filter((name) => !['href', 'target', 'rel', 'start', 'align'].includes(name))).toEqual([]);
+    expect(names.filter((name) => /^on|style|src|xlink|^data|^id$|action/.test(name))).toEqual([]);
+    expect(names.includes('href') && element.tagName !== 'A').toBe(false);
     expect(element.getAttribute('href') ?? 'https://').toMatch(/^https?:\/\//);
+    expect(element.getAttribute('class') ?? 'hljs-x').toMatch(/^hljs-/);
+    expect(element.getAttribute('class') ?? '').not.toMatch(/toast/);
   }
+}
+it.each(ATTACKS)('what a model writes cannot become active: %s', async (attack) => {
+  expectHarmless(markdown(attack));
+  await enrich();
+  expectHarmless(markdown(attack));
+});
+it('HTML in a text loses its attributes before anything reads it', () => {
+  expect(markdown('<p align=center onclick="x">a <br/> b</p>')).toBe('<p>a <br> b</p>');
+  expect(markdown('a <b onclick=x>b</b> <img src=x onerror=y>')).toBe('<p>a <b>b</b> </p>\n');
+});
+it('formulas become MathML and code is coloured; prices stay prices', async () => {
+  await enrich();
+  expect(markdown('so $a^2$ and \\(b\\)')).toMatch(/^<p>so <span><math.*<msup><mi>a<\/mi><mn>2<\/mn><\/msup>.*<mi>b<\/mi>.*<\/p>\n$/);
+  expect(markdown('$$\n\\frac{1}{2}\n$$')).toMatch(/<math[^>]*display="block".*<mfrac>/);
+  expect(markdown('from $5 to $6')).toBe('<p>from $5 to $6</p>\n');
+  expect(markdown('```js\nlet a = "b";\n```')).toContain('<span class="hljs-keyword">let</span>');
+  expect(markdown('```nolanguage\n<b>\n```')).toBe('<pre><code>&lt;b&gt;\n</code></pre>\n');
 });
 it('ordinary Markdown stays what it is, and links open elsewhere', () => {
   expect(markdown('**a** [b](https://c.example)')).toBe('<p><strong>a</strong> <a href="https://c.example" target="_blank" rel="noopener noreferrer nofollow">b</a></p>\n');
 });
 
 const facts = (over: object) => ({ kind: 'lm', model_type: 'qwen3', architectures: [], parameters: null, quantization: { value: { label: '4-bit', bits: 4 }, source: 'config.json' }, context_length: null, kv_cache: null, input: { value: ['text'], source: 'x' }, output: null, tool_use: { value: true, source: 'tags' }, thinking: { value: 'switchable', source: 'x' }, mcp_ready: null, license: null, weights_bytes: null, size_bytes: null, ...over });
-const model = (id: string, over: object = {}): Model => ({ id, facts: facts(over) as Model['facts'], fit: { fit: 'yes', needed_bytes: 1, budget_bytes: 2, in_use_bytes: 0 } });
+const model = (id: string, over: object = {}): Model => ({ id, facts: facts(over) as unknown as Model['facts'], fit: { fit: 'yes', needed_bytes: 1, budget_bytes: 2, in_use_bytes: 0 } as Model['fit'] });
 const none: Filters = { q: '', architecture: '', quantization: '', kind: '', tools: false, thinking: false, mcp: false, fits: false };
 
 it('DISC-03: models are found by their characteristics, and unknown is not yes', () => {

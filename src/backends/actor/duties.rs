@@ -124,7 +124,7 @@ impl Actor {
     /// Stops the backend when nobody has used it for long enough; says when to look again. While it
     /// is in use nothing is timed: the last to leave wakes the actor.
     pub(super) fn see_to_idleness(&mut self, now: Instant) -> Option<Instant> {
-        let limit = self.slot.spec.load().idle_limit()?;
+        let limit = self.slot.idle_limit()?;
         let current = self.slot.current.load_full()?;
         current.gate.set_watched(true);
         if current.gate.count() > 0 {

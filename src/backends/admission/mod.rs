@@ -245,7 +245,7 @@ impl Held {
     fn resident(&self, now: Instant) -> Resident {
         let seen = self.slot.figures.load().as_ref().and_then(|figures| figures.memory_bytes);
         let charge = self.need.max(seen.unwrap_or(0));
-        Resident { charge, standing: self.standing(now), pinned: self.slot.spec.load().pinned }
+        Resident { charge, standing: self.standing(now), pinned: self.slot.is_pinned() }
     }
 
     fn standing(&self, now: Instant) -> Standing {

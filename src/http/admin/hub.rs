@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::fit::{Fit, fit_of};
 use super::models::{self, ModelView};
@@ -22,8 +22,9 @@ const LIMIT_MAX: usize = 100;
 const README_MAX: usize = 256 << 10;
 
 /// What is looked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     q: Option<String>,
     author: Option<String>,
@@ -37,8 +38,9 @@ pub struct Asked {
 }
 
 /// Whether to ask the hub too.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// False: only what is on this machine.
     hub: Option<bool>,
@@ -103,7 +105,7 @@ pub struct NewToken {
 }
 
 /// `GET /api/v1/models/search`: a hub that cannot be asked is an answer with its problem, not an error.
-#[utoipa::path(get, path = "/models/search", tag = "hub", responses((status = 200, body = SearchResult)))]
+#[utoipa::path(get, path = "/models/search", tag = "hub", params(Asked), responses((status = 200, body = SearchResult)))]
 pub async fn search(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -140,7 +142,7 @@ pub async fn search(
 }
 
 /// `GET /api/v1/models/{id}`: what is on this machine and what the hub says, together.
-#[utoipa::path(get, path = "/models/{*id}", tag = "hub", params(("id" = String, Path)), responses((status = 200, body = ModelDetails)))]
+#[utoipa::path(get, path = "/models/{*id}", tag = "hub", params(("id" = String, Path), Wanted), responses((status = 200, body = ModelDetails)))]
 pub async fn get(
     State(gateway): State<Shared>,
     _caller: AdminReader,

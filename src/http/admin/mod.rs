@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod chats;
 mod doctor;
 mod downloads;
 mod engines;
@@ -64,6 +65,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(servers::start))
         .routes(routes!(servers::stop))
         .routes(routes!(servers::restart))
+        .routes(routes!(servers::pin))
+        .routes(routes!(servers::unpin))
         .routes(routes!(servers::logs))
         .routes(routes!(usage::get))
         .routes(routes!(requests::list))
@@ -85,6 +88,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(downloads::retry))
         .routes(routes!(hub::settings))
         .routes(routes!(hub::set_token, hub::remove_token))
+        .routes(routes!(chats::list, chats::create).layer(chats::body_limit()))
+        .routes(routes!(chats::get, chats::change, chats::remove).layer(chats::body_limit()))
         .routes(routes!(events::listen))
         .routes(routes!(plugins::list, plugins::add).layer(plugins::body_limit()))
         .routes(routes!(plugins::get, plugins::remove))

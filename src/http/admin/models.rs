@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::fit::{Fit, fit_of};
 use crate::config::ModelRef;
@@ -19,16 +19,18 @@ use crate::system::disk;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Which models.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     /// Only those that nobody has used for so many days.
     unused_days: Option<u32>,
 }
 
 /// Whether to remove a model that stopped profiles name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Removal {
     #[serde(default)]
     force: bool,
@@ -61,7 +63,7 @@ pub struct ModelList {
 }
 
 /// `GET /api/v1/models`: the library.
-#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, body = ModelList)))]
+#[utoipa::path(get, path = "/models", tag = "models", params(Asked), responses((status = 200, body = ModelList)))]
 pub async fn list(
     State(gateway): State<Shared>,
     _caller: AdminReader,
@@ -94,7 +96,7 @@ pub async fn local(gateway: &Shared, id: &str) -> Result<Option<ModelView>, ApiE
 
 /// `DELETE /api/v1/models/{id}`: refused while it is in use; one that stopped profiles name needs
 /// `?force=true`.
-#[utoipa::path(delete, path = "/models/{*id}", tag = "models", params(("id" = String, Path)), responses((status = 200, body = ModelView)))]
+#[utoipa::path(delete, path = "/models/{*id}", tag = "models", params(("id" = String, Path), Removal), responses((status = 200, body = ModelView)))]
 pub async fn remove(
     State(gateway): State<Shared>,
     _caller: Admin,

@@ -1,5 +1,7 @@
 //! A backend as the admin API and the event stream show it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,6 +37,10 @@ pub struct Server {
     /// How long a request that came now would wait for its turn, in seconds.
     pub queue_wait_s: Option<f64>,
     pub pinned: bool,
+    /// By its profiles, so that it cannot be let go by a request.
+    pub pinned_by_profile: bool,
+    /// Milliseconds since 1970, UTC, to the second: when it is stopped if nobody uses it until then.
+    pub idle_stop_at_ms: Option<i64>,
     /// Memory of its whole process tree: on Linux the proportional set, on macOS the footprint.
     pub memory_bytes: Option<u64>,
     /// What it is expected to need, and where that comes from.
@@ -98,6 +104,8 @@ impl Server {
             queued: backend.queued,
             queue_wait_s: backend.queue_wait.map(|wait| wait.as_secs_f64()),
             pinned: backend.pinned,
+            pinned_by_profile: backend.pinned_by_profile,
+            idle_stop_at_ms: backend.idle_stop_in.map(|left| second(gateway.proxy.clock.unix_ms(), left)),
             memory_bytes: backend.figures.and_then(|figures| figures.memory_bytes),
             memory_expected_bytes: backend.need.map(|need| need.bytes),
             memory_expected_from: backend.need.map(|need| need.source),
@@ -125,6 +133,8 @@ impl Server {
             queued: 0,
             queue_wait_s: None,
             pinned: spec.pinned,
+            pinned_by_profile: spec.pinned,
+            idle_stop_at_ms: None,
             memory_bytes: None,
             memory_expected_bytes: spec.settings.memory,
             memory_expected_from: spec.settings.memory.map(|_| NeedSource::Configured),
@@ -137,4 +147,10 @@ impl Server {
             command: Vec::new(),
         }
     }
+}
+
+/// The moment that is `left` away, to the second, so that it stays the same while it comes closer.
+fn second(now_ms: i64, left: Duration) -> i64 {
+    let at = now_ms.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+    at.saturating_add(500) / 1000 * 1000
 }

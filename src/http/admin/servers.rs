@@ -129,6 +129,45 @@ pub async fn stop(
     Ok(Json(shown(&gateway, &spec)))
 }
 
+/// Keep a profile's backend loaded until it is let go or the gateway ends.
+#[utoipa::path(
+    post, path = "/servers/{profile}/pin", tag = "servers",
+    responses((status = 200, body = Server), (status = 409, description = "It was never started", body = ErrorBody))
+)]
+pub async fn pin(
+    State(gateway): State<Shared>,
+    _caller: Admin,
+    Path(profile): Path<String>,
+) -> Result<Json<Server>, ApiError> {
+    keep(&gateway, &profile, true)
+}
+
+/// Let a profile's backend be stopped again when it is idle or another needs its memory.
+#[utoipa::path(
+    post, path = "/servers/{profile}/unpin", tag = "servers",
+    responses((status = 200, body = Server), (status = 409, description = "Its profile pins it", body = ErrorBody))
+)]
+pub async fn unpin(
+    State(gateway): State<Shared>,
+    _caller: Admin,
+    Path(profile): Path<String>,
+) -> Result<Json<Server>, ApiError> {
+    keep(&gateway, &profile, false)
+}
+
+fn keep(gateway: &Shared, profile: &str, kept: bool) -> Result<Json<Server>, ApiError> {
+    let spec = launch(gateway, profile)?;
+    if !kept && spec.pinned {
+        let why = format!("\"{profile}\" is pinned by its profile; set `pinned = false` there to let it go");
+        return Err(ApiError::conflict(why, "pinned_by_profile"));
+    }
+    if !gateway.proxy.backends.keep(&spec.id, kept) {
+        let why = format!("the backend of \"{profile}\" was never started; start it first");
+        return Err(ApiError::conflict(why, "not_started"));
+    }
+    Ok(Json(shown(gateway, &spec)))
+}
+
 /// Show what a backend has written, newest lines last.
 #[utoipa::path(
     get, path = "/servers/{profile}/logs", tag = "servers", params(LogQuery),

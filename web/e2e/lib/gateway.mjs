@@ -1,11 +1,13 @@
 // The real gateway as a process of a test's own: a folder of its own, a free port, ended with it.
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const TARGET = resolve(process.env.CARGO_TARGET_DIR ?? '../target');
 export const PROGRAM = join(TARGET, 'debug/mlx-gateway');
+/** Where the real engine stays once it was installed; shared with tests/real_engine.rs. */
+const REAL = join(TARGET, 'tmp/real-engine');
 export const FAKE = join(TARGET, 'debug/examples/fake_mlx_server');
 const START_MS = 90_000;
 const STOP_MS = 30_000;
@@ -19,8 +21,23 @@ const MODELS = {
 
 const profile = (name, model, more = '') => `[[profile]]\nname = ${JSON.stringify(name)}\nmodel = ${JSON.stringify(model)}\n${more}\n`;
 
+function shareEngine(data) {
+  mkdirSync(data, { recursive: true });
+  for (const kept of ['engines', 'models']) {
+    mkdirSync(join(REAL, kept), { recursive: true });
+    symlinkSync(join(REAL, kept), join(data, kept));
+  }
+}
+
+/** Copies the demo model, which the engine has made on its first use, to where a hub serves it. */
+export function copyDemoModel(to) {
+  const made = readdirSync(join(REAL, 'models')).find((name) => name.startsWith('demo-'));
+  cpSync(join(REAL, 'models', made), to, { recursive: true });
+}
+
 export class Gateway {
-  static async start({ profiles = true, env = {}, sections = '', listen = '127.0.0.1:0' } = {}) {
+  /** `real`: with the real engine instead of the scripted one. */
+  static async start({ profiles = true, real = false, env = {}, sections = '', listen = '127.0.0.1:0' } = {}) {
     const folder = mkdtempSync(join(tmpdir(), 'mlx-gateway-web-'));
     const model = (name) => {
       const at = join(folder, 'models', name);
@@ -30,9 +47,10 @@ export class Gateway {
     };
     const config = [
       `[server]\nlisten = "${listen}"\nshutdown_grace = "2s"\n`,
-      `[engine.mlx-openai-server]\nmanaged = false\ncommand = [${JSON.stringify(FAKE)}]\n`,
+      real ? '' : `[engine.mlx-openai-server]\nmanaged = false\ncommand = [${JSON.stringify(FAKE)}]\n`,
       sections,
     ];
+    if (real) shareEngine(join(folder, 'data'));
     if (profiles) {
       config.push(
         profile('qwen', model('Qwen3-4B-4bit'), 'aliases = ["gpt-4o-mini", "claude-*"]\ndescription = "Everyday answers, short and correct"\nsystem_prompt = "You answer briefly."\ncontext_length = 32768\ndefaults = { temperature = 0.7, max_tokens = 4096 }'),

@@ -25,6 +25,23 @@ function safetensors(bytes) {
   return Buffer.concat([size, Buffer.from(header), Buffer.alloc(bytes, 7)]);
 }
 
+const readme = (name) => `---
+license: apache-2.0
+tags: [mlx]
+---
+# ${name}
+
+Converted for **MLX**. See [the paper](https://example.com/paper).
+
+| bits | group |
+|---|---|
+| 4 | 64 |
+
+![a picture](https://evil.example.com/pixel.png)
+<script>window.owned = 1</script>
+<img src=x onerror="window.owned = 1">
+`;
+
 export class Hub {
   static async start() {
     const folder = mkdtempSync(join(tmpdir(), 'mlx-gateway-hub-'));
@@ -34,7 +51,7 @@ export class Hub {
       writeFileSync(join(at, 'config.json'), JSON.stringify(model.config));
       writeFileSync(join(at, 'tokenizer_config.json'), JSON.stringify({ chat_template: model.template }));
       writeFileSync(join(at, 'model.safetensors'), safetensors(model.bytes));
-      writeFileSync(join(at, 'README.md'), `# ${name}\n<script>window.owned=1</script>\n`);
+      writeFileSync(join(at, 'README.md'), readme(name));
       writeFileSync(join(at, '.hub.json'), JSON.stringify({ downloads: model.downloads, likes: 12, tags: ['mlx', 'text-generation'], library_name: 'mlx', pipeline_tag: 'text-generation' }));
     }
     const child = spawn(PROGRAM, ['--root', folder], { stdio: ['pipe', 'pipe', 'inherit'] });

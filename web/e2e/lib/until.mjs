@@ -1,5 +1,5 @@
 // Looks until something holds that another process brings about; never sleeps to wait.
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 90_000);
 const EVERY_MS = 50;
 
 export async function until(holds, what) {

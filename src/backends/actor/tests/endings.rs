@@ -66,6 +66,23 @@ async fn pinned_and_forever_are_never_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_keeps_stays_until_it_is_let_go() {
+    let world = World::new();
+    let spec = spec_with(|spec| spec.keep_alive = KeepAlive::For(Duration::from_secs(60)));
+    assert!(!world.backends.keep("qwen", true));
+    let (_run, lease) = world.ready(&spec).await;
+    drop(lease);
+    let left = || world.backends.snapshot()[0].idle_stop_in;
+    assert_eq!(left(), Some(Duration::from_secs(60)));
+    assert!(world.backends.keep("qwen", true));
+    assert_eq!(left(), None);
+    advance(Duration::from_secs(1_000)).await;
+    assert_eq!(world.state(), "ready");
+    assert!(world.backends.keep("qwen", false));
+    world.until("stopped").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_lets_those_inside_finish_and_turns_away_who_waits() {
     let world = World::new();
     let spec = spec_with(|spec| spec.max_concurrent = 1);

@@ -1,6 +1,8 @@
 // Requests to the gateway this page came from. Adds the API key where one was given on this machine,
 // turns refusals into ApiError, and tells who listens when a session has ended.
-import { ApiError, errorOf, offlineError } from './errors';
+import createClient from 'openapi-fetch';
+import { errorOf, offlineError } from './errors';
+import type { paths } from './generated/schema';
 
 export type Query = Record<string, string | number | boolean | null | undefined>;
 
@@ -52,21 +54,11 @@ export function withQuery(to: string, query: Query = {}): string {
   return text ? `${to}?${text}` : to;
 }
 
-/** The answer as it comes, for streams and texts. Refusals are thrown. */
-export async function send(method: string, to: string, options: Options = {}): Promise<Response> {
-  const headers = new Headers(options.headers);
-  const key = storedKey.get();
-  if (key) headers.set('authorization', `Bearer ${key}`);
-  if (options.body !== undefined) headers.set('content-type', 'application/json');
+/** An answer of the gateway. Refusals are thrown, and so is silence. */
+async function answered(sent: () => Promise<Response>): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(withQuery(to, options.query), {
-      method,
-      headers,
-      body: options.body === undefined ? undefined : JSON.stringify(options.body),
-      signal: options.signal,
-      credentials: 'same-origin',
-    });
+    response = await sent();
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
     throw offlineError();
@@ -77,21 +69,31 @@ export async function send(method: string, to: string, options: Options = {}): P
   throw error;
 }
 
-async function json<T>(method: string, to: string, options?: Options): Promise<T> {
-  const response = await send(method, to, options);
-  const text = await response.text();
-  if (!text) return undefined as T;
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    throw new ApiError(response.status, 'not_json', text.slice(0, 300), response.headers.get('x-request-id'));
-  }
+function withKey(headers: Headers): Headers {
+  const key = storedKey.get();
+  if (key) headers.set('authorization', `Bearer ${key}`);
+  return headers;
 }
 
-export const api = {
-  get: <T>(to: string, query?: Query, signal?: AbortSignal) => json<T>('GET', to, { query, signal }),
-  post: <T = unknown>(to: string, body?: unknown, query?: Query) => json<T>('POST', to, { body, query }),
-  put: <T = unknown>(to: string, body?: unknown) => json<T>('PUT', to, { body }),
-  patch: <T = unknown>(to: string, body?: unknown) => json<T>('PATCH', to, { body }),
-  delete: <T = unknown>(to: string) => json<T>('DELETE', to),
-};
+/** The answer as it comes, for streams and texts. */
+export function send(method: string, to: string, { query, body, signal, headers: given }: Options = {}): Promise<Response> {
+  const headers = withKey(new Headers(given));
+  if (body !== undefined) headers.set('content-type', 'application/json');
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  return answered(() => fetch(withQuery(to, query), { method, headers, body: text, signal, credentials: 'same-origin' }));
+}
+
+/** The admin API as the gateway describes it: paths, parameters, bodies and answers are checked. */
+export const api = createClient<paths>({
+  baseUrl: location.origin,
+  credentials: 'same-origin',
+  fetch: (request) => {
+    withKey(request.headers);
+    return answered(() => fetch(request));
+  },
+});
+
+/** What was answered; refusals have been thrown. */
+export async function got<T>(answer: Promise<{ data?: T }>): Promise<NonNullable<T>> {
+  return (await answer).data as NonNullable<T>;
+}

@@ -1,14 +1,82 @@
 // Text of models and READMEs as HTML. What they write is not trusted: it is sanitised last, pictures
 // and anything else that would be fetched are left out, and links open elsewhere without a referrer.
 import DOMPurify from 'dompurify';
-import { Marked } from 'marked';
+import { Marked, type TokenizerAndRendererExtension, type Tokens } from 'marked';
 
-const TAGS = ['a', 'b', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol', 'p', 'pre', 's', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'];
-const marked = new Marked({ gfm: true, breaks: true, async: false });
+const TAGS = ['a', 'b', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol', 'p', 'pre', 's', 'span', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'];
+const MATH = ['math', 'semantics', 'mrow', 'mi', 'mn', 'mo', 'ms', 'mtext', 'mspace', 'msup', 'msub', 'msubsup', 'mfrac', 'msqrt', 'mroot', 'mover', 'munder', 'munderover', 'mtable', 'mtr', 'mtd', 'mstyle', 'mpadded', 'mphantom', 'menclose', 'mmultiscripts', 'mprescripts'];
+const KNOWN = new Set(TAGS);
+const MATH_ATTRIBUTES = ['display', 'mathvariant', 'stretchy', 'fence', 'separator', 'lspace', 'rspace', 'columnalign', 'columnspacing', 'rowspacing', 'accent', 'accentunder', 'linethickness', 'scriptlevel', 'displaystyle', 'minsize', 'maxsize', 'movablelimits', 'notation', 'width', 'height', 'depth', 'voffset'];
+const COLOURS = /^(hljs-[\w-]+_?|\s|function_|class_|language_|inherited__|constant_|invoke__)+$/;
+
+type Rich = typeof import('./rich');
+let rich: Rich | null = null;
+let loading: Promise<void> | null = null;
+
+/** Whether a text has something that `rich` draws better. */
+export function isRich(text: string): boolean {
+  return /```\s*\w|\$[^\s]|\\\(|\\\[/.test(text);
+}
+
+/** Fetches what draws formulas and code; resolves once texts can be drawn anew. */
+export function enrich(): Promise<void> {
+  return (loading ??= import('./rich').then((module) => void (rich = module)));
+}
+
+export const isEnriched = (): boolean => rich !== null;
+
+const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+const drawn = ({ text, raw, display }: Tokens.Generic) => (rich ? rich.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`);
+
+const blockFormula: TokenizerAndRendererExtension = {
+  name: 'blockFormula',
+  level: 'block',
+  start: (source) => /\$\$|\\\[/.exec(source)?.index,
+  tokenizer(source) {
+    const found = /^(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n|$)/.exec(source);
+    return found ? { type: 'blockFormula', raw: found[0], text: (found[1] ?? found[2])!.trim(), display: true } : undefined;
+  },
+  renderer: (token) => `<p>${drawn(token)}</p>\n`,
+};
+const inlineFormula: TokenizerAndRendererExtension = {
+  name: 'inlineFormula',
+  level: 'inline',
+  start: (source) => /\$|\\\(/.exec(source)?.index,
+  tokenizer(source) {
+    // Prices such as $5 and $6 are not formulas.
+    const found = /^(?:\$\$([^\n$]+?)\$\$|\$(?!\s)([^\n$]*?[^\s\\$])\$(?!\d)|\\\(([^\n]+?)\\\))/.exec(source);
+    return found ? { type: 'inlineFormula', raw: found[0], text: (found[1] ?? found[2] ?? found[3])!, display: found[1] !== undefined } : undefined;
+  },
+  renderer: drawn,
+};
+
+const marked = new Marked({ gfm: true, breaks: true, async: false, extensions: [blockFormula, inlineFormula] });
+marked.use({
+  renderer: {
+    html: ({ text }) => bare(text),
+    code({ text, lang }) {
+      const html = rich?.coloured(text, (lang ?? '').split(/\s/)[0]!.toLowerCase());
+      return `<pre><code>${html ?? escaped(text)}\n</code></pre>\n`;
+    },
+  },
+});
+/** HTML in Markdown without attributes and without what would run: a browser reports even those handlers that the
+    policy stops while the text is sanitised. */
+function bare(html: string): string {
+  return html
+    .replace(/<(script|style)\b[\s\S]*?(<\/\1\s*>|$)|<!--[\s\S]*?(-->|$)/gi, '')
+    .replace(/<(\/?)([a-z][\w-]*)\b[^>]*(>|$)/gi, (_, slash: string, name: string) => (KNOWN.has(name.toLowerCase()) ? `<${slash}${name}>` : ''));
+}
+
 const purifier = DOMPurify(window);
 
 purifier.addHook('afterSanitizeAttributes', (node) => {
-  if (node.tagName !== 'A') return;
+  const colour = node.getAttribute('class');
+  if (colour !== null && !(node.tagName === 'SPAN' && COLOURS.test(colour))) node.removeAttribute('class');
+  if (node.tagName !== 'A') {
+    node.removeAttribute('href');
+    return;
+  }
   if (!/^https?:\/\//i.test(node.getAttribute('href') ?? '')) node.removeAttribute('href');
   node.setAttribute('target', '_blank');
   node.setAttribute('rel', 'noopener noreferrer nofollow');
@@ -16,9 +84,26 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
 
 export function markdown(text: string): string {
   return purifier.sanitize(marked.parse(text) as string, {
-    ALLOWED_TAGS: TAGS,
-    ALLOWED_ATTR: ['href', 'start', 'align'],
+    ALLOWED_TAGS: [...TAGS, ...MATH],
+    ALLOWED_ATTR: ['href', 'start', 'align', 'class', ...MATH_ATTRIBUTES],
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
   });
+}
+
+/** What stands by itself. A fence that is still open, a list or a table stays one block; definitions of links
+    make the whole text one. */
+export function blocks(text: string): string[] {
+  if (/^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
+  const all: string[] = [];
+  for (const { type, raw } of marked.lexer(text)) {
+    if (type === 'space' && all.length) all[all.length - 1] += raw;
+    else all.push(raw);
+  }
+  return all;
+}
+
+/** A model card begins with metadata between two lines of dashes. */
+export function withoutFrontMatter(text: string): string {
+  return text.replace(/^\uFEFF?---\r?\n[\s\S]*?\r?\n---\r?\n/, '');
 }

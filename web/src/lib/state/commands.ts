@@ -1,5 +1,6 @@
 // What the palette offers.
-import { api, path } from '$lib/api/client';
+import { api, got } from '$lib/api/client';
+import type { Profile } from '$lib/api/types';
 import type { IconName } from '$lib/components/icons';
 import { i18n } from '$lib/i18n/index.svelte';
 import { live } from './live.svelte';
@@ -36,11 +37,11 @@ export function commands(): Command[] {
   return [...screens, ...(live.profiles.data ?? []).flatMap(ofProfile), ...themes];
 }
 
-function ofProfile({ name, model, backend }: { name: string; model: string | null; backend: string }): Command[] {
+function ofProfile({ name, model, backend }: Profile): Command[] {
   const t = i18n.t;
   const runs = live.servers.data?.find((server) => server.id === backend)?.state === 'ready';
   const act = (verb: 'start' | 'stop') => () =>
-    void attempt(() => api.post(path`/api/v1/servers/${name}/${verb}`), verb === 'start' ? t.servers.starting(name) : t.servers.stopped(name));
+    void attempt(() => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })), verb === 'start' ? t.servers.starting(name) : t.servers.stopped(name));
   const note = model ?? undefined;
   const change: Command = runs
     ? { id: `stop-${name}`, label: t.palette.stop(name), note, icon: 'stop', run: act('stop') }

@@ -1,6 +1,6 @@
 // What the whole page watches: one event stream feeding keyed lists. Screens read from here; nothing
 // is polled.
-import { api } from '$lib/api/client';
+import { api, got } from '$lib/api/client';
 import { EventStream, type GatewayEvent, type Link } from '$lib/api/events';
 import type { Download, Profile, Server, System } from '$lib/api/types';
 import { Resource } from './resource.svelte';
@@ -58,10 +58,10 @@ type Listener = (event: GatewayEvent) => void;
 
 class Live {
   link = $state<Link>('connecting');
-  servers = new Keyed<Server>(async () => (await api.get<{ servers: Server[] }>('/api/v1/servers')).servers, (s) => s.id);
-  profiles = new Keyed<Profile>(async () => (await api.get<{ profiles: Profile[] }>('/api/v1/profiles')).profiles, (p) => p.name);
-  downloads = new Keyed<Download>(async () => (await api.get<{ downloads: Download[] }>('/api/v1/downloads')).downloads, (d) => d.id);
-  system = new Resource<System>(() => api.get<System>('/api/v1/system'));
+  servers = new Keyed<Server>(async () => (await got(api.GET('/api/v1/servers'))).servers as Server[], (s) => s.id);
+  profiles = new Keyed<Profile>(async () => (await got(api.GET('/api/v1/profiles'))).profiles as unknown as Profile[], (p) => p.name);
+  downloads = new Keyed<Download>(async () => (await got(api.GET('/api/v1/downloads'))).downloads, (d) => d.id);
+  system = new Resource<System>(() => got(api.GET('/api/v1/system')));
   pendingUsers = $state(0);
 
   #stream: EventStream | null = null;
@@ -115,7 +115,7 @@ class Live {
 
   async #countPending(): Promise<void> {
     try {
-      this.pendingUsers = (await api.get<{ count: number }>('/api/v1/users/pending/count')).count;
+      this.pendingUsers = (await got(api.GET('/api/v1/users/pending/count'))).count;
     } catch {
       this.pendingUsers = 0;
     }

@@ -13,17 +13,17 @@ export interface Filters {
   fits: boolean;
 }
 
-export function multimodal(facts: Facts | null): boolean | null {
+export function multimodal(facts: Facts | null | undefined): boolean | null {
   if (!facts) return null;
   if (facts.input) return facts.input.value.some((modality) => modality !== 'text');
   return facts.kind === 'multimodal' ? true : null;
 }
 
-export function thinks(facts: Facts | null): boolean | null {
+export function thinks(facts: Facts | null | undefined): boolean | null {
   return facts?.thinking ? facts.thinking.value !== 'no' : null;
 }
 
-export function architecture(facts: Facts | null): string {
+export function architecture(facts: Facts | null | undefined): string {
   return facts?.model_type || facts?.architectures[0] || '';
 }
 

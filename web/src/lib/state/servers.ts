@@ -1,5 +1,5 @@
 // Starting and stopping backends, with the words around it.
-import { api, path } from '$lib/api/client';
+import { api, got } from '$lib/api/client';
 import type { Server } from '$lib/api/types';
 import { i18n } from '$lib/i18n/index.svelte';
 import { confirmation } from './confirm.svelte';
@@ -7,9 +7,9 @@ import { live } from './live.svelte';
 import { attempt } from './toasts.svelte';
 
 /** Sends a command; what it answers is shown unless an event was faster. */
-async function command(name: string, verb: 'start' | 'stop' | 'restart', done?: string): Promise<Server | undefined> {
+async function command(name: string, verb: 'start' | 'stop' | 'restart' | 'pin' | 'unpin', done?: string): Promise<Server | undefined> {
   const begun = live.servers.begin();
-  const server = await attempt(() => api.post<Server>(path`/api/v1/servers/${name}/${verb}`), done);
+  const server = (await attempt(() => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })), done)) as Server | undefined;
   if (server?.profiles) live.servers.answered(server, begun);
   return server;
 }
@@ -26,6 +26,12 @@ export const actions = {
   async restart(server: Server): Promise<void> {
     const name = nameOf(server);
     await command(name, 'restart', i18n.t.servers.restarting(name));
+  },
+
+  /** Keeps it loaded, or lets it be stopped again. */
+  async pin(server: Server): Promise<void> {
+    const name = nameOf(server);
+    await command(name, server.pinned ? 'unpin' : 'pin', server.pinned ? i18n.t.servers.unpinned(name) : i18n.t.servers.pinned(name));
   },
 
   /** Asks first only where somebody would lose an answer. */

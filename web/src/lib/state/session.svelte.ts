@@ -1,6 +1,6 @@
 // Who looks at the page. A gateway without keys and accounts has no sessions: its one user is the
 // operator.
-import { api, storedKey, whenUnauthorized } from '$lib/api/client';
+import { api, storedKey, whenUnauthorized, got } from '$lib/api/client';
 import type { Session } from '$lib/api/types';
 import { live } from './live.svelte';
 import { router } from './router.svelte';
@@ -37,9 +37,9 @@ class SessionState {
   async start(): Promise<void> {
     whenUnauthorized(() => this.ended());
     try {
-      const state = await api.get<AuthState>('/api/v1/auth/state');
+      const state = await got(api.GET('/api/v1/auth/state'));
       this.open = state.open;
-      this.user = state.user;
+      this.user = state.user ?? null;
       this.registration = state.registration;
       this.setupTokenNeeded = state.setup_token_needed;
     } catch {
@@ -52,14 +52,14 @@ class SessionState {
   }
 
   async login(credentials: { email: string; password: string } | { api_key: string }): Promise<void> {
-    await api.post<LoginAnswer>('/api/v1/auth/login', credentials);
+    await got(api.POST('/api/v1/auth/login', { body: credentials }));
     // Kept so that the page can trade it again for a cookie (A AUTH-04).
     storedKey.set('api_key' in credentials ? credentials.api_key : null);
     await this.start();
   }
 
   async logout(): Promise<void> {
-    await api.post('/api/v1/auth/logout');
+    await got(api.POST('/api/v1/auth/logout'));
     storedKey.set(null);
     live.stop();
     this.user = null;

@@ -1,5 +1,5 @@
 // Which model to propose to somebody who has none: pure.
-import type { Verdict } from '$lib/api/types';
+import type { Fit } from '$lib/api/types';
 
 export interface Starter {
   id: string;
@@ -21,7 +21,7 @@ export const STARTERS: Starter[] = [
 /** A model may take this part of the budget, so that something is left for others. */
 const COMFORT = 0.6;
 
-export function verdict(starter: Starter, budgetBytes: number): Verdict['fit'] {
+export function verdict(starter: Starter, budgetBytes: number): Fit['fit'] {
   if (starter.needBytes <= budgetBytes * COMFORT) return 'yes';
   return starter.needBytes <= budgetBytes ? 'tight' : 'no';
 }

@@ -1,0 +1,121 @@
+// Reading one answer: the endpoint's events, told apart into thinking, text, calls and figures.
+import { createParser } from 'eventsource-parser';
+import { send } from '$lib/api/client';
+
+/** What an answer has been so far. */
+export interface Answer {
+  thinking: string;
+  text: string;
+  calls: { id: string; name: string; arguments: string }[];
+  note: string;
+  tokens: number | null;
+  promptTokens: number | null;
+  /** Milliseconds since it was asked for. */
+  ttftMs: number | null;
+  thoughtMs: number | null;
+  problem: string | null;
+}
+
+interface Delta {
+  content?: string | null;
+  reasoning_content?: string | null;
+  reasoning?: string | null;
+  tool_calls?: { index?: number; id?: string; function?: { name?: string; arguments?: string } }[];
+}
+
+interface Chunk {
+  choices?: { delta?: Delta }[];
+  usage?: { completion_tokens?: number; prompt_tokens?: number } | null;
+  error?: { message?: string };
+}
+
+/** Splits `<think>` text off a growing answer; a tag may be cut anywhere between chunks. */
+export function splitThinking(text: string): { thinking: string; answer: string; open: boolean } {
+  const start = /^\s*<think>/.exec(text);
+  if (!start) return { thinking: '', answer: /^\s*<(t(h(i(n(k)?)?)?)?)?$/.test(text) ? '' : text, open: false };
+  const inside = text.slice(start[0].length);
+  const end = inside.indexOf('</think>');
+  if (end < 0) return { thinking: inside.replace(/<(\/(t(h(i(n(k)?)?)?)?)?)?$/, ''), answer: '', open: true };
+  return { thinking: inside.slice(0, end), answer: inside.slice(end + 8).replace(/^\s+/, ''), open: false };
+}
+
+/** Collects deltas; `now` is the time since the answer was asked for. */
+export class Collector {
+  readonly answer: Answer = { thinking: '', text: '', calls: [], note: '', tokens: null, promptTokens: null, ttftMs: null, thoughtMs: null, problem: null };
+  #raw = '';
+  #reasoning = '';
+  #deltas = 0;
+
+  constructor(private readonly now: () => number) {}
+
+  take(chunk: Chunk): void {
+    const { answer } = this;
+    if (chunk.error) {
+      answer.problem = chunk.error.message ?? '';
+      return;
+    }
+    if (chunk.usage) {
+      answer.tokens = chunk.usage.completion_tokens ?? answer.tokens;
+      answer.promptTokens = chunk.usage.prompt_tokens ?? answer.promptTokens;
+    }
+    const delta = chunk.choices?.[0]?.delta;
+    if (!delta) return;
+    for (const call of delta.tool_calls ?? []) this.#call(call);
+    const thought = delta.reasoning_content ?? delta.reasoning ?? '';
+    const text = delta.content ?? '';
+    if (!thought && !text && !delta.tool_calls?.length) return;
+    answer.ttftMs ??= this.now();
+    answer.note = '';
+    this.#deltas += 1;
+    this.#reasoning += thought;
+    this.#raw += text;
+    const split = splitThinking(this.#raw);
+    answer.thinking = this.#reasoning + split.thinking;
+    answer.text = split.answer;
+    if (answer.thinking && split.answer) answer.thoughtMs ??= this.now();
+  }
+
+  /** Without usage from the backend a delta counts as a token. */
+  end(): void {
+    if (this.answer.tokens === null && this.#deltas > 0) this.answer.tokens = this.#deltas;
+  }
+
+  #call({ index, id, function: made }: NonNullable<Delta['tool_calls']>[number]): void {
+    const { calls } = this.answer;
+    const at = index ?? calls.length;
+    const call = (calls[at] ??= { id: id ?? `call-${at}`, name: '', arguments: '' });
+    if (id) call.id = id;
+    call.name += made?.name ?? '';
+    call.arguments += made?.arguments ?? '';
+  }
+}
+
+/** Asks, and tells of every change until the answer has ended. */
+export async function ask(body: object, signal: AbortSignal, told: (answer: Answer, requestId: string | null) => void): Promise<Answer> {
+  const began = performance.now();
+  const collector = new Collector(() => performance.now() - began);
+  // Tools take part only through this page, so that each call can be consented to.
+  const response = await send('POST', '/v1/chat/completions', { body, signal, headers: { 'x-mlx-gateway-tools': 'none' } });
+  const requestId = response.headers.get('x-request-id');
+  const parser = createParser({
+    onComment: (comment) => {
+      collector.answer.note = comment.trim();
+      told(collector.answer, requestId);
+    },
+    onEvent: ({ data }) => {
+      if (data === '[DONE]') return;
+      collector.take(JSON.parse(data) as Chunk);
+      told(collector.answer, requestId);
+    },
+  });
+  const reader = response.body!.getReader();
+  const decoder = new TextDecoder();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    parser.feed(decoder.decode(value, { stream: true }));
+  }
+  collector.end();
+  told(collector.answer, requestId);
+  return collector.answer;
+}
