@@ -87,6 +87,8 @@ export function send(method: string, to: string, { query, body, signal, headers:
 export const api = createClient<paths>({
   baseUrl: location.origin,
   credentials: 'same-origin',
+  // What nobody chose is not sent.
+  querySerializer: (query) => withQuery('', query as Query).slice(1),
   fetch: (request) => {
     withKey(request.headers);
     return answered(() => fetch(request));
