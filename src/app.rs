@@ -1,6 +1,7 @@
 //! The composition root: a checked configuration becomes a gateway that can serve, or one that only
 //! answers commands while none runs.
 
+mod host;
 mod reload;
 
 use std::fs::{DirBuilder, File, TryLockError};
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
+use crate::backup::BackupError;
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
@@ -36,6 +38,7 @@ use crate::system::{SystemProbe, memory};
 use crate::tools::{Registry, RegistryDeps, bundled};
 use crate::usage::{Recorder, retain};
 
+pub use host::ThisMachine;
 use reload::Reload;
 
 /// How long an asked-for stop of one backend waits for the requests inside.
@@ -67,6 +70,8 @@ pub enum AppError {
     InUse(PathBuf),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("{0}")]
+    Backup(#[from] BackupError),
     #[error("{0}")]
     Accounts(#[from] AuthFault),
     #[error("{0}")]

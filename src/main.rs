@@ -1,11 +1,9 @@
 //! Arguments, configuration, logging and exit codes; everything else is the library's.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
-use mlx_gateway::app::{App, AppError};
-use mlx_gateway::cli::{self, CliError, Exit, Global, Host, LogFormat, Out, ServeArgs, Task, Transport};
+use mlx_gateway::app::{App, AppError, ThisMachine};
+use mlx_gateway::cli::{self, CliError, Exit, Global, LogFormat, Out, ServeArgs, Task};
 use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
 use mlx_gateway::shutdown::{Signals, shut_down};
 use tracing_subscriber::EnvFilter;
@@ -29,7 +27,10 @@ fn main() -> ExitCode {
         Task::Check => check(&invocation.global),
         Task::Client(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let host = ThisMachine { global: &invocation.global, app: Mutex::new(None) };
+            let host = ThisMachine::new(|| {
+                let loaded = load(&invocation.global, &ServeArgs::default());
+                Ok(loaded.map_err(|error| CliError::Usage(error.to_string()))?.0)
+            });
             match runtime {
                 Ok(runtime) => runtime.block_on(async {
                     let exit = cli::run(command, &invocation.global, &host).await;
@@ -155,45 +156,5 @@ fn tell(error: &CliError, global: &Global) -> Exit {
     match Out::standard(global.json).error(error) {
         Ok(()) => error.exit(),
         Err(unprinted) => unprinted.exit(),
-    }
-}
-
-/// What commands need of this machine.
-struct ThisMachine<'a> {
-    global: &'a Global,
-    /// Opened for a command that runs without a gateway.
-    app: Mutex<Option<App>>,
-}
-
-impl ThisMachine<'_> {
-    fn config(&self) -> Result<Config, CliError> {
-        let loaded = load(self.global, &ServeArgs::default());
-        Ok(loaded.map_err(|error| CliError::Usage(error.to_string()))?.0)
-    }
-
-    async fn close(&self) {
-        let app = self.app.lock().ok().and_then(|mut app| app.take());
-        if let Some(app) = app {
-            app.gateway.hub.downloads.shutdown().await;
-            app.store.close().await;
-        }
-    }
-}
-
-impl Host for ThisMachine<'_> {
-    fn data_dir(&self) -> Result<PathBuf, CliError> {
-        Ok(self.config()?.server.data_dir)
-    }
-
-    async fn offline(&self) -> Result<Transport, CliError> {
-        let app = App::open(self.config()?).await.map_err(|error| match error {
-            AppError::InUse(_) => CliError::Unreachable(error.to_string()),
-            other => CliError::Failed(other.to_string()),
-        })?;
-        let transport = cli::in_process(app.local());
-        if let Ok(mut kept) = self.app.lock() {
-            *kept = Some(app);
-        }
-        Ok(transport)
     }
 }

@@ -25,6 +25,7 @@ const EDGES: &[(&str, &str)] = &[
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
     ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError BASE"),
     ("auth", "BASE"),
+    ("backup", ""),
     ("hub", "BASE"),
     ("profiles", "BASE"),
     ("models", ""),
@@ -37,7 +38,7 @@ const EDGES: &[(&str, &str)] = &[
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
     ("UPPER", "tools proxy chats"),
-    ("LOWER", "dialect backends usage auth hub profiles"),
+    ("LOWER", "dialect backends usage auth backup hub profiles"),
     ("BASE", "models events store system config metrics"),
 ];
 

@@ -13,6 +13,8 @@ const RUN_BY: &[(&str, &str)] = &[
     ("docs/accounts-and-keys.md", "tests/docs_commands.rs"),
     ("docs/models.md", "tests/docs_commands.rs"),
     ("docs/profiles.md", "tests/docs_commands.rs"),
+    ("docs/migration.md", "tests/docs_commands.rs"),
+    ("docs/operations.md", "tests/docs_commands.rs"),
     ("docs/plugins.md", RUNS_WHOLE),
 ];
 const RUN: &[&str] = &["mlx-gateway", "curl"];

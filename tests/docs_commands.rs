@@ -40,6 +40,23 @@ fn the_commands_of_profiles_work() {
     run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/profiles.md");
 }
 
+#[test]
+fn the_commands_of_operations_work() {
+    run_all(&Gateway::start(PROFILES), "docs/operations.md");
+}
+
+#[test]
+fn the_commands_of_migration_work() {
+    let gateway = Gateway::start("");
+    let place = |name: &str| gateway.folder.path().join(name);
+    std::fs::write(place("llama-swap.yaml"), "models:\n  one:\n    cmd: serve --port ${PORT}\n").unwrap();
+    let theirs = rusqlite::Connection::open(place("mlx-manager.db")).unwrap();
+    let tables = "CREATE TABLE server_profiles (name TEXT, model_path TEXT);
+                  INSERT INTO server_profiles VALUES ('one', 'mlx-community/Qwen3-4B-4bit')";
+    theirs.execute_batch(tables).unwrap();
+    run_all(&gateway, "docs/migration.md");
+}
+
 /// Runs each command as somebody who reads the document types it; each succeeds and says something.
 fn run_all(gateway: &Gateway, document: &str) {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();

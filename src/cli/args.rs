@@ -153,6 +153,41 @@ pub enum ClientCommand {
     /// Find, fetch, list and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Write everything that the gateway knows into one file, while it runs
+    Backup(BackupArgs),
+    /// Put what a backup holds in place, while no gateway runs
+    Restore(RestoreArgs),
+    /// Turn the profiles of another program into profiles for config.toml
+    Import(ImportArgs),
+    /// Print the completions of a shell, e.g. `mlx-gateway completions zsh > ~/.zfunc/_mlx-gateway`
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// Where the backup goes; it holds secrets, and only its owner may read it
+    pub file: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The backup
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The database of MLX Model Manager, or the YAML file of llama-swap
+    pub source: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::args::{ClientCommand, Global, RequestsCommand};
 use super::exit::CliError;
 use super::transport::{Base, Transport, TransportError, knock};
+use crate::backup::Restored;
 
 /// The socket's name in the data directory.
 pub const SOCKET_NAME: &str = "gateway.sock";
@@ -23,6 +24,9 @@ pub trait Host: Sync {
     /// Takes the data directory's lock, opens the store, and gives the admin API's routes (see
     /// [`super::in_process`]), for commands that make sense while no gateway runs.
     fn offline(&self) -> impl Future<Output = Result<Transport, CliError>> + Send;
+
+    /// Takes the data directory's lock and puts a backup in place. Blocks.
+    fn restore(&self, file: &Path) -> Result<Restored, CliError>;
 }
 
 /// Finds the road that the flags and the state of the data directory leave.
@@ -72,6 +76,7 @@ fn absence(socket: &Path, global: &Global) -> String {
 fn works_offline(command: &ClientCommand) -> bool {
     match command {
         ClientCommand::Doctor
+        | ClientCommand::Backup(_)
         | ClientCommand::Usage(_)
         | ClientCommand::Engine(_)
         | ClientCommand::Keys(_)

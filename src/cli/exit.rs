@@ -32,6 +32,9 @@ pub enum CliError {
     Unreachable(String),
     #[error("{0}")]
     NotAllowed(String),
+    /// Something that runs is in the way.
+    #[error("{0}")]
+    Conflict(String),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -72,6 +75,7 @@ impl CliError {
             CliError::Refused { status, .. } => exit_of_status(*status),
             CliError::Unreachable(_) => Exit::Unreachable,
             CliError::NotAllowed(_) => Exit::NotAllowed,
+            CliError::Conflict(_) => Exit::Conflict,
             CliError::Usage(_) => Exit::Usage,
             CliError::Failed(_) | CliError::Output(_) => Exit::Failure,
             CliError::Interrupted => Exit::Interrupted,

@@ -4,12 +4,15 @@
 
 mod api;
 mod args;
+mod backup;
 mod client;
+mod completions;
 mod connect;
 mod doctor;
 mod engine;
 mod exit;
 mod format;
+mod import;
 mod input;
 mod interrupt;
 mod keys;
@@ -131,6 +134,18 @@ async fn execute(command: ClientCommand, global: &Global, host: &impl Host, mut 
         let result = service::run(command, global, host, &mut console.out);
         return conclude(result, &mut console.out);
     }
+    if let ClientCommand::Restore(args) = &command {
+        let result = backup::restore(args, global, host, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
+    if let ClientCommand::Import(args) = &command {
+        let result = import::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
+    if let ClientCommand::Completions(args) = &command {
+        let result = completions::run(args, &mut console.out);
+        return conclude(result, &mut console.out);
+    }
     // The one that writes files and asks nobody.
     if let ClientCommand::Plugins(PluginsCommand::New(args)) = &command {
         let result = plugins_new::run(args, &mut console.out);
@@ -170,8 +185,12 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
     match command {
         ClientCommand::Status => status::run(context).await,
         ClientCommand::Doctor => doctor::run(context).await,
-        // Asks no gateway: it was done before one was looked for.
-        ClientCommand::Service(_) => Ok(()),
+        ClientCommand::Backup(args) => backup::backup(&args, context).await,
+        // These ask no gateway: they were done before one was looked for.
+        ClientCommand::Service(_)
+        | ClientCommand::Restore(_)
+        | ClientCommand::Import(_)
+        | ClientCommand::Completions(_) => Ok(()),
         ClientCommand::Ps => ps::run(context).await,
         ClientCommand::Top => top::run(context).await,
         ClientCommand::Start(args) => start::start(&args, context).await,

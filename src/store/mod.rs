@@ -9,6 +9,7 @@ mod error;
 mod inbox;
 pub mod keys;
 pub mod measured_memory;
+pub mod model_manager;
 pub mod plugins;
 pub mod profiles;
 mod readers;
@@ -20,7 +21,7 @@ pub mod sessions;
 pub mod users;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -88,6 +89,21 @@ impl Store {
         let (answer, written) = oneshot::channel();
         self.inner.inbox.push_job(Job::Flush(answer))?;
         written.await.map_err(|_gone| StoreError::Closed)?
+    }
+
+    /// Writes a copy at rest of everything recorded so far, while others read and write on.
+    pub async fn copy_to(&self, path: PathBuf) -> Result<(), StoreError> {
+        self.flush().await?;
+        let copy = move |conn: &Connection| {
+            conn.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+            Ok(())
+        };
+        self.read(copy).await
+    }
+
+    /// Looks at a store that is not in use: whether it is whole, and of a version that is known. Blocks.
+    pub fn check(path: &Path) -> Result<(), StoreError> {
+        schema::check(path)
     }
 
     /// Writes what is pending and ends the writer thread. What comes later is refused.

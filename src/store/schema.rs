@@ -50,6 +50,21 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(conn)
 }
 
+/// Whether a store at rest is whole, and not of a later version than this program knows.
+pub(super) fn check(path: &Path) -> Result<(), StoreError> {
+    let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
+    let conn = open_reader(path).map_err(|e| open_error(words(&e)))?;
+    let found = version(&conn).map_err(|e| open_error(words(&e)))?;
+    let known = MIGRATIONS.len() as u32;
+    if found > known {
+        return Err(StoreError::TooNew { path: path.to_owned(), found, known });
+    }
+    let verdict: String = conn
+        .pragma_query_value(None, "integrity_check", |row| row.get(0))
+        .map_err(|e| open_error(words(&e)))?;
+    if verdict == "ok" { Ok(()) } else { Err(open_error("the file is damaged".to_owned())) }
+}
+
 fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
@@ -146,6 +161,23 @@ mod tests {
             assert_eq!(shape(&open_writer(&path).unwrap()), shape(&fresh), "from version {from}");
         }
         assert!(shape(&fresh).iter().any(|line| line.starts_with("table requests: id TEXT 1 1")));
+    }
+
+    #[test]
+    fn a_store_is_checked_for_damage_and_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let conn = open_writer(&path).unwrap();
+        conn.execute_batch("PRAGMA wal_checkpoint(truncate)").unwrap();
+        drop(conn);
+        assert_eq!(check(&path), Ok(()));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let pages = bytes.len() / 4096;
+        for byte in bytes.iter_mut().skip(4096).take((pages - 1) * 4096) {
+            *byte = 0xFF;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        assert!(check(&path).unwrap_err().to_string().contains("damaged"));
     }
 
     #[test]

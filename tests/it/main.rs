@@ -9,12 +9,14 @@ mod support;
 
 mod accounts;
 mod auth;
+mod backup;
 mod bad_input;
 mod chat;
 mod chats;
 mod cli;
 mod downloads;
 mod events;
+mod import;
 mod keys;
 mod lifecycle;
 mod matrix;

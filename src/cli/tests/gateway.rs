@@ -141,6 +141,10 @@ impl Host for Directory {
             Ok::<_, Infallible>(reply(routes, &question, Arc::default()))
         })))
     }
+
+    fn restore(&self, _file: &std::path::Path) -> Result<crate::backup::Restored, CliError> {
+        Err(CliError::Conflict("a gateway runs".into()))
+    }
 }
 
 pub async fn run(host: &Directory, arguments: &[&str], typed: &str, terminal: bool) -> Ran {

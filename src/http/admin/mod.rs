@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod chats;
 mod doctor;
 mod downloads;
@@ -33,6 +34,7 @@ pub use profiles::load as load_profiles;
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(system::get))
+        .routes(routes!(backup::download))
         .routes(routes!(settings::list))
         .routes(routes!(settings::service))
         .routes(routes!(doctor::get))

@@ -132,7 +132,7 @@ pub async fn stop(
 /// Keep a profile's backend loaded until it is let go or the gateway ends.
 #[utoipa::path(
     post, path = "/servers/{profile}/pin", tag = "servers",
-    responses((status = 200, body = Server), (status = 409, description = "It was never started", body = ErrorBody))
+    responses((status = 200, body = Server))
 )]
 pub async fn pin(
     State(gateway): State<Shared>,
@@ -162,8 +162,7 @@ fn keep(gateway: &Shared, profile: &str, kept: bool) -> Result<Json<Server>, Api
         return Err(ApiError::conflict(why, "pinned_by_profile"));
     }
     if !gateway.proxy.backends.keep(&spec.id, kept) {
-        let why = format!("the backend of \"{profile}\" was never started; start it first");
-        return Err(ApiError::conflict(why, "not_started"));
+        return Err(ApiError::not_found(format!("the backend of \"{profile}\" is gone")));
     }
     Ok(Json(shown(gateway, &spec)))
 }

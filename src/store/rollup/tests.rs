@@ -140,7 +140,10 @@ fn an_older_store_gets_its_sums_from_its_records() {
     let all: Vec<Row> = (0..50).map(|n| request(n, Status::Completed)).collect();
     upsert(&mut conn, &rows(&all)).unwrap();
     let kept = sums(&conn);
-    conn.execute_batch("DROP TABLE usage_sums; PRAGMA user_version = 6").unwrap();
+    conn.execute_batch(
+        "DROP TABLE usage_sums; DROP TABLE chat_messages; DROP TABLE chats; PRAGMA user_version = 6",
+    )
+    .unwrap();
     drop(conn);
     assert_eq!(sums(&schema::open_writer(&path).unwrap()), kept);
 }

@@ -12,7 +12,7 @@ mod view;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -89,6 +89,11 @@ impl Registry {
     /// Loads everything, once.
     pub async fn load(&self) {
         self.0.loaded.get_or_init(|| async { self.reload().await }).await;
+    }
+
+    /// Where plugins lie.
+    pub fn dir(&self) -> &Path {
+        &self.0.deps.dir
     }
 
     /// Whether there is anything beyond what comes with the program.

@@ -106,11 +106,7 @@ impl Gateway {
 
     /// A command of the CLI against it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
-        clean(&mut command, self.folder.path());
-        command.arg("--config").arg(self.folder.path().join("config.toml"));
-        command.arg("--data-dir").arg(self.data_dir()).args(arguments).stdin(Stdio::null());
-        command.output().unwrap()
+        cli_in(&self.folder, arguments)
     }
 
     /// What such a command printed as JSON.
@@ -163,6 +159,15 @@ impl Drop for Gateway {
         }
         drop(self.child.wait());
     }
+}
+
+/// A command of the CLI over a folder's configuration and data, whether or not a gateway runs there.
+pub fn cli_in(folder: &tempfile::TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
+    clean(&mut command, folder.path());
+    command.arg("--config").arg(folder.path().join("config.toml"));
+    command.arg("--data-dir").arg(folder.path().join("data")).args(arguments).stdin(Stdio::null());
+    command.output().unwrap()
 }
 
 fn write_config(folder: &Path, profiles: &str) {

@@ -72,6 +72,12 @@ impl Gateway {
         (text("key"), text("id"))
     }
 
+    /// A stream of somebody's.
+    pub fn stream_as(&self, key: &str, model: &str, prompt: &str) -> super::http::Stream {
+        let headers = format!("authorization: Bearer {key}\r\n");
+        self.open(&self.request("/v1/chat/completions", &headers, &super::http::body(model, prompt, true)))
+    }
+
     /// A chat with a key.
     pub fn chat_as(&self, key: &str, model: &str, prompt: &str) -> Answer {
         let body = super::http::body(model, prompt, false);

@@ -1,0 +1,70 @@
+//! One file that holds what a gateway knows: its store, the secret that signs its sessions, its configuration
+//! file and the plugins that were added. Writing and reading that file, verified by its hashes; knows
+//! neither how the store is copied nor who asks.
+
+mod archive;
+mod place;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use archive::{read, write};
+pub use place::{Restored, restore};
+
+/// Versions of the format that this program reads.
+pub const FORMAT: u32 = 1;
+/// Names in the data directory, and in the archive.
+pub const DATABASE: &str = "gateway.db";
+pub const SECRET: &str = "session.key";
+const CONFIG: &str = "config.toml";
+const PLUGINS: &str = "plugins/";
+const MANIFEST: &str = "manifest.json";
+
+/// What an archive says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// Of the program that wrote it.
+    pub version: String,
+    /// Milliseconds since 1970, UTC.
+    pub made_at_ms: i64,
+    /// SHA-256 of each file, in hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Where the things lie that belong into a backup.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub data_dir: PathBuf,
+    pub config: Option<PathBuf>,
+    pub plugins: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path} is no backup of mlx-gateway: {reason}")]
+    Foreign { path: PathBuf, reason: String },
+    #[error(
+        "the backup was written by a newer program (format {found}, known is {FORMAT}); use that version to restore it"
+    )]
+    TooNew { found: u32 },
+    #[error("{name} in the backup is damaged: its hash is not the one that was noted")]
+    Damaged { name: String },
+}
+
+impl BackupError {
+    fn io(path: &Path, source: std::io::Error) -> BackupError {
+        BackupError::Io { path: path.to_owned(), source }
+    }
+
+    fn foreign(path: &Path, reason: impl ToString) -> BackupError {
+        BackupError::Foreign { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

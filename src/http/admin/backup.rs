@@ -1,0 +1,67 @@
+//! Everything that the gateway knows, as one file.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::header;
+
+use crate::backup::{self, BackupError, Places};
+use crate::http::caller::Admin;
+use crate::http::error::ApiError;
+use crate::http::state::Shared;
+
+const PIECE: usize = 1 << 18;
+
+/// Back everything up: the store, the sessions' secret, the configuration file and the plugins, as a zip
+/// file. It holds secrets.
+#[utoipa::path(
+    get, path = "/backup", tag = "system",
+    responses((status = 200, description = "A zip file for `mlx-gateway restore`", content_type = "application/zip", body = String))
+)]
+pub async fn download(State(gateway): State<Shared>, _caller: Admin) -> Result<Response, ApiError> {
+    let about = &gateway.about;
+    let places = Places {
+        data_dir: about.data_dir.clone(),
+        config: about.config_file.clone(),
+        plugins: gateway.tools.dir().to_owned(),
+    };
+    let failed = |error: BackupError| ApiError::internal("the backup", &error);
+    let io = |error: std::io::Error| ApiError::internal("the backup", &error);
+    // Beside the store, where there is room for it, and gone with the answer.
+    let folder = tempfile::tempdir_in(&about.data_dir).map_err(io)?;
+    let database = folder.path().join(backup::DATABASE);
+    gateway.store.copy_to(database.clone()).await?;
+    let now = gateway.proxy.clock.unix_ms();
+    let written = tokio::task::spawn_blocking(move || {
+        let mut file = tempfile::tempfile_in(folder.path())
+            .map_err(|source| BackupError::Io { path: folder.path().to_owned(), source })?;
+        backup::write(&mut file, &places, &database, now)?;
+        Ok(file)
+    });
+    let file = written.await.map_err(|error| ApiError::internal("the backup", &error))?.map_err(failed)?;
+    let name = "attachment; filename=\"mlx-gateway-backup.zip\"";
+    let headers = [(header::CONTENT_TYPE, "application/zip"), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(pieces(file).map_err(io)?)).into_response())
+}
+
+/// A file from its beginning, piece by piece.
+fn pieces(
+    mut file: File,
+) -> std::io::Result<impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static> {
+    file.seek(SeekFrom::Start(0))?;
+    Ok(stream::try_unfold(file, |mut file| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE];
+            let read = file.read(&mut piece)?;
+            piece.truncate(read);
+            Ok::<_, std::io::Error>((piece, file))
+        });
+        let (piece, file) = read.await.map_err(std::io::Error::other)??;
+        Ok(if piece.is_empty() { None } else { Some((Bytes::from(piece), file)) })
+    }))
+}
