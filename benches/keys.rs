@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 const KEYS: usize = 10_000;
 const LOOKUPS: usize = 1_000_000;
+/// The median of so many rounds counts.
+const ROUNDS: usize = 5;
 /// What issue and documents promise.
 const NANOS_MAX: f64 = 2_000.0;
 const MEBIBYTES_MAX: f64 = 40.0;
@@ -41,14 +43,19 @@ fn main() {
     let accounts = runtime.block_on(Accounts::open(&config, store.clone(), tokens(), clock)).unwrap();
     let grown = (resident() - before) as f64 / f64::from(1 << 20);
 
-    let began = Instant::now();
-    for n in 0..LOOKUPS {
-        let shown = Shown { bearer: Some(&secrets[n * 7919 % KEYS]), ..Shown::default() };
-        let caller = accounts.gate.admit(black_box(shown), Road::Network).unwrap();
-        let permit = caller.reserve(100).unwrap();
-        black_box(permit).settle(50);
+    let mut rounds = [0.0; ROUNDS];
+    for nanos in &mut rounds {
+        let began = Instant::now();
+        for n in 0..LOOKUPS {
+            let shown = Shown { bearer: Some(&secrets[n * 7919 % KEYS]), ..Shown::default() };
+            let caller = accounts.gate.admit(black_box(shown), Road::Network).unwrap();
+            let permit = caller.reserve(100).unwrap();
+            black_box(permit).settle(50);
+        }
+        *nanos = began.elapsed().as_nanos() as f64 / LOOKUPS as f64;
     }
-    let nanos = began.elapsed().as_nanos() as f64 / LOOKUPS as f64;
+    rounds.sort_by(f64::total_cmp);
+    let nanos = rounds[ROUNDS / 2];
     println!("{KEYS} keys: {nanos:.0} ns to identify, reserve and settle (at most {NANOS_MAX:.0})");
     println!("{KEYS} keys: {grown:.1} MiB of memory (at most {MEBIBYTES_MAX:.0})");
     assert!(nanos <= NANOS_MAX && grown <= MEBIBYTES_MAX, "beyond what is promised");

@@ -31,7 +31,7 @@ use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;
 use crate::profiles::{Apply, ProfileBook};
-use crate::proxy::{Proxy, Upstreams};
+use crate::proxy::{Kinds, Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
@@ -89,7 +89,6 @@ impl App {
         let lock = take(&data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
-        let total = memory::total_bytes();
         let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
         let events = Bus::new();
         let hub = open_hub(&config, &store, &events, &clock)?;
@@ -118,6 +117,7 @@ impl App {
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
+            kinds: Kinds::new(hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
@@ -141,7 +141,7 @@ impl App {
             events,
             tools,
             max_rounds: config.plugins.max_rounds,
-            about: about(&config, clock.unix_ms(), budget, total),
+            about: about(&config, clock.unix_ms(), budget, memory::total_bytes()),
         });
         let routes = routes(gateway.clone());
         let background = TaskTracker::new();

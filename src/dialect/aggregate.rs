@@ -1,6 +1,8 @@
 //! A whole answer out of a stream, for clients that did not ask for one: these engines go on
 //! generating for a client that left, unless they were asked for a stream.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -10,6 +12,7 @@ use super::facts::{Facts, Usage};
 use super::failure::UpstreamFailure;
 use super::repair::finish_reason;
 use super::sse;
+use super::text::{Piece, Text};
 
 /// Bytes of text an answer may grow to.
 pub const ANSWER_LIMIT: usize = 64 << 20;
@@ -27,6 +30,7 @@ pub struct Aggregate {
     reasoning: Option<String>,
     calls: Vec<Call>,
     usage: Option<Box<RawValue>>,
+    text: Text,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +65,14 @@ impl Aggregate {
             reasoning: None,
             calls: Vec::new(),
             usage: None,
+            text: Text::default(),
         }
+    }
+
+    /// Of an engine's own words: thinking is told apart, and the answer ends where one of `stops` would begin.
+    pub fn reading(mut self, stops: &[String]) -> Self {
+        self.text = Text::new(stops);
+        self
     }
 
     /// Takes complete events.
@@ -77,10 +88,12 @@ impl Aggregate {
     }
 
     /// The answer, once the stream has ended.
-    pub fn finish(self, facts: &mut Facts) -> Result<Vec<u8>, UpstreamFailure> {
+    pub fn finish(mut self, facts: &mut Facts) -> Result<Vec<u8>, UpstreamFailure> {
         if let Some(failure) = facts.failure.clone() {
             return Err(failure);
         }
+        let rest = self.text.finish();
+        self.say(&rest)?;
         let Some(told) = facts.finish_reason.clone() else {
             return Err(UpstreamFailure::backend("the backend closed the connection in mid-answer"));
         };
@@ -103,6 +116,9 @@ impl Aggregate {
             "model": self.model,
             "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}],
         });
+        if let Some(found) = self.text.found() {
+            answer["choices"][0]["stop_reason"] = found.into();
+        }
         if let Some(usage) = self.usage {
             answer["usage"] = serde_json::from_str(usage.get()).unwrap_or(Value::Null);
         }
@@ -137,8 +153,16 @@ impl Aggregate {
         if let Some(delta) = &choice.delta {
             facts.deltas += u64::from(delta.carries());
             facts.reasoning_deltas += u64::from(delta.reasons());
-            append(&mut self.content, delta.content)?;
-            append(&mut self.reasoning, delta.reasoning_content)?;
+            if delta.reasons() {
+                self.text.engine_thinks();
+            }
+            if let Some(words) = delta.content {
+                let piece = self.text.feed(&read(words)?);
+                self.say(&piece)?;
+            }
+            if let Some(words) = delta.reasoning_content {
+                append(&mut self.reasoning, &read(words)?)?;
+            }
             if let Some(calls) = delta.tool_calls {
                 self.calls(calls)?;
             }
@@ -146,7 +170,16 @@ impl Aggregate {
         if let Some(reason) = &choice.finish_reason {
             facts.finish_reason = Some(reason.clone().into_owned());
         }
+        if self.text.is_hit() {
+            facts.finish_reason = Some("stop".to_owned());
+            (facts.done, facts.stopped) = (true, true);
+        }
         Ok(())
+    }
+
+    fn say(&mut self, piece: &Piece) -> Result<(), UpstreamFailure> {
+        append(&mut self.content, &piece.answer)?;
+        append(&mut self.reasoning, &piece.thought)
     }
 
     fn calls(&mut self, deltas: &RawValue) -> Result<(), UpstreamFailure> {
@@ -182,14 +215,14 @@ impl Call {
     }
 }
 
-fn append(text: &mut Option<String>, piece: Option<&RawValue>) -> Result<(), UpstreamFailure> {
-    let Some(piece) = piece else { return Ok(()) };
+/// A delta's text; null is none.
+fn read(words: &RawValue) -> Result<Cow<'_, str>, UpstreamFailure> {
     let broken = |_| UpstreamFailure::backend("the backend sent a delta that is not text");
-    let piece: std::borrow::Cow<'_, str> = serde_json::from_str(piece.get()).map_err(broken)?;
-    if piece.is_empty() {
-        return Ok(());
-    }
-    grow(text.get_or_insert_default(), &piece)
+    serde_json::from_str::<Option<Cow<'_, str>>>(words.get()).map(Option::unwrap_or_default).map_err(broken)
+}
+
+fn append(text: &mut Option<String>, piece: &str) -> Result<(), UpstreamFailure> {
+    if piece.is_empty() { Ok(()) } else { grow(text.get_or_insert_default(), piece) }
 }
 
 fn grow(text: &mut String, piece: &str) -> Result<(), UpstreamFailure> {

@@ -17,6 +17,8 @@ pub struct Facts {
     pub failure: Option<UpstreamFailure>,
     /// `[DONE]` was seen.
     pub done: bool,
+    /// The answer is complete, and what the engine goes on to say is not part of it.
+    pub stopped: bool,
 }
 
 /// Tokens as the backend counted them.

@@ -143,3 +143,107 @@ proptest! {
         }
     }
 }
+
+/// A stream of mlx-openai-server that says these pieces as content.
+fn saying(pieces: &[&str]) -> Vec<u8> {
+    let mut body = String::new();
+    let event = |delta: Value, finish: Value| {
+        let choice = serde_json::json!({"index": 0, "delta": delta, "finish_reason": finish});
+        format!(
+            "data: {}\n\n",
+            serde_json::json!({"id": "c", "created": 1, "model": "served", "choices": [choice]})
+        )
+    };
+    body += &event(serde_json::json!({"role": "assistant"}), Value::Null);
+    for piece in pieces {
+        body += &event(serde_json::json!({"role": "assistant", "content": piece}), Value::Null);
+    }
+    body += &event(serde_json::json!({}), "stop".into());
+    (body + "data: [DONE]\n\n").into_bytes()
+}
+
+/// Content, reasoning and finish of a stream as a client puts it together, and of the whole answer.
+fn both_ways(body: &[u8], cuts: &[usize], stops: &[&str]) -> [(String, String, String); 2] {
+    let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+    let mut repair = Repair::new("qwen", true, Some(100)).stopping_at(&stops, 7);
+    let (mut out, mut facts) = (BytesMut::new(), Facts::default());
+    in_pieces(body, cuts, |events| repair.feed(events, &mut out, &mut facts));
+    assert!(out.ends_with(sse::DONE_EVENT) && facts.done);
+    let mut seen = (String::new(), String::new(), String::new());
+    for data in sse::events(&out).filter(|data| data.as_ref() != sse::DONE) {
+        let chunk: Value = serde_json::from_slice(&data).unwrap();
+        let Some(choice) = chunk["choices"].get(0) else { continue };
+        seen.0 += choice["delta"]["content"].as_str().unwrap_or_default();
+        seen.1 += choice["delta"]["reasoning_content"].as_str().unwrap_or_default();
+        seen.2 += choice["finish_reason"].as_str().unwrap_or_default();
+    }
+    let (mut aggregate, mut facts) = (Aggregate::new("qwen", Some(100)).reading(&stops), Facts::default());
+    in_pieces(body, cuts, |events| aggregate.feed(events, &mut facts));
+    let answer: Value = serde_json::from_slice(&aggregate.finish(&mut facts).unwrap()).unwrap();
+    let choice = &answer["choices"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let message = &choice["message"];
+    [seen, (text(&message["content"]), text(&message["reasoning_content"]), text(&choice["finish_reason"]))]
+}
+
+#[test]
+fn a_recorded_answer_ends_where_a_stop_string_begins() {
+    for engine in ["mlx-openai-server-1.8.1", "mlx-lm-server-0.31.3"] {
+        let body = recorded(&format!("{engine}/05-stream"));
+        for told in both_ways(&body, &[], &["greet", "real backend"]) {
+            assert_eq!(told.0, "Hello! This tiny model runs on the ", "{engine}");
+            assert_eq!(told.1, "They greet me, so I reply politely now", "thinking is no answer");
+            assert_eq!(told.2, "stop");
+        }
+    }
+}
+
+#[test]
+fn what_ends_early_says_what_it_used_about_and_nothing_after_it() {
+    let mut repair = Repair::new("qwen", true, Some(100)).stopping_at(&["END".to_owned()], 7);
+    let (mut out, mut facts) = (BytesMut::new(), Facts::default());
+    repair.feed(&saying(&["one E", "ND two", " three"]), &mut out, &mut facts);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    assert!(!text.contains(r#""content":"E"#) && !text.contains("two") && !text.contains("three"), "{text}");
+    let last: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert!(
+        last[last.len() - 2]
+            .contains(r#""usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}"#),
+        "{text}"
+    );
+    assert!(facts.stopped && facts.usage.is_none(), "the record counts what went through");
+}
+
+#[test]
+fn thinking_that_the_engine_left_in_the_text_is_told_apart() {
+    for (pieces, content, thought) in [
+        (&["<thi", "nk>Let me", " see.</th", "ink>\n\nYes."][..], "\n\nYes.", "Let me see."),
+        (&["<think>cut off by the lim"], "", "cut off by the lim"),
+        (
+            &[
+                "<|channel|>analysis<|mess",
+                "age|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+            ],
+            "Yes.",
+            "Hm.",
+        ),
+        (&["  as ", "written <think>x</think>"], "  as written <think>x</think>", ""),
+        (&["x < y", " <"], "x < y <", ""),
+    ] {
+        for told in both_ways(&saying(pieces), &[], &[]) {
+            assert_eq!((told.0.as_str(), told.1.as_str()), (content, thought));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn stop_strings_and_thinking_do_not_depend_on_how_the_bytes_were_cut(
+        cuts in prop::collection::vec(0_usize..4000, 0..12),
+    ) {
+        let body = saying(&["<think>a", "b</think>c", "d EN", "D e"]);
+        let [stream, whole] = both_ways(&body, &cuts, &["END"]);
+        prop_assert_eq!(&stream, &("cd ".to_owned(), "ab".to_owned(), "stop".to_owned()));
+        prop_assert_eq!(stream, whole);
+    }
+}

@@ -2,16 +2,21 @@
 //! beyond one request.
 
 pub mod aggregate;
+pub mod anthropic;
 pub mod chunk;
 pub mod edit;
+pub mod embeddings;
 pub mod facts;
 pub mod failure;
+pub mod operation;
 pub mod quirks;
 pub mod repair;
 pub mod request;
 pub mod rope;
 pub mod scan;
 pub mod sse;
+pub mod structured;
+pub mod text;
 
 #[cfg(test)]
 mod golden;

@@ -1,13 +1,21 @@
 //! What is peculiar to each engine, as data: which request fields it may see and what has to be
 //! put right on the way in and out. Sources: the engines' own request schemas and recorded answers.
 
+use super::operation::Operation;
 use super::scan::Kind;
+
+/// Names of fields with the JSON kinds they may have.
+pub type Fields = &'static [(&'static str, &'static [Kind])];
 
 /// How requests to and answers of an engine are treated.
 #[derive(Debug)]
 pub struct Quirks {
-    /// The only fields that may reach it, with the JSON kinds it takes; `None`: all.
-    pub fields: Option<&'static [(&'static str, &'static [Kind])]>,
+    /// The only fields of a chat that may reach it, with the JSON kinds it takes; `None`: all.
+    pub fields: Option<Fields>,
+    /// The same of a text completion and of embeddings.
+    pub completion_fields: Fields,
+    pub embedding_fields: Fields,
+    pub image_fields: Fields,
     /// Always asked for a stream, so that leaving cancels the generation.
     pub always_stream: bool,
     /// Answers pass through [`super::repair`].
@@ -26,6 +34,18 @@ pub struct Quirks {
     pub logprobs: bool,
 }
 
+impl Quirks {
+    /// The only fields of such a request that may reach the engine; `None`: all.
+    pub fn fields_of(&self, operation: Operation) -> Option<Fields> {
+        self.fields.map(|chat| match operation {
+            Operation::Chat => chat,
+            Operation::Completion => self.completion_fields,
+            Operation::Embedding => self.embedding_fields,
+            Operation::Image => self.image_fields,
+        })
+    }
+}
+
 const NUMBER: &[Kind] = &[Kind::Number];
 const TEXT: &[Kind] = &[Kind::String];
 const FLAG: &[Kind] = &[Kind::Bool];
@@ -37,6 +57,9 @@ const CHOICE: &[Kind] = &[Kind::String, Kind::Object];
 /// Other OpenAI-compatible servers: everything passes.
 pub static PASSTHROUGH: Quirks = Quirks {
     fields: None,
+    completion_fields: &[],
+    embedding_fields: &[],
+    image_fields: &[],
     always_stream: false,
     repair: false,
     stop_as_list: false,
@@ -80,6 +103,19 @@ pub static MLX_OPENAI_SERVER: Quirks = Quirks {
         ("logprobs", FLAG),
         ("top_logprobs", NUMBER),
     ]),
+    completion_fields: &[],
+    embedding_fields: &[("model", TEXT), ("input", STOP), ("user", TEXT)],
+    image_fields: &[
+        ("model", TEXT),
+        ("prompt", TEXT),
+        ("negative_prompt", TEXT),
+        ("size", TEXT),
+        ("guidance_scale", NUMBER),
+        ("steps", NUMBER),
+        ("seed", NUMBER),
+        ("n", NUMBER),
+        ("response_format", TEXT),
+    ],
     always_stream: true,
     repair: true,
     stop_as_list: true,
@@ -125,6 +161,28 @@ pub static MLX_LM: Quirks = Quirks {
         ("reasoning_effort", TEXT),
         ("parallel_tool_calls", FLAG),
     ]),
+    completion_fields: &[
+        ("model", TEXT),
+        ("prompt", STOP),
+        ("max_tokens", NUMBER),
+        ("temperature", NUMBER),
+        ("top_p", NUMBER),
+        ("top_k", NUMBER),
+        ("min_p", NUMBER),
+        ("frequency_penalty", NUMBER),
+        ("presence_penalty", NUMBER),
+        ("repetition_penalty", NUMBER),
+        ("repetition_context_size", NUMBER),
+        ("stop", STOP),
+        ("n", NUMBER),
+        ("seed", NUMBER),
+        ("user", TEXT),
+        ("logit_bias", MAP),
+        ("stream", FLAG),
+        ("stream_options", MAP),
+    ],
+    embedding_fields: &[],
+    image_fields: &[],
     always_stream: true,
     repair: true,
     stop_as_list: true,

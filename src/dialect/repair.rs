@@ -2,12 +2,25 @@
 //! `length` where the limit was reached, usage in a chunk of its own when asked for, and errors that
 //! end the stream.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
+use serde_json::value::RawValue;
 
 use super::chunk::{Choice, Chunk, Delta};
 use super::facts::{Facts, Usage};
 use super::failure::UpstreamFailure;
 use super::sse;
+use super::text::{Piece, Text};
+
+/// What of a delta the client is to see, as JSON.
+#[derive(Debug, Default)]
+struct Spoken<'a> {
+    content: Option<Cow<'a, str>>,
+    thought: Option<Cow<'a, str>>,
+    /// Some of it may have been held back.
+    held_back: bool,
+}
 
 /// One answer being put right.
 #[derive(Debug)]
@@ -16,6 +29,9 @@ pub struct Repair {
     model: String,
     include_usage: bool,
     max_tokens: Option<u64>,
+    text: Text,
+    /// Tokens of the prompt, about, for an answer that ends before the engine has counted.
+    prompt_tokens: u64,
     role_told: bool,
     tool_called: bool,
     /// An error was told; what follows it is the backend's pretence of a good end.
@@ -28,10 +44,19 @@ impl Repair {
             model: serde_json::Value::from(model).to_string(),
             include_usage,
             max_tokens,
+            text: Text::new(&[]),
+            prompt_tokens: 0,
             role_told: false,
             tool_called: false,
             over: false,
         }
+    }
+
+    /// Ends the answer where one of `stops` would begin.
+    pub fn stopping_at(mut self, stops: &[String], prompt_tokens: u64) -> Self {
+        self.text = Text::new(stops);
+        self.prompt_tokens = prompt_tokens;
+        self
     }
 
     /// Takes complete events and writes what the client is to see of them.
@@ -69,7 +94,7 @@ impl Repair {
         for choice in chunk.choices.iter().flatten() {
             self.choice(&chunk, choice, usage, out, facts);
         }
-        if let Some(usage) = chunk.usage.filter(|_| self.include_usage) {
+        if let Some(usage) = chunk.usage.filter(|_| self.include_usage && !self.over) {
             self.open(&chunk, out);
             out.put_slice(b"],\"usage\":");
             out.put_slice(usage.get().as_bytes());
@@ -85,28 +110,103 @@ impl Repair {
         out: &mut BytesMut,
         facts: &mut Facts,
     ) {
+        let Some(spoken) = self.spoken(choice) else {
+            let failure = UpstreamFailure::backend("the backend sent a delta that is not text");
+            return self.fail(failure, out, facts);
+        };
+        if let Some(delta) = &choice.delta {
+            facts.deltas += u64::from(delta.carries());
+            facts.reasoning_deltas +=
+                u64::from(delta.reasons() || matches!(spoken.thought, Some(Cow::Owned(_))));
+            if spoken.held_back && self.is_empty(delta, &spoken) && choice.finish_reason.is_none() {
+                return self.stop(chunk, out, facts);
+            }
+        }
         self.open(chunk, out);
         out.put_slice(b"{\"index\":0,\"delta\":{");
         if let Some(delta) = &choice.delta {
-            facts.deltas += u64::from(delta.carries());
-            facts.reasoning_deltas += u64::from(delta.reasons());
-            self.delta(delta, out);
+            self.delta(delta, &spoken, out);
         }
         out.put_slice(b"},\"logprobs\":null,\"finish_reason\":");
         match choice.finish_reason.as_deref() {
             None => out.put_slice(b"null"),
-            Some(reason) => {
-                let reason = finish_reason(reason, usage, self.max_tokens, self.tool_called);
+            Some(told) => {
+                let told = if self.text.is_hit() { "stop" } else { told };
+                let reason = finish_reason(told, usage, self.max_tokens, self.tool_called);
                 out.put_u8(b'"');
                 out.put_slice(reason.as_bytes());
                 out.put_u8(b'"');
                 facts.finish_reason = Some(reason.to_owned());
             }
         }
-        out.put_slice(if self.include_usage { b"}],\"usage\":null}\n\n" } else { b"}]}\n\n" });
+        self.close(out);
+        if choice.finish_reason.is_none() {
+            self.stop(chunk, out, facts);
+        }
     }
 
-    fn delta(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+    /// What of a delta's text may be said by now; none: it is no text.
+    fn spoken<'a>(&mut self, choice: &Choice<'a>) -> Option<Spoken<'a>> {
+        let Some(delta) = &choice.delta else { return Some(Spoken::default()) };
+        if delta.reasons() {
+            self.text.engine_thinks();
+        }
+        let raw = |value: Option<&'a RawValue>| value.map(|value| Cow::Borrowed(value.get()));
+        let (content, thought) = (raw(delta.content), raw(delta.reasoning_content));
+        let is_text = content.as_deref().is_some_and(|content| content != "null");
+        let ends = choice.finish_reason.is_some() || delta.tool_calls.is_some();
+        if self.text.is_idle() || (!is_text && !ends) {
+            return Some(Spoken { content, thought, held_back: false });
+        }
+        let mut piece = match content.as_deref().filter(|_| is_text) {
+            Some(json) => self.text.feed(&serde_json::from_str::<Cow<'_, str>>(json).ok()?),
+            None => Piece::default(),
+        };
+        if ends {
+            piece.append(&self.text.finish());
+        }
+        let json =
+            |text: &str| (!text.is_empty()).then(|| Cow::Owned(serde_json::Value::from(text).to_string()));
+        // An empty text stays one: clients look for it beside the role.
+        let content = if content.as_deref() == Some("\"\"") && piece.answer.is_empty() {
+            content
+        } else {
+            json(&piece.answer)
+        };
+        Some(Spoken { content, thought: json(&piece.thought).or(thought), held_back: true })
+    }
+
+    fn is_empty(&self, delta: &Delta<'_>, spoken: &Spoken<'_>) -> bool {
+        let role = delta.role.is_some() && !self.role_told;
+        !role && spoken.content.is_none() && spoken.thought.is_none() && delta.tool_calls.is_none()
+    }
+
+    /// Ends the answer where a stop string begins, whatever the engine goes on to say.
+    fn stop(&mut self, chunk: &Chunk<'_>, out: &mut BytesMut, facts: &mut Facts) {
+        if !self.text.is_hit() || std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        self.open(chunk, out);
+        out.put_slice(b"{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"");
+        // As other servers name it, for whoever wants to know which one it was.
+        let found = serde_json::Value::from(self.text.found());
+        out.put_slice(format!(",\"stop_reason\":{found}").as_bytes());
+        self.close(out);
+        if self.include_usage {
+            let (prompt, completion) = (self.prompt_tokens, facts.deltas);
+            self.open(chunk, out);
+            let usage = format!(
+                "],\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{}}}}}\n\n",
+                prompt + completion
+            );
+            out.put_slice(usage.as_bytes());
+        }
+        out.put_slice(sse::DONE_EVENT);
+        facts.finish_reason = Some("stop".to_owned());
+        (facts.done, facts.stopped) = (true, true);
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, spoken: &Spoken<'_>, out: &mut BytesMut) {
         let mut comma: &[u8] = b"";
         if let Some(role) = delta.role.filter(|_| !self.role_told) {
             self.role_told = true;
@@ -116,17 +216,22 @@ impl Repair {
         }
         self.tool_called |= delta.tool_calls.is_some();
         let members = [
-            (&b"\"content\":"[..], delta.content),
-            (b"\"reasoning_content\":", delta.reasoning_content),
-            (b"\"tool_calls\":", delta.tool_calls),
+            (&b"\"content\":"[..], spoken.content.as_deref()),
+            (b"\"reasoning_content\":", spoken.thought.as_deref()),
+            (b"\"tool_calls\":", delta.tool_calls.map(RawValue::get)),
         ];
         for (key, value) in members {
             let Some(value) = value else { continue };
             out.put_slice(comma);
             out.put_slice(key);
-            out.put_slice(value.get().as_bytes());
+            out.put_slice(value.as_bytes());
             comma = b",";
         }
+    }
+
+    /// The end of a chunk with a choice.
+    fn close(&self, out: &mut BytesMut) {
+        out.put_slice(if self.include_usage { b"}],\"usage\":null}\n\n" } else { b"}]}\n\n" });
     }
 
     /// Everything of a chunk up to its choices.

@@ -16,8 +16,9 @@ use http_body::{Frame, SizeHint};
 use tower::Service;
 use uuid::Uuid;
 
+use super::anthropic::{self, Asked};
 use super::error::ApiError;
-use super::openai::inference::{Endpoint, infer};
+use super::openai::inference::{infer, operation};
 use super::peer::Peer;
 use super::state::Shared;
 use crate::auth::Road;
@@ -141,10 +142,13 @@ impl Edge {
                 return StatusCode::NO_CONTENT.into_response().map(Reply::Routed);
             }
             // Inference takes the short way: its body and answer stay what they are.
-            if let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) {
-                let (answer, worked) = working(infer(&gateway, endpoint, arrival, request)).await;
+            if let Some(operation) = operation(request.method(), request.uri().path()) {
+                let (answer, worked) = working(infer(&gateway, operation, arrival, request)).await;
                 gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
                 return answer.map(Reply::Answer);
+            }
+            if let Some(asked) = Asked::of(request.method(), request.uri().path()) {
+                return anthropic::answer(&gateway, asked, arrival, request).await.map(Reply::Answer);
             }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(arrival);

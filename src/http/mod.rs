@@ -2,6 +2,7 @@
 //! here requests are told apart, callers are identified, and errors become answers.
 
 mod admin;
+mod anthropic;
 mod audit;
 mod caller;
 mod edge;
@@ -31,12 +32,13 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::dialect::operation::Operation;
 pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;
 pub use live::tell_servers;
-use openai::{inference, models};
+use openai::models;
 pub use peer::Peer;
 pub use serve::{Listener, Listeners};
 pub use state::{About, ConfigStatus, Gateway, Parts, Shared};
@@ -53,9 +55,11 @@ pub fn routes(gateway: Shared) -> Routes {
         tracing::debug!("The routes were made twice");
     }
     // Inference is answered before the router is asked (`Edge`); here its endpoints refuse the rest.
-    let inference = inference::ENDPOINTS
+    let inference = Operation::ALL
         .iter()
-        .fold(described, |routes, endpoint| routes.route(endpoint.path, post(unknown_path)));
+        .map(|operation| operation.path())
+        .chain(anthropic::Asked::ALL.map(anthropic::Asked::path))
+        .fold(described, |routes, path| routes.route(path, post(unknown_path)));
     inference
         .route("/", get(ui::index))
         .route("/docs", get(openapi::page))

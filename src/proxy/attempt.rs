@@ -22,6 +22,7 @@ use super::{Proxy, failed, headers};
 use crate::backends::{Asker, Lease, Progress};
 use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::edit::Edits;
+use crate::dialect::embeddings::{EmbeddingError, Wish};
 use crate::dialect::facts::Facts;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::rope::Rope;
@@ -213,10 +214,8 @@ impl Answered {
     /// As one JSON object.
     async fn whole(self, plan: &Plan) -> Response<Answer> {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
-        let mut response = if plan.quirks.always_stream {
-            self.collected(plan, true).await
-        } else if plan.renamed {
-            self.collected(plan, false).await
+        let mut response = if plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed {
+            self.collected(plan).await
         } else {
             self.passed(plan)
         };
@@ -238,17 +237,17 @@ impl Answered {
     }
 
     /// The whole answer, put together or renamed.
-    async fn collected(self, plan: &Plan, aggregate: bool) -> Response<Answer> {
+    async fn collected(self, plan: &Plan) -> Response<Answer> {
         let Answered { response, ending, began } = self;
         let mut facts = Facts::default();
         let Some(live) = ending.live().cloned() else { return failed(&Failure::cancelled()) };
         let limit = plan.timeouts().total.saturating_sub(began.elapsed());
         let body = response.into_body();
         let collecting = async {
-            if aggregate {
-                aggregated(body, plan, &ending, &mut facts).await
-            } else {
-                renamed(body, plan, &mut facts).await
+            match &plan.embeddings {
+                Some(wish) => embedded(body, plan, wish, &mut facts).await,
+                None if plan.is_always_streamed() => aggregated(body, plan, &ending, &mut facts).await,
+                None => renamed(body, plan, &mut facts).await,
             }
         };
         let collected = tokio::select! {
@@ -322,7 +321,7 @@ async fn aggregated(
     ending: &Ending,
     facts: &mut Facts,
 ) -> Result<Bytes, Failure> {
-    let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens);
+    let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens).reading(&plan.stops);
     let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
     loop {
         let timeouts = plan.timeouts();
@@ -344,7 +343,7 @@ async fn aggregated(
             }
             counted = facts.deltas;
         }
-        if facts.failure.is_some() {
+        if facts.failure.is_some() || facts.stopped {
             break;
         }
     }
@@ -387,6 +386,16 @@ async fn next_frame(
             }
         }
     }
+}
+
+/// Embeddings as the client asked for them.
+async fn embedded(body: UpstreamBody, plan: &Plan, wish: &Wish, facts: &mut Facts) -> Result<Bytes, Failure> {
+    let bytes = collect(body, ANSWER_LIMIT).await?;
+    let made = wish.fulfil(&plan.profile.name, &bytes, facts);
+    made.map(Bytes::from).map_err(|error| match error {
+        EmbeddingError::TooFew { .. } => Failure::invalid(error.to_string(), Some("dimensions".to_owned())),
+        EmbeddingError::Unreadable(_) => Failure::backend(error.to_string()),
+    })
 }
 
 /// A whole answer with the profile's name in it.

@@ -114,7 +114,7 @@ where
                 live.add_tokens_at(new, now);
             }
         }
-        if self.flow.facts.failure.is_some() {
+        if self.flow.facts.failure.is_some() || self.flow.facts.stopped {
             self.upstream_ended();
         }
     }
@@ -126,7 +126,8 @@ where
 
     fn upstream_ended(&mut self) {
         let facts = &self.flow.facts;
-        if facts.failure.is_none() && (!facts.finished() || self.flow.is_broken_off()) {
+        let broken = !facts.stopped && (!facts.finished() || self.flow.is_broken_off());
+        if facts.failure.is_none() && broken {
             return self.broke_off("it closed the connection");
         }
         if std::mem::replace(&mut self.over, true) {

@@ -9,6 +9,7 @@ mod ending;
 mod failure;
 mod flow;
 mod headers;
+mod kinds;
 mod metered;
 mod plan;
 mod resolve;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use answer::Answer;
 pub use failure::Failure;
+pub use kinds::Kinds;
 pub use metered::BoxError;
 pub use rounds::{Opened, Rounds, collected, streamed};
 pub use upstream::Upstreams;
@@ -37,6 +39,7 @@ pub use working::working;
 
 use crate::auth::Caller;
 use crate::backends::Backends;
+use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::profiles::ProfileSet;
 use crate::system::clock::Clock;
@@ -48,6 +51,7 @@ pub struct Proxy {
     pub backends: Backends,
     pub recorder: Recorder,
     pub upstreams: Upstreams,
+    pub kinds: Kinds,
     pub clock: Arc<dyn Clock>,
     /// Bytes.
     pub max_body: u64,
@@ -55,10 +59,9 @@ pub struct Proxy {
 
 /// An inference request as the HTTP layer hands it over.
 pub struct Inference<B> {
-    /// `/v1/chat/completions`.
+    pub operation: Operation,
+    /// What the client asked, for the record.
     pub endpoint: &'static str,
-    /// The endpoint below a backend's base path: `/chat/completions`.
-    pub path: &'static str,
     pub caller: Caller,
     pub id: Uuid,
     /// The client's own id, when it sent a valid one.
@@ -90,13 +93,17 @@ impl Proxy {
         B::Error: std::fmt::Display,
     {
         let arrived = Instant::now();
-        let Inference { endpoint, path, caller, id, client_id, told_id, headers, body } = request;
+        let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body } = request;
         let read = body::read(body, self.max_body).await;
         let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         let resolved = read.and_then(|scanned| {
             let profiles = self.profiles.load();
             let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?.clone();
-            Ok((scanned, entry))
+            let (profile, launch) = (&entry.profile.name, &entry.profile.launch);
+            match operation.refused_by(profile, launch.engine, self.kinds.of(launch)) {
+                Some(words) => Err(Failure::invalid(words, Some("model".to_owned()))),
+                None => Ok((scanned, entry)),
+            }
         });
         let (scanned, entry) = match resolved {
             Ok(resolved) => resolved,
@@ -108,7 +115,12 @@ impl Proxy {
         ongoing.set_profile(&entry.name, Some(&entry.model));
         let headers = headers::upstream(&headers, &told_id);
         let proxy = Arc::clone(self);
-        Ok(Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived })
+        Ok(Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived })
+    }
+
+    /// Whether a caller may ask a model, and there is one of that name.
+    pub fn may_ask(&self, caller: &Caller, model: &str) -> Result<(), Failure> {
+        resolve::resolve(&self.profiles.load(), caller, model).map(drop)
     }
 
     /// Puts a new set of profiles into force: the backends hear of it first, then the requests.

@@ -10,6 +10,8 @@ use super::flow::Flow;
 use super::upstream::{Message, UpstreamRequest};
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{EngineKind, ModelRef, Profile, Timeouts};
+use crate::dialect::embeddings::Wish;
+use crate::dialect::operation::Operation;
 use crate::dialect::quirks::{self, Quirks};
 use crate::dialect::repair::Repair;
 use crate::dialect::request::{self, Scanned};
@@ -35,6 +37,11 @@ pub struct Plan {
     message: Arc<Message>,
     /// Upstream knows the model by another name than the client.
     pub renamed: bool,
+    pub operation: Operation,
+    /// What ends an answer, where the engine cannot be trusted to see it.
+    pub stops: Vec<String>,
+    /// How embeddings have to be made out of what the engine answers.
+    pub embeddings: Option<Wish>,
     prompt_tokens: u64,
 }
 
@@ -44,7 +51,7 @@ impl Plan {
     pub fn new(
         entry: &Entry,
         request: &Scanned,
-        path: &'static str,
+        operation: Operation,
         headers: HeaderMap,
         budget: Option<u64>,
     ) -> Result<Plan, Failure> {
@@ -54,6 +61,7 @@ impl Plan {
         let prompt = profile.system_prompt.as_deref().map_or(0, str::len) + request.body.len();
         let prompt_tokens = (prompt as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX);
         let target = request::Target {
+            operation,
             quirks,
             served_name: &served_name,
             system_prompt: profile.system_prompt.as_deref(),
@@ -67,9 +75,12 @@ impl Plan {
             include_usage: prepared.include_usage,
             max_tokens: prepared.max_tokens,
             warnings: prepared.warnings,
-            message: Arc::new(Message { path, headers, body: prepared.body }),
+            message: Arc::new(Message { path: operation.upstream(), headers, body: prepared.body }),
             quirks,
-            renamed: served_name != profile.name,
+            renamed: served_name != profile.name || !quirks.names_model,
+            operation,
+            embeddings: prepared.embeddings,
+            stops: prepared.stops,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
             prompt_tokens,
@@ -83,7 +94,11 @@ impl Plan {
 
     /// Tokens that the whole request may use, about.
     pub fn tokens(&self) -> u64 {
-        self.prompt_tokens().saturating_add(self.max_tokens.unwrap_or(ANSWER_TOKENS))
+        let answer = match self.operation {
+            Operation::Chat | Operation::Completion => self.max_tokens.unwrap_or(ANSWER_TOKENS),
+            Operation::Embedding | Operation::Image => 0,
+        };
+        self.prompt_tokens().saturating_add(answer)
     }
 
     pub fn timeouts(&self) -> Timeouts {
@@ -100,11 +115,17 @@ impl Plan {
         }
     }
 
+    /// Whether the engine was asked for a stream, whatever the client asked for.
+    pub fn is_always_streamed(&self) -> bool {
+        self.quirks.always_stream && self.operation == Operation::Chat
+    }
+
     /// How an event stream goes on to the client.
     pub fn flow(&self) -> Flow {
         let name = &self.profile.name;
-        if self.quirks.repair {
-            Flow::repair(Repair::new(name, self.include_usage, self.max_tokens))
+        if self.quirks.repair && self.operation == Operation::Chat {
+            let repair = Repair::new(name, self.include_usage, self.max_tokens);
+            Flow::repair(repair.stopping_at(&self.stops, self.prompt_tokens))
         } else if self.renamed {
             Flow::rename(name)
         } else {

@@ -20,8 +20,9 @@ use super::upstream::UpstreamBody;
 use super::{Proxy, ending, failed, headers};
 use crate::auth::{Caller, Permit, Standing};
 use crate::backends::{Asker, Progress};
-use crate::config::Profile;
+use crate::config::{EngineKind, Profile};
 use crate::dialect::facts::Facts;
+use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::{Kind, Scanner};
@@ -33,7 +34,7 @@ pub struct Opened {
     pub(super) proxy: Arc<Proxy>,
     pub(super) entry: Entry,
     pub(super) scanned: Scanned,
-    pub(super) path: &'static str,
+    pub operation: Operation,
     pub(super) headers: HeaderMap,
     pub(super) ongoing: Ongoing,
     pub caller: Caller,
@@ -50,7 +51,7 @@ pub(super) type Back = Arc<Mutex<Option<(Ongoing, Facts)>>>;
 pub struct Rounds {
     proxy: Arc<Proxy>,
     entry: Entry,
-    path: &'static str,
+    operation: Operation,
     headers: HeaderMap,
     caller: Caller,
     live: Arc<Live>,
@@ -77,6 +78,22 @@ impl Opened {
         serde_json::from_slice(&self.scanned.body.read(member.value.clone())).ok()
     }
 
+    /// Whether an engine of ours answers, whose ways are known.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.entry.profile.launch.engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm)
+    }
+
+    /// A field of the request; none: absent or null.
+    pub fn field(&self, key: &str) -> Result<Option<Value>, Failure> {
+        Ok(self.scanned.json(key)?)
+    }
+
+    /// Whether the client's `tool_choice` binds, and the engine would not hold to it by itself.
+    pub fn binds_tools(&self) -> bool {
+        let bound = |choice: Value| choice.is_object() || choice == "required";
+        self.is_ours() && self.scanned.json("tool_choice").ok().flatten().is_some_and(bound)
+    }
+
     /// The whole request.
     pub fn body(&self) -> Result<Map<String, Value>, Failure> {
         serde_json::from_slice(&self.scanned.body.to_vec())
@@ -90,8 +107,8 @@ impl Opened {
 
     /// Passed through, in one round.
     pub async fn answer(self) -> Response<Answer> {
-        let Opened { proxy, entry, scanned, path, headers, ongoing, caller, arrived } = self;
-        let plan = match Plan::new(&entry, &scanned, path, headers, caller.budget_left()) {
+        let Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived } = self;
+        let plan = match Plan::new(&entry, &scanned, operation, headers, caller.budget_left()) {
             Ok(plan) => plan,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
@@ -121,7 +138,7 @@ impl Opened {
             live: Arc::clone(self.ongoing.live()),
             proxy: self.proxy,
             entry: self.entry,
-            path: self.path,
+            operation: self.operation,
             headers: self.headers,
             caller: self.caller,
             ongoing: Some(self.ongoing),
@@ -142,8 +159,9 @@ impl Rounds {
             return Err(Failure::backend("a round was begun within another"));
         };
         let budget = self.caller.budget_left();
-        let planned = scanned(body)
-            .and_then(|scanned| Plan::new(&self.entry, &scanned, self.path, self.headers.clone(), budget));
+        let planned = scanned(body).and_then(|scanned| {
+            Plan::new(&self.entry, &scanned, self.operation, self.headers.clone(), budget)
+        });
         let plan = match planned {
             Ok(plan) => plan,
             Err(failure) => {

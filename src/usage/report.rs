@@ -131,7 +131,10 @@ impl Tally {
         if !self.named.contains_key(name) {
             self.named.insert(name.to_owned(), Figures::default());
         }
-        self.named.entry(name.to_owned()).or_default()
+        match self.named.get_mut(name) {
+            Some(figures) => figures,
+            None => self.unnamed.get_or_insert_default(),
+        }
     }
 
     fn finish(mut self) -> (UsageGroup, Vec<UsageGroup>) {

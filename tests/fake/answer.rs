@@ -44,6 +44,22 @@ async fn answer(
         ("POST", "/v1/chat/completions") => {
             return tracked_chat(connection, request, args, seen).await;
         }
+        ("POST", "/v1/embeddings") => {
+            seen.begin(request);
+            seen.end(End::Finished);
+            embeddings(&request.body, name)
+        }
+        ("POST", "/v1/completions") => {
+            seen.begin(request);
+            seen.end(End::Finished);
+            json_response(
+                200,
+                &json!({"id": "cmpl-1", "object": "text_completion", "created": now_seconds(), "model": name,
+                "choices": [{"index": 0, "text": " a time", "logprobs": null, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}})
+                .to_string(),
+            )
+        }
         ("GET", "/health") if args.unhealthy => {
             json_response(503, r#"{"status":"unhealthy","model_id":null,"model_status":"no_models"}"#)
         }
@@ -71,6 +87,25 @@ async fn answer(
     };
     connection.write(&response).await?;
     Ok(Next::KeepAlive)
+}
+
+/// As many numbers as the real one would give, usage unknown.
+fn embeddings(body: &[u8], name: &str) -> Vec<u8> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let texts = match &body["input"] {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => return json_response(422, r#"{"detail":[{"type":"missing","loc":["body","input"]}]}"#),
+    };
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let embedding = [0.6, 0.8, 0.0, text.len() as f64];
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    json_response(200, &json!({"object": "list", "data": data, "model": name, "usage": null}).to_string())
 }
 
 async fn tracked_chat(

@@ -43,6 +43,11 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/v1/models", Known),
     ("GET", "/v1/models/{id}", Known),
     ("POST", "/v1/chat/completions", Inference),
+    ("POST", "/v1/completions", Inference),
+    ("POST", "/v1/embeddings", Inference),
+    ("POST", "/v1/images/generations", Inference),
+    ("POST", "/v1/messages", Inference),
+    ("POST", "/v1/messages/count_tokens", Inference),
     ("POST", "/mcp", Mcp),
     ("GET", "/mcp", Mcp),
     ("DELETE", "/mcp", Mcp),
@@ -127,13 +132,26 @@ const TABLE: &[(&str, &str, For)] = &[
 
 /// Routes that do not describe themselves: inference goes past the router, pages are no API, MCP describes
 /// itself in its own way.
-const UNDESCRIBED: &[&str] =
-    &["/", "/metrics", "/docs", "/docs/docs.js", "/docs/docs.css", "/v1/chat/completions", "/mcp"];
+const UNDESCRIBED: &[&str] = &[
+    "/",
+    "/metrics",
+    "/docs",
+    "/docs/docs.js",
+    "/docs/docs.css",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/images/generations",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/mcp",
+];
 /// Where such routes stand.
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 4] = [
     include_str!("../../src/http/mod.rs"),
     include_str!("../../src/http/mcp/mod.rs"),
-    include_str!("../../src/http/openai/inference.rs"),
+    include_str!("../../src/dialect/operation.rs"),
+    include_str!("../../src/http/anthropic/messages.rs"),
 ];
 
 /// A kind of caller.
@@ -210,7 +228,7 @@ fn every_route_stands_in_the_table() {
         .collect();
     assert!(gone.is_empty(), "routes that are in the table only: {gone:?}");
     let undescribed = SOURCES.iter().flat_map(|source| {
-        ["route(\"", "route_service(\"", "path: \""].iter().flat_map(|before| source.split(before).skip(1))
+        ["route(\"", "route_service(\"", "=> \""].iter().flat_map(|before| source.split(before).skip(1))
     });
     let unknown: Vec<&str> = undescribed
         .filter_map(|rest| rest.split('"').next())
@@ -375,9 +393,15 @@ fn request(gateway: &Gateway, method: &str, path: &str, headers: &str) -> String
     let parts = path.split('/').map(|part| if part.starts_with('{') { "nope" } else { part });
     let path = parts.collect::<Vec<_>>().join("/");
     let body = match (method, path.as_str()) {
-        ("POST", "/v1/chat/completions") => {
-            Some(json!({"model": "nope", "messages": [{"role": "user", "content": "x"}]}))
-        }
+        (
+            "POST",
+            "/v1/chat/completions"
+            | "/v1/completions"
+            | "/v1/embeddings"
+            | "/v1/images/generations"
+            | "/v1/messages"
+            | "/v1/messages/count_tokens",
+        ) => Some(json!({"model": "nope", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})),
         ("POST", "/api/v1/keys") => Some(json!({"name": "nope"})),
         ("POST", "/mcp") => Some(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})),
         ("POST" | "PUT", _) => Some(Value::Object(Default::default())),

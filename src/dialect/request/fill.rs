@@ -8,6 +8,9 @@ use crate::dialect::edit::Edits;
 use crate::dialect::quirks::Quirks;
 use crate::dialect::scan::{Kind, Member};
 
+/// Stop strings of one request.
+const STOPS_MAX: usize = 16;
+
 /// The profile's prompt, unless the client brings its own.
 pub fn system_prompt(request: &Scanned, prompt: Option<&str>, edits: &mut Edits) {
     let Some(prompt) = prompt.filter(|_| !request.scan.has_system) else { return };
@@ -20,13 +23,30 @@ pub fn system_prompt(request: &Scanned, prompt: Option<&str>, edits: &mut Edits)
     edits.replace(at..at, if empty { message } else { message + "," });
 }
 
-/// A lone stop string as a list.
-pub fn stop(request: &Scanned, quirks: &Quirks, edits: &mut Edits) {
-    let Some(stop) = present(request, "stop").filter(|stop| stop.kind == Kind::String) else { return };
-    if quirks.stop_as_list {
+/// Stop strings, the profile's where the client names none. A lone one goes on as a list.
+pub fn stop(request: &Scanned, target: Target<'_>, edits: &mut Edits) -> Result<Vec<String>, BadRequest> {
+    if !target.quirks.stop_as_list {
+        return Ok(Vec::new());
+    }
+    if let Some(stop) = present(request, "stop").filter(|stop| stop.kind == Kind::String) {
         edits.replace(stop.value.start..stop.value.start, &b"["[..]);
         edits.replace(stop.value.end..stop.value.end, &b"]"[..]);
     }
+    let asked = match request.json("stop")? {
+        Some(asked) => asked,
+        None => target.defaults.get("stop").cloned().unwrap_or_default(),
+    };
+    let wrong = || BadRequest::new("stop", format!("\"stop\" is a string, or a list of at most {STOPS_MAX}"));
+    let list = match asked {
+        Value::Null => Vec::new(),
+        Value::String(stop) => vec![stop],
+        Value::Array(list) if list.len() <= STOPS_MAX => {
+            let text = |value| if let Value::String(text) = value { Ok(text) } else { Err(wrong()) };
+            list.into_iter().map(text).collect::<Result<_, _>>()?
+        }
+        _ => return Err(wrong()),
+    };
+    Ok(list.into_iter().filter(|stop| !stop.is_empty()).collect())
 }
 
 /// `reasoning_effort` as an argument of the chat template.
@@ -71,6 +91,14 @@ pub fn template_arguments(
         None => edits.add("chat_template_kwargs", &text),
     }
     Ok(())
+}
+
+/// A model that is to call nothing is offered nothing, for these engines only hint at the choice.
+pub fn tool_choice(request: &Scanned, quirks: &Quirks, edits: &mut Edits) {
+    if quirks.repair && request.text("tool_choice").is_ok_and(|choice| choice.as_deref() == Some("none")) {
+        leave_out(request, "tools", edits);
+        leave_out(request, "tool_choice", edits);
+    }
 }
 
 /// Engines that go on generating for a client that left are asked for a stream.

@@ -4,6 +4,7 @@
 
 mod checks;
 mod fill;
+mod plain;
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ mod tests;
 use serde_json::{Map, Value};
 
 use super::edit::Edits;
+use super::embeddings::Wish;
+use super::operation::Operation;
 use super::quirks::Quirks;
 use super::rope::Rope;
 use super::scan::{Kind, Member, Scan};
@@ -31,6 +34,7 @@ pub struct Scanned {
 /// What the profile and its engine make of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
+    pub operation: Operation,
     pub quirks: &'static Quirks,
     /// The name the engine knows its model by.
     pub served_name: &'a str,
@@ -54,6 +58,10 @@ pub struct Prepared {
     pub max_tokens: Option<u64>,
     /// What was dropped, in words for the record.
     pub warnings: Vec<String>,
+    /// What ends the answer, for engines that do not see it in text.
+    pub stops: Vec<String>,
+    /// How embeddings are wanted, where the engine's answer has to be made so.
+    pub embeddings: Option<Wish>,
 }
 
 /// Why a request cannot be served as it is; always the client's to mend.
@@ -66,7 +74,7 @@ pub struct BadRequest {
 }
 
 impl BadRequest {
-    fn new(param: &str, message: impl Into<String>) -> Self {
+    pub(super) fn new(param: &str, message: impl Into<String>) -> Self {
         BadRequest { message: message.into(), param: Some(param.into()) }
     }
 }
@@ -89,6 +97,21 @@ impl Scanned {
     /// Whether the client wants a stream.
     pub fn wants_stream(&self) -> Result<bool, BadRequest> {
         self.stream.clone()
+    }
+
+    /// A field's value; none: absent or null.
+    pub fn json(&self, key: &str) -> Result<Option<Value>, BadRequest> {
+        let present = self.scan.get(key).filter(|member| member.kind != Kind::Null);
+        present.map(|member| self.value(member)).transpose()
+    }
+
+    /// The same of a field that has to be a string.
+    pub fn text(&self, key: &str) -> Result<Option<String>, BadRequest> {
+        match self.json(key)? {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(BadRequest::new(key, format!("\"{key}\" must be a string"))),
+        }
     }
 
     fn read_model(&self) -> Result<String, BadRequest> {
@@ -126,6 +149,9 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
     let include_usage = include_usage(request)?;
     let quirks = target.quirks;
     checks::media(&request.scan, quirks.fields.is_some())?;
+    if target.operation != Operation::Chat {
+        return plain::prepare(request, target, include_usage);
+    }
     let mut edits = Edits::default();
     let mut warnings = Vec::new();
     if let Some(fields) = quirks.fields {
@@ -141,8 +167,9 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
         }
     }
     fill::system_prompt(request, target.system_prompt, &mut edits);
-    fill::stop(request, quirks, &mut edits);
+    let stops = fill::stop(request, target, &mut edits)?;
     fill::template_arguments(request, target, &mut edits)?;
+    fill::tool_choice(request, quirks, &mut edits);
     fill::stream(request, quirks, &mut edits);
     let max_tokens = fill::max_tokens(request, target, &mut edits)?;
     fill::defaults(request, target, &mut edits);
@@ -152,7 +179,17 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
         include_usage,
         max_tokens,
         warnings,
+        stops,
+        embeddings: None,
     })
+}
+
+#[cfg(test)]
+pub fn scanned_for_tests(body: &str) -> Scanned {
+    let mut scanner = super::scan::Scanner::default();
+    scanner.feed(body.as_bytes()).unwrap();
+    let rope = Rope::from(bytes::Bytes::copy_from_slice(body.as_bytes()));
+    Scanned::new(rope, scanner.finish().unwrap())
 }
 
 fn include_usage(request: &Scanned) -> Result<bool, BadRequest> {

@@ -1,18 +1,9 @@
 //! What leaves for an engine, given what came from a client.
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::{scanned_for_tests as scanned, *};
 use crate::dialect::quirks::{MLX_LM, MLX_OPENAI_SERVER, PASSTHROUGH, Quirks};
-use crate::dialect::scan::Scanner;
-
-fn scanned(body: &str) -> Scanned {
-    let mut scanner = Scanner::default();
-    scanner.feed(body.as_bytes()).unwrap();
-    let scan = scanner.finish().unwrap();
-    Scanned::new(Rope::from(Bytes::copy_from_slice(body.as_bytes())), scan)
-}
 
 struct Case {
     quirks: &'static Quirks,
@@ -38,6 +29,7 @@ impl Case {
     fn run(&self, body: &str) -> Result<(Value, Prepared), BadRequest> {
         let defaults: Map<String, Value> = self.defaults.as_object().unwrap().clone();
         let target = Target {
+            operation: Operation::Chat,
             quirks: self.quirks,
             served_name: "served",
             system_prompt: self.prompt,

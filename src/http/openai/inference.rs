@@ -1,39 +1,26 @@
 //! Inference endpoints: identified, then handed to the data plane with their body unread.
 
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 
-use super::tools;
+use super::{several, tools};
+use crate::dialect::operation::Operation;
 use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
 use crate::proxy::{Answer, Inference, failed};
+use crate::tools::chat::Wanted;
 
-/// An endpoint that asks a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    /// As clients name it.
-    pub path: &'static str,
-    /// Below a backend's base path.
-    upstream: &'static str,
-}
-
-/// All of them; every one is a POST.
-pub const ENDPOINTS: [Endpoint; 1] =
-    [Endpoint { path: "/v1/chat/completions", upstream: "/chat/completions" }];
-
-impl Endpoint {
-    /// The endpoint that a request is for.
-    pub fn of(method: &Method, path: &str) -> Option<Endpoint> {
-        let found = ENDPOINTS.into_iter().find(|endpoint| endpoint.path == path);
-        found.filter(|_| method == Method::POST)
-    }
+/// What a request asks of a model, if it does; every such endpoint is a POST.
+pub fn operation(method: &Method, path: &str) -> Option<Operation> {
+    let found = Operation::ALL.into_iter().find(|operation| operation.path() == path);
+    found.filter(|_| method == Method::POST)
 }
 
 /// Identifies the caller and lets the data plane answer.
 pub async fn infer<B>(
     gateway: &Shared,
-    endpoint: Endpoint,
+    operation: Operation,
     arrival: Arrival,
     request: Request<B>,
 ) -> Response<Answer>
@@ -46,10 +33,10 @@ where
         Ok(caller) => caller,
         Err(error) => return failed(&ApiError::from(error).0),
     };
-    let asked = tools::asked(&parts.headers);
+    let tools = tools_asked(&parts.headers);
     let inference = Inference {
-        endpoint: endpoint.path,
-        path: endpoint.upstream,
+        operation,
+        endpoint: operation.path(),
         caller,
         id: arrival.id,
         client_id: arrival.client_id,
@@ -57,12 +44,34 @@ where
         headers: parts.headers,
         body,
     };
+    serve(gateway, inference, tools).await
+}
+
+/// Which of the gateway's tools a request's headers ask for.
+pub fn tools_asked(headers: &HeaderMap) -> Option<Wanted> {
+    tools::asked(headers)
+}
+
+/// Passed through in one round, or answered in several where the gateway's tools take part.
+pub async fn serve<B>(gateway: &Shared, inference: Inference<B>, asked: Option<Wanted>) -> Response<Answer>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let (id, operation) = (inference.id, inference.operation);
     let opened = match gateway.proxy.open(inference).await {
         Ok(opened) => opened,
         Err(failure) => return failed(&failure),
     };
-    match tools::wanted(asked, &opened) {
-        None => opened.answer().await,
-        Some(wanted) => tools::answer(gateway, opened, wanted, arrival.id).await,
+    if operation != Operation::Chat {
+        return opened.answer().await;
+    }
+    if let Some(wanted) = tools::wanted(asked, &opened) {
+        return tools::answer(gateway, opened, wanted, id).await;
+    }
+    match several::wanted(&opened) {
+        Ok(None) => opened.answer().await,
+        Ok(Some(wanted)) => several::answer(opened, wanted).await,
+        Err(failure) => opened.refuse(&failure),
     }
 }

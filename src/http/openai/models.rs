@@ -1,9 +1,13 @@
 //! The models a caller may name: profiles, with their aliases beside them.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use serde::Serialize;
 
 use crate::auth::Caller;
+use crate::config::ModelType;
+use crate::dialect::operation::Operation;
 use crate::http::caller::ApiCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
@@ -23,6 +27,12 @@ pub struct Model {
     aliases: Vec<String>,
     /// Tokens; null: unknown.
     context_length: Option<u32>,
+    /// lm, multimodal, embeddings, whisper, image-generation or image-edit; null: unknown.
+    model_type: Option<&'static str>,
+    /// What may be asked of it: chat, completions, embeddings, images.
+    capabilities: Vec<&'static str>,
+    /// What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed.
+    state: &'static str,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -36,7 +46,8 @@ pub struct Models {
 pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> Json<Models> {
     let profiles = gateway.proxy.profiles.load();
     let seen = profiles.entries().iter().filter(|entry| may_see(&caller, entry));
-    let data = seen.map(|entry| model(entry, &gateway)).collect();
+    let states = states(&gateway);
+    let data = seen.map(|entry| model(entry, &gateway, &states)).collect();
     Json(Models { object: "list", data })
 }
 
@@ -50,14 +61,22 @@ pub async fn get(
     let profiles = gateway.proxy.profiles.load();
     let entry = profiles.entry(&id).filter(|entry| may_see(&caller, entry));
     let entry = entry.ok_or_else(|| Failure::model_not_found(&id))?;
-    Ok(Json(model(entry, &gateway)))
+    Ok(Json(model(entry, &gateway, &states(&gateway))))
 }
 
 fn may_see(caller: &Caller, entry: &Entry) -> bool {
     caller.may_use(&entry.profile.name)
 }
 
-fn model(entry: &Entry, gateway: &Shared) -> Model {
+/// What each backend does, by its id.
+fn states(gateway: &Shared) -> HashMap<String, &'static str> {
+    gateway.proxy.backends.snapshot().into_iter().map(|backend| (backend.id, backend.state)).collect()
+}
+
+fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>) -> Model {
+    let launch = &entry.profile.launch;
+    let model_type = gateway.proxy.kinds.of(launch);
+    let operations = Operation::served_by(launch.engine, model_type);
     Model {
         id: entry.profile.name.clone(),
         object: "model",
@@ -65,6 +84,9 @@ fn model(entry: &Entry, gateway: &Shared) -> Model {
         owned_by: "mlx-gateway",
         description: entry.profile.description.clone(),
         aliases: entry.profile.aliases.clone(),
-        context_length: entry.profile.launch.context_length,
+        context_length: launch.context_length,
+        model_type: model_type.map(ModelType::name),
+        capabilities: operations.into_iter().map(Operation::name).collect(),
+        state: states.get(&entry.launch.id).copied().unwrap_or("stopped"),
     }
 }

@@ -79,15 +79,29 @@ impl Histogram {
     /// Adds what was encoded; `None`: that is not what it is.
     pub fn merge_encoded(&mut self, from: &mut &[u8]) -> Option<()> {
         self.zeros += super::varint::take(from)?;
-        let mut at = 0_usize;
-        for _ in 0..super::varint::take(from)? {
-            at = at.checked_add(usize::try_from(super::varint::take(from)?).ok()?)?;
-            let (number, step) = (at / STEPS, at % STEPS);
-            let count = i32::try_from(super::varint::take(from)?).ok()?;
+        // Steps come in order, so that a decade is looked for once.
+        let (mut number, mut step, mut left) = (0_usize, 0_usize, super::varint::take(from)?);
+        while left > 0 {
+            step = step.checked_add(usize::try_from(super::varint::take(from)?).ok()?)?;
+            (number, step) = (number.checked_add(step / STEPS)?, step % STEPS);
             if number >= DECADES {
                 return None;
             }
-            self.count(number, step, count);
+            let counts = self.decade(number);
+            loop {
+                let more = i32::try_from(super::varint::take(from)?).ok()?;
+                counts[step] = counts[step].saturating_add(more);
+                left -= 1;
+                // One byte of less than 0x80 is a whole number; the next step is in this decade most often.
+                let ahead = from.first().filter(|byte| left > 0 && **byte < 0x80 && **byte & 1 == 0);
+                match ahead.map(|byte| step + usize::from(byte >> 1)).filter(|next| *next < STEPS) {
+                    Some(next) => {
+                        step = next;
+                        *from = from.get(1..)?;
+                    }
+                    None => break,
+                }
+            }
         }
         Some(())
     }

@@ -17,6 +17,11 @@ pub(super) fn put_count(into: &mut Vec<u8>, count: usize) {
 
 /// `None`: there is no whole number.
 pub(super) fn take(from: &mut &[u8]) -> Option<i64> {
+    // Most are small.
+    if let Some((byte, rest)) = from.split_first().filter(|(byte, _)| **byte < 0x80) {
+        *from = rest;
+        return Some(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = from.split_first()?;

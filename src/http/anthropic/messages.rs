@@ -1,0 +1,180 @@
+//! Messages and their tokens: read, asked as a chat, and answered in Anthropic's shape.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, BodyStream, Full, Limited};
+use serde_json::{Value, json};
+
+use crate::auth::Caller;
+use crate::dialect::anthropic::{self, Events, chat, estimated_tokens};
+use crate::dialect::operation::Operation;
+use crate::http::caller;
+use crate::http::edge::Arrival;
+use crate::http::openai::inference;
+use crate::http::state::Shared;
+use crate::proxy::{Answer, BoxError, Failure, Inference, failed};
+
+/// Bytes of a whole answer that is put into other words.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// What is asked for; both are POSTs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Message,
+    Tokens,
+}
+
+impl Asked {
+    pub const ALL: [Asked; 2] = [Asked::Message, Asked::Tokens];
+
+    pub fn path(self) -> &'static str {
+        match self {
+            Asked::Message => "/v1/messages",
+            Asked::Tokens => "/v1/messages/count_tokens",
+        }
+    }
+
+    pub fn of(method: &Method, path: &str) -> Option<Asked> {
+        Asked::ALL.into_iter().find(|asked| asked.path() == path).filter(|_| method == Method::POST)
+    }
+}
+
+/// Answers in Anthropic's shape, errors included.
+pub async fn answer<B>(
+    gateway: &Shared,
+    asked: Asked,
+    arrival: Arrival,
+    request: Request<B>,
+) -> Response<Answer>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let told_id = arrival.told_id.clone();
+    let id = told_id.to_str().unwrap_or_default();
+    let answered = match asked {
+        Asked::Message => message(gateway, arrival, request).await,
+        Asked::Tokens => tokens(gateway, &arrival, request).await,
+    };
+    match answered {
+        Ok(response) if response.status().is_success() => response,
+        Ok(response) => refused(response, id).await,
+        Err(failure) => refused(failed(&failure), id).await,
+    }
+}
+
+async fn message<B>(
+    gateway: &Shared,
+    arrival: Arrival,
+    request: Request<B>,
+) -> Result<Response<Answer>, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let caller = known(gateway, &arrival, &parts)?;
+    let asked = read(body, gateway.proxy.max_body).await?;
+    let chat = chat(&asked, true).map_err(|error| Failure::invalid(error.to_string(), None))?;
+    let tokens = estimated_tokens(&chat);
+    let model = asked["model"].as_str().unwrap_or_default().to_owned();
+    let streamed = chat["stream"] == true;
+    let tools = inference::tools_asked(&parts.headers);
+    let inference = Inference {
+        operation: Operation::Chat,
+        endpoint: Asked::Message.path(),
+        caller,
+        id: arrival.id,
+        client_id: arrival.client_id,
+        told_id: arrival.told_id,
+        headers: parts.headers,
+        body: Full::new(Bytes::from(chat.to_string())),
+    };
+    let response = inference::serve(gateway, inference, tools).await;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    if streamed { Ok(stream(response, &model, tokens)) } else { whole(response, &model).await }
+}
+
+/// How many tokens a request has, about, without asking a model.
+async fn tokens<B>(
+    gateway: &Shared,
+    arrival: &Arrival,
+    request: Request<B>,
+) -> Result<Response<Answer>, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let caller = known(gateway, arrival, &parts)?;
+    let asked = read(body, gateway.proxy.max_body).await?;
+    let model = asked["model"].as_str().unwrap_or_default();
+    gateway.proxy.may_ask(&caller, model)?;
+    let chat = chat(&asked, false).map_err(|error| Failure::invalid(error.to_string(), None))?;
+    Ok(json_response(&json!({"input_tokens": estimated_tokens(&chat)})))
+}
+
+fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
+    let known = caller::identify(&parts.headers, &parts.method, arrival.road, gateway);
+    known.map_err(|error| crate::http::error::ApiError::from(error).0)
+}
+
+async fn read<B>(body: B, limit: u64) -> Result<Value, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let collected = Limited::new(body, most).collect().await;
+    let bytes = collected.map_err(|_cut| Failure::too_large(limit))?.to_bytes();
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::invalid(format!("the body is not valid JSON: {error}"), None))
+}
+
+/// The chat's events as the message's.
+fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answer> {
+    let (head, body) = response.into_parts();
+    let mut events = Events::new(model, tokens);
+    let told = BodyStream::new(body).map(move |frame| match frame.map(http_body::Frame::into_data) {
+        Ok(Ok(bytes)) => Bytes::from(events.feed(&bytes)),
+        Ok(Err(_)) => Bytes::new(),
+        Err(error) => {
+            tracing::debug!(%error, "A message broke off");
+            Bytes::new()
+        }
+    });
+    let told = told.filter(|bytes| std::future::ready(!bytes.is_empty()));
+    Response::from_parts(head, Answer::Events(Box::pin(told)))
+}
+
+async fn whole(response: Response<Answer>, model: &str) -> Result<Response<Answer>, Failure> {
+    let (mut head, body) = response.into_parts();
+    let broke = |error: BoxError| Failure::backend(format!("the answer broke off: {error}"));
+    let bytes = Limited::new(body, ANSWER_MAX).collect().await.map_err(broke)?.to_bytes();
+    let mut chat: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::backend(format!("the answer is not valid JSON: {error}")))?;
+    chat["model"] = model.into();
+    head.headers.remove(header::CONTENT_LENGTH);
+    let told = anthropic::answer(&chat).to_string();
+    Ok(Response::from_parts(head, Answer::Full(told.into())))
+}
+
+async fn refused(response: Response<Answer>, request_id: &str) -> Response<Answer> {
+    let (mut head, body) = response.into_parts();
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let openai: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let told = anthropic::error(head.status.as_u16(), &openai, Some(request_id)).to_string();
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(head, Answer::Full(told.into()))
+}
+
+fn json_response(value: &Value) -> Response<Answer> {
+    let mut response = Response::new(Answer::Full(value.to_string().into()));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,243 @@
+//! Answers that take several rounds: moved on while they are read, as a stream or put together, and
+//! ended once. What the rounds are is their giver's to know.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
+use http::Response;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Interval;
+
+use crate::dialect::aggregate::Aggregate;
+use crate::dialect::facts::Facts;
+use crate::dialect::failure::UpstreamFailure;
+use crate::dialect::sse;
+use crate::proxy::{Answer, Failure, Opened, Rounds, collected, failed, streamed};
+use crate::tools::chat::{Called, Round, Stop};
+
+/// Pieces that may wait for a slow client.
+const AHEAD: usize = 64;
+/// Silence after which a client hears a comment.
+const COMMENT_AFTER: Duration = Duration::from_secs(10);
+
+/// Where the rounds tell what the client is to see.
+pub type Out = mpsc::Sender<Bytes>;
+/// How the rounds ended.
+pub type Ended = Result<Facts, Stop<Failure>>;
+
+/// Answers out of what `run` does, in which `choices` choices come.
+pub async fn answer<F>(opened: Opened, choices: usize, run: F) -> Response<Answer>
+where
+    F: for<'a> FnOnce(&'a mut Asking, Out) -> BoxFuture<'a, Ended> + Send + 'static,
+{
+    let (stream, arrived) = (opened.wants_stream(), opened.arrived);
+    let (profile, total) = (opened.profile().name.clone(), opened.profile().timeouts.total);
+    let (out, pieces) = mpsc::channel(AHEAD);
+    let work = Box::pin(perform(Asking(opened.rounds()), total, out, run));
+    let mut driven = Driven::new(work, pieces);
+    if !stream {
+        return whole(driven, &profile, arrived, choices).await;
+    }
+    match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
+        Ok(Err(failure)) => failed(&failure),
+        Ok(Ok(())) | Err(_) => streamed(Box::pin(driven), &profile, arrived),
+    }
+}
+
+/// Runs the rounds and tells their end, once: to the client, and to the record.
+async fn perform<F>(mut asking: Asking, total: Duration, out: Out, run: F) -> Option<Failure>
+where
+    F: for<'a> FnOnce(&'a mut Asking, Out) -> BoxFuture<'a, Ended>,
+{
+    let live = asking.0.live();
+    let ended = tokio::select! {
+        ended = run(&mut asking, out.clone()) => ended,
+        () = tokio::time::sleep(total) => {
+            Err(Stop::Failed(Failure::timed_out(format!("timeouts.total of {} s has passed", total.as_secs_f64()))))
+        }
+        () = live.cancelled() => Err(Stop::Failed(Failure::cancelled())),
+    };
+    match ended {
+        Ok(facts) => {
+            asking.0.finish(&facts);
+            say(&out, Bytes::from_static(sse::DONE_EVENT)).await;
+            None
+        }
+        Err(Stop::Failed(failure)) => {
+            asking.0.fail(&failure);
+            Some(failure)
+        }
+        Err(Stop::Unsatisfied(why)) => {
+            let mut failure = Failure::backend(why);
+            (failure.status, failure.code) = (502, "tool_choice_unsatisfied");
+            asking.0.fail(&failure);
+            Some(failure)
+        }
+        Err(Stop::Told(words)) => {
+            say(&out, words.into()).await;
+            say(&out, Bytes::from_static(sse::DONE_EVENT)).await;
+            None
+        }
+        // Dropped, the record says that the client left.
+        Err(Stop::Gone) => None,
+    }
+}
+
+async fn say(out: &Out, bytes: Bytes) {
+    if out.send(bytes).await.is_err() {
+        tracing::debug!("A client left before the end of its answer");
+    }
+}
+
+/// The whole answer as one object.
+async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usize) -> Response<Answer> {
+    let mut all: Vec<(Aggregate, Facts)> =
+        (0..choices).map(|_| (Aggregate::new(profile, None), Facts::default())).collect();
+    while let Some(piece) = driven.next().await {
+        match all.as_mut_slice() {
+            [(aggregate, facts)] => aggregate.feed(&piece, facts),
+            several => feed_each(several, &piece),
+        }
+    }
+    if let Some(failure) = &driven.failure {
+        return failed(failure);
+    }
+    match merged(all) {
+        Ok(json) => collected(json, profile, arrived),
+        Err(failure) => failed(&failure.into()),
+    }
+}
+
+/// Each event to the choice that it is about; what is about none, to the first.
+fn feed_each(all: &mut [(Aggregate, Facts)], piece: &[u8]) {
+    for data in sse::events(piece) {
+        let index = serde_json::from_slice::<Value>(&data)
+            .ok()
+            .and_then(|chunk| chunk["choices"][0]["index"].as_u64())
+            .and_then(|index| usize::try_from(index).ok())
+            .unwrap_or(0);
+        if let Some((aggregate, facts)) = all.get_mut(index) {
+            aggregate.feed(&[b"data: ", data.as_ref(), b"\n\n"].concat(), facts);
+        }
+    }
+}
+
+fn merged(all: Vec<(Aggregate, Facts)>) -> Result<Vec<u8>, UpstreamFailure> {
+    let mut answers = Vec::new();
+    for (aggregate, mut facts) in all {
+        answers.push(aggregate.finish(&mut facts)?);
+    }
+    if answers.len() == 1 {
+        return Ok(answers.swap_remove(0));
+    }
+    let unreadable = |_| UpstreamFailure::backend("an answer could not be put together");
+    let mut answers =
+        answers.iter().map(|answer| serde_json::from_slice::<Value>(answer).map_err(unreadable));
+    let mut first = answers.next().ok_or_else(|| UpstreamFailure::backend("there was no answer"))??;
+    for (index, other) in (1..).zip(answers) {
+        let mut choice = other?["choices"][0].take();
+        choice["index"] = Value::from(index);
+        if let Some(choices) = first["choices"].as_array_mut() {
+            choices.push(choice);
+        }
+    }
+    Ok(first.to_string().into_bytes())
+}
+
+/// The data plane's rounds as a loop asks for them.
+pub struct Asking(Rounds);
+
+impl Round for Asking {
+    type Failure = Failure;
+
+    fn begin<'a>(&'a mut self, body: &'a Value) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.begin(body))
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(self.0.next())
+    }
+
+    fn completed(&mut self) -> bool {
+        self.0.completed()
+    }
+
+    fn called(&mut self, call: &Called) {
+        let took = call.duration.as_secs_f64() * 1000.0;
+        self.0.note(format!("tool:{}", call.tool), took, call.error.clone());
+    }
+}
+
+/// A chat that moves on while its pieces are read, and ends when nobody reads them any more.
+struct Driven {
+    work: Option<BoxFuture<'static, Option<Failure>>>,
+    pieces: mpsc::Receiver<Bytes>,
+    /// Read before the headers went out.
+    first: Option<Bytes>,
+    /// What went wrong, told as the last words of a stream.
+    failure: Option<Failure>,
+    told: bool,
+    comments: Interval,
+}
+
+impl Driven {
+    fn new(work: BoxFuture<'static, Option<Failure>>, pieces: mpsc::Receiver<Bytes>) -> Driven {
+        let mut comments = tokio::time::interval(COMMENT_AFTER);
+        comments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        comments.reset();
+        Driven { work: Some(work), pieces, first: None, failure: None, told: false, comments }
+    }
+
+    /// Waits for the first piece; a failure before it can still be told by its status.
+    async fn begin(&mut self) -> Result<(), Failure> {
+        let first = std::future::poll_fn(|cx| self.poll_piece(cx)).await;
+        match (first, self.failure.take()) {
+            (None, Some(failure)) => Err(failure),
+            (first, failure) => {
+                (self.first, self.failure) = (first, failure);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(work) = &mut self.work
+            && let Poll::Ready(failure) = work.as_mut().poll(cx)
+        {
+            self.failure = failure;
+            // With it goes the sender, and so the pieces come to an end.
+            self.work = None;
+        }
+        self.pieces.poll_recv(cx)
+    }
+}
+
+impl Stream for Driven {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        match this.poll_piece(cx) {
+            Poll::Ready(Some(piece)) => {
+                this.comments.reset();
+                Poll::Ready(Some(piece))
+            }
+            Poll::Ready(None) => {
+                let words = this.failure.as_ref().filter(|_| !std::mem::replace(&mut this.told, true));
+                Poll::Ready(words.map(|failure| failure.as_events().into()))
+            }
+            Poll::Pending => {
+                ready!(this.comments.poll_tick(cx));
+                Poll::Ready(Some(Bytes::from_static(b": working\n\n")))
+            }
+        }
+    }
+}
