@@ -1872,6 +1872,12 @@ export interface components {
              * @description Tokens; null: unknown.
              */
             context_length?: number | null;
+            /** @description lm, multimodal, embeddings, whisper, image-generation or image-edit; null: unknown. */
+            model_type?: string | null;
+            /** @description What may be asked of it: chat, completions, embeddings, images. */
+            capabilities: string[];
+            /** @description What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed. */
+            state: string;
         };
         ModelDetails: {
             id: string;
