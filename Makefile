@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
+.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-sdk test-hub test-api test-web ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-plugins test-sdk test-hub test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -34,7 +34,10 @@ check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine
 test-rust: setup-test ## Unit and integration tests, the real engine among them
 	scripts/test-rust.sh $(ARGS)
 
-test-sdk: setup-test ## The official OpenAI clients for Python and JavaScript against the built gateway
+test-plugins: setup-test ## The plugins built anew, plugins in Rust, JavaScript and Python, MCP conformance
+	scripts/test-plugins.sh
+
+test-sdk: setup-test ## The official OpenAI and MCP clients for Python and JavaScript against the built gateway
 	scripts/test-sdk.sh
 
 test-web: setup-test ## The pages: types, units, budgets, and the built gateway in a browser
@@ -52,7 +55,7 @@ soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak
 test-api: setup-test ## The admin API against its own description
 	scripts/test-api.sh
 
-bench: ## The load comparison with nginx and a direct connection
+bench: ## The load comparison with nginx and a direct connection, and what calls of plugins cost
 	scripts/bench.sh $(ARGS)
 
 setup-test: ## Install what the tests need and is missing

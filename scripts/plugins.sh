@@ -15,8 +15,15 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
     rustup target add "$TARGET"
 fi
 export CARGO_TARGET_DIR="$TARGET_DIR/plugins"
-# No path of this machine ends up in a component.
-export RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$ROOT=/src"
+# No path of this machine ends up in a component, nor where its crates came from.
+cargo fetch --locked --quiet
+CARGO_DIR="${CARGO_HOME:-$HOME/.cargo}"
+FLAGS=("--remap-path-prefix=$CARGO_DIR=/cargo" "--remap-path-prefix=$ROOT=/src")
+for crates in "$CARGO_DIR"/registry/src/*; do
+    FLAGS+=("--remap-path-prefix=$crates=/crates")
+done
+CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && printf '%s' "${FLAGS[*]}")"
+export CARGO_ENCODED_RUSTFLAGS
 
 step "plugins: tests"
 cargo test --locked --quiet
@@ -26,6 +33,7 @@ for name in calculator get_weather test_tools; do
     built="$CARGO_TARGET_DIR/$TARGET/release/$name.wasm"
     size="$(wc -c <"$built")"
     say "$name: $size bytes"
-    [ "$size" -lt "$SIZE_MAX" ] || fail "$name has $size bytes, $SIZE_MAX at most"
+    # The one for tests alone is never shipped.
+    [ "$name" = test_tools ] || [ "$size" -lt "$SIZE_MAX" ] || fail "$name has $size bytes, $SIZE_MAX at most"
     if [ "${1:-}" != --check ]; then cp "$built" "$name/$name.wasm"; fi
 done

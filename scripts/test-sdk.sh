@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The official OpenAI clients for Python and JavaScript against the gateway, as tests/sdk/run.py
+# The official OpenAI and MCP clients for Python and JavaScript against the gateway, as tests/sdk/run.py
 # tells; arguments go to it (--backends fake, --clients js).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -35,7 +35,7 @@ use crate::proxy::{Kinds, Proxy, Upstreams};
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
-use crate::tools::{Registry, RegistryDeps};
+use crate::tools::{Registry, RegistryDeps, bundled};
 use crate::usage::{Recorder, retain};
 
 pub use host::ThisMachine;
@@ -121,14 +121,7 @@ impl App {
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
-        let tools = Registry::new(RegistryDeps {
-            dir: config.plugins.dir.clone(),
-            cache: data_dir.join("plugin-cache"),
-            store: store.clone(),
-            events: events.clone(),
-            clock: Arc::clone(&clock),
-            environment: std::env::vars().collect(),
-        });
+        let tools = open_tools(&config, &store, &events, &clock);
         let applied = Arc::clone(&proxy);
         let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
         let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
@@ -251,6 +244,18 @@ impl App {
         let urls = self.gateway.about.listen.get().into_iter().flatten();
         urls.map(|url| format!("{url}/setup?token={token}")).collect()
     }
+}
+
+fn open_tools(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Registry {
+    Registry::new(RegistryDeps {
+        dir: config.plugins.dir.clone(),
+        bundled: bundled(),
+        cache: config.server.data_dir.join("plugin-cache"),
+        store: store.clone(),
+        events: events.clone(),
+        clock: Arc::clone(clock),
+        environment: std::env::vars().collect(),
+    })
 }
 
 fn open_hub(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Result<Hub, AppError> {

@@ -23,8 +23,11 @@ const THOUGHT: &str = "They greet me, so I reply politely now";
 
 /// A gateway with a data directory of its own that shares installations and the demo model.
 fn gateway(profiles: &str) -> Gateway {
+    gateway_in(Arc::new(tempfile::tempdir().unwrap()), profiles)
+}
+
+fn gateway_in(folder: Arc<tempfile::TempDir>, profiles: &str) -> Gateway {
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-engine");
-    let folder = Arc::new(tempfile::tempdir().unwrap());
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
     for kept in ["engines", "models"] {
@@ -87,6 +90,43 @@ fn a_tool_call_is_passed_to_the_client_and_a_limit_is_told_as_length() {
     let short = json!({"model": "demo", "max_completion_tokens": 12, "stop": "never", "messages": message});
     let choice = gateway.post("/v1/chat/completions", &short.to_string()).json()["choices"][0].clone();
     assert_eq!(choice["finish_reason"], "length");
+}
+
+#[test]
+fn a_chat_that_calls_the_gateways_get_weather_is_answered_through_the_loop() {
+    let _one = one_at_a_time();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    support::weather::put_plugin(folder.path());
+    let gateway = gateway_in(folder, &format!("{DEMO}tools = [\"get_weather\"]\n"));
+    let granted = gateway.post("/api/v1/plugins/get_weather/grant", "{}");
+    assert_eq!(granted.json()["state"], "ready", "{granted:?}");
+    let message = json!([{"role": "user", "content": "Weather in Paris?"}]);
+    for stream in [false, true] {
+        let body = json!({"model": "demo", "stream": stream, "messages": message});
+        let answer = gateway.post("/v1/chat/completions", &body.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if stream {
+            // Each word of the answer is an event of its own.
+            assert!(
+                answer.body.contains(": running get_weather") && answer.body.contains("exactly"),
+                "{answer:?}"
+            );
+            assert!(!answer.body.contains("tool_calls"), "{answer:?}");
+        } else {
+            let choice = answer.json()["choices"][0].clone();
+            assert_eq!(
+                (&choice["message"]["content"], &choice["finish_reason"]),
+                (&json!(ANSWER), &json!("stop"))
+            );
+        }
+        let attempts = gateway.record("completed")["attempts"].clone();
+        let steps: Vec<_> =
+            attempts.as_array().unwrap().iter().map(|one| (&one["backend"], &one["status"])).collect();
+        let done = json!("completed");
+        assert_eq!(steps.len(), 3, "{attempts}");
+        assert_eq!(steps[1], (&json!("tool:get_weather"), &done), "{attempts}");
+        assert!(attempts[2]["prompt_tokens"].as_u64() > attempts[0]["prompt_tokens"].as_u64(), "{attempts}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub enum PluginsCommand {
     Grant(GrantArgs),
     /// Call a tool
     Call(CallArgs),
-    /// Write a new plugin in Rust that builds and passes its test as it is
+    /// Write a new plugin that builds and passes its test as it is
     New(NewArgs),
 }
 
@@ -56,6 +56,15 @@ pub struct CallArgs {
     pub arguments: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    Rust,
+    #[value(alias = "js")]
+    Javascript,
+    #[value(alias = "py")]
+    Python,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct NewArgs {
     /// The plugin's name, and that of the folder
@@ -63,4 +72,7 @@ pub struct NewArgs {
     /// Where the folder is made
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub path: PathBuf,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    pub language: Language,
 }

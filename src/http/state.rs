@@ -22,6 +22,7 @@ use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::tools::Registry;
+use crate::tools::chat::Aside;
 
 /// The parts that the routes reach.
 pub struct Parts {
@@ -47,6 +48,8 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// What the gateway's tools said in chats whose client runs other calls first.
+    pub aside: Aside,
     /// What was answered to changes that may be sent again.
     replays: Mutex<Replays>,
     /// The OpenAPI document, known once the routes are made.
@@ -99,8 +102,8 @@ impl Gateway {
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
         let ending = CancellationToken::new();
-        let replays = Mutex::default();
-        Arc::new(Gateway { parts, tasks, draining, replays, openapi: OnceLock::new(), ending })
+        let (replays, aside) = (Mutex::default(), Aside::default());
+        Arc::new(Gateway { parts, tasks, draining, aside, replays, openapi: OnceLock::new(), ending })
     }
 
     pub fn replays(&self) -> MutexGuard<'_, Replays> {

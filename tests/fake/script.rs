@@ -23,7 +23,7 @@ pub struct Script {
     pub tool_always: bool,
     /// Of the call.
     pub arguments: Option<String>,
-    /// Calls this tool, declared or not.
+    /// Calls this tool, declared or not; several with commas between them.
     pub tool_name: Option<String>,
     /// Answers with these words instead.
     pub text: Option<String>,
@@ -142,10 +142,13 @@ impl Script {
     pub fn pieces(&self, body: &Value) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = (0..self.think).map(|n| Piece::Reasoning(numbered("t", n, 0))).collect();
         if self.tool {
-            pieces.push(Piece::ToolCall {
-                name: self.tool_name.clone().unwrap_or_else(|| first_tool(body)),
-                arguments: self.arguments.clone().unwrap_or_else(|| r#"{"city": "Paris"}"#.to_owned()),
-            });
+            let names = self.tool_name.clone().unwrap_or_else(|| first_tool(body));
+            let arguments = self.arguments.clone().unwrap_or_else(|| r#"{"city": "Paris"}"#.to_owned());
+            pieces.extend(names.split(',').enumerate().map(|(index, name)| Piece::ToolCall {
+                index,
+                name: name.to_owned(),
+                arguments: arguments.clone(),
+            }));
             return pieces;
         }
         match (&self.text, self.chunks) {

@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 pub enum Piece {
     Reasoning(String),
     Content(String),
-    ToolCall { name: String, arguments: String },
+    /// The index is its place among the calls of the answer.
+    ToolCall {
+        index: usize,
+        name: String,
+        arguments: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,11 +53,11 @@ impl Identity {
         let delta = match piece {
             Piece::Reasoning(text) => json!({"role": "assistant", "reasoning_content": text}),
             Piece::Content(text) => json!({"content": text, "role": "assistant"}),
-            Piece::ToolCall { name, arguments } => json!({
+            Piece::ToolCall { index, name, arguments } => json!({
                 "role": "assistant",
                 "tool_calls": [{
-                    "index": 0,
-                    "id": format!("call_{}578870", self.created),
+                    "index": index,
+                    "id": format!("call_{}57887{index}", self.created),
                     "function": {"arguments": arguments, "name": name},
                     "type": "function",
                 }],
@@ -72,11 +77,11 @@ impl Identity {
             match piece {
                 Piece::Reasoning(text) => reasoning.push_str(text),
                 Piece::Content(text) => content.push_str(text),
-                Piece::ToolCall { name, arguments } => calls.push(json!({
-                    "id": format!("call_{}578870", self.created),
+                Piece::ToolCall { index, name, arguments } => calls.push(json!({
+                    "id": format!("call_{}57887{index}", self.created),
                     "type": "function",
                     "function": {"name": name, "arguments": arguments},
-                    "index": 0,
+                    "index": index,
                 })),
             }
         }

@@ -85,6 +85,17 @@ fn a_new_plugin_is_written_as_a_whole_and_never_over_another() {
     let build = std::fs::read_to_string(folder.join("build.sh")).unwrap();
     assert!(build.contains("my_tool.wasm") && !build.contains("{{"), "{build}");
     assert_eq!(gateway.cli(&["plugins", "new", "my-tool", "--path", path]).status.code(), Some(2));
+    for (language, files) in
+        [("javascript", ["package.json", "plugin.js"]), ("python", ["app.py", "build.sh"])]
+    {
+        let name = format!("in-{language}");
+        let written = gateway.cli(&["plugins", "new", &name, "--path", path, "--language", language]);
+        assert_eq!(written.status.code(), Some(0), "{written:?}");
+        for file in files.iter().chain(&["plugin.toml", "wit/world.wit"]) {
+            let text = std::fs::read_to_string(gateway.folder.path().join(&name).join(file)).unwrap();
+            assert!(!text.contains("{{"), "{file}: {text}");
+        }
+    }
     assert_eq!(gateway.cli(&["plugins", "new", "../x"]).status.code(), Some(2));
 }
 

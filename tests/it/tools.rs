@@ -1,13 +1,10 @@
 //! Chats that use the gateway's tools.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
 use serde_json::{Value, json};
 
 use crate::fake;
 use crate::support::http::Answer;
-use crate::support::{Gateway, PROFILES};
+use crate::support::{Gateway, PROFILES, weather};
 
 const TOOLED: &str = r#"
 [[profile]]
@@ -116,6 +113,54 @@ fn the_clients_own_tools_go_to_the_client_and_its_choice_binds() {
 }
 
 #[test]
+fn a_round_may_call_the_clients_and_the_gateways_tools_at_once() {
+    let gateway = Gateway::start(TOOLED);
+    for stream in [false, true] {
+        let mut both =
+            body("tooled", "#call=calculator,mine,calculator #args={\"expression\":\"6*7\"}", false);
+        both["tools"] =
+            json!([{"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}]);
+        let first = chat(&gateway, "", both.clone()).json();
+        let message = first["choices"][0]["message"].clone();
+        assert_eq!(first["choices"][0]["finish_reason"], "tool_calls", "{first}");
+        assert_eq!(message["tool_calls"].as_array().unwrap().len(), 1, "{first}");
+        assert_eq!(message["tool_calls"][0]["function"]["name"], "mine");
+        let attempts = gateway.record("completed")["attempts"].clone();
+        assert_eq!(attempts[1]["backend"], "tool:calculator", "{attempts}");
+        // The client comes back with its own result alone; the model reads all three.
+        let result =
+            json!({"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "mine_says"});
+        both["messages"].as_array_mut().unwrap().extend([message, result]);
+        both["stream"] = stream.into();
+        let second = chat(&gateway, "", both);
+        assert!(second.status == 200 && second.body.contains("mine_says"), "{second:?}");
+        let seen = fake::seen(&gateway.backend_address("tooled"), "requests=2&wait-ms=5000");
+        let last = seen["requests"].as_array().unwrap().last().unwrap()["body"].clone();
+        let last: Value = last.as_str().map_or(last.clone(), |text| serde_json::from_str(text).unwrap());
+        let told = last["messages"].as_array().unwrap();
+        let calls = told[1]["tool_calls"].as_array().unwrap();
+        let names: Vec<_> = calls.iter().map(|call| &call["function"]["name"]).collect();
+        assert_eq!(names, ["calculator", "calculator", "mine"], "{last}");
+        let results: Vec<_> = told[2..].iter().map(|message| &message["content"]).collect();
+        assert_eq!(results, ["42", "42", "mine_says"], "{last}");
+        for (call, result) in calls.iter().zip(&told[2..]) {
+            assert_eq!(call["id"], result["tool_call_id"], "{last}");
+        }
+    }
+}
+
+#[test]
+fn what_a_model_thought_before_a_call_is_there_when_it_goes_on() {
+    let gateway = Gateway::start(TOOLED);
+    let prompt = format!("#think=3 {SUM}");
+    let answer = chat(&gateway, "", body("tooled", &prompt, true));
+    assert!(answer.body.contains("reasoning_content") && answer.body.contains("42"), "{answer:?}");
+    let seen = fake::seen(&gateway.backend_address("tooled"), "requests=2&wait-ms=5000");
+    let last = seen["requests"].as_array().unwrap().last().unwrap()["body"].to_string();
+    assert!(last.contains("reasoning_content") && last.contains("t0 t1 t2"), "{last}");
+}
+
+#[test]
 fn what_fails_before_the_first_byte_is_told_by_its_status() {
     let gateway = Gateway::start(TOOLED);
     let answer = chat(&gateway, "", body("tooled", "#error=429", true));
@@ -125,17 +170,8 @@ fn what_fails_before_the_first_byte_is_told_by_its_status() {
 
 #[test]
 fn the_weather_comes_from_a_service_with_the_same_wire_format() {
-    let service = open_meteo();
     let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
-    let plugin = folder.path().join("plugins/get_weather");
-    std::fs::create_dir_all(&plugin).unwrap();
-    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/get_weather/get_weather.wasm");
-    std::fs::copy(wasm, plugin.join("get_weather.wasm")).unwrap();
-    let manifest = format!(
-        "name = \"get_weather\"\nversion = \"1.0.0\"\n[permissions]\nhttp = [\"{service}\"]\nallow_private = [\"127.0.0.1\"]\n\
-         [config]\ngeocoding_url = \"{service}\"\nforecast_url = \"{service}\"\n"
-    );
-    std::fs::write(plugin.join("plugin.toml"), manifest).unwrap();
+    weather::put_plugin(folder.path());
     let profile = TOOLED.replace("calculator", "get_weather");
     let gateway = Gateway::start_in(folder, &profile, &[]);
     let refused = gateway.post("/api/v1/tools/get_weather/call", "{\"arguments\":{\"location\":\"Paris\"}}");
@@ -145,27 +181,4 @@ fn the_weather_comes_from_a_service_with_the_same_wire_format() {
     let answer = chat(&gateway, "", body("tooled", "#tool", false)).json();
     let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(said.contains("Paris, Île-de-France, France: 7.5 °C, overcast"), "{answer}");
-}
-
-/// Plays the two services.
-fn open_meteo() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut asked = [0; 4096];
-            let read = stream.read(&mut asked).unwrap_or(0);
-            let body = if asked[..read].starts_with(b"GET /v1/search") {
-                json!({"results": [{"name": "Paris", "latitude": 48.85, "longitude": 2.35, "country": "France", "country_code": "FR", "admin1": "Île-de-France", "population": 2_138_551}]})
-            } else {
-                json!({"current": {"time": "2026-11-22T10:15", "temperature_2m": 7.5, "weather_code": 3}, "daily": {"time": []}})
-            };
-            let body = body.to_string();
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            stream.write_all((head + &body).as_bytes()).ok();
-        }
-    });
-    url
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Starts a built gateway and lets the official OpenAI clients loose on it: once with the fake backend,
+"""Starts a built gateway and lets the official OpenAI and MCP clients loose on it: once with the fake backend,
 which goes wrong on demand, and once with a real one that the gateway installs. Ends everything it
 started, and fails when the gateway leaves something behind."""
 
@@ -24,6 +24,16 @@ SERVING_WITHIN_S = 60
 FIRST_ANSWER_WITHIN_S = 900
 STOPPED_WITHIN_S = 60
 SUITE_WITHIN_S = 900
+
+# A call that was not stopped would keep all others waiting, longer than anybody does.
+TEST_TOOLS = """\
+name = "test_tools"
+version = "1.0.0"
+
+[limits]
+wall_ms = 3600000
+concurrent = 1
+"""
 
 FAKE_CONFIG = """\
 [server]
@@ -96,13 +106,17 @@ def arguments():
 
 
 def make_work(folder, config):
-    """A folder with the configuration and what stands for a model."""
+    """A folder with the configuration, what stands for a model, and a plugin."""
     model = folder / "model"
     model.mkdir(parents=True)
     (model / "config.json").write_text(
         json.dumps({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]})
     )
     (folder / "config.toml").write_text(config)
+    plugin = folder / "plugins" / "test_tools"
+    plugin.mkdir(parents=True)
+    shutil.copy(HERE.parents[1] / "plugins" / "test_tools" / "test_tools.wasm", plugin)
+    (plugin / "plugin.toml").write_text(TEST_TOOLS)
     return folder
 
 

@@ -65,8 +65,10 @@ test('SERVER-03: the scroll position survives fifty updates, and no tile moves',
       await page.getByRole('heading', { name: 'Servers' }).waitFor();
       await start(page, 'gpt-oss');
       await tile(page, 'gpt-oss').getByText('Failed', { exact: true }).waitFor();
-      await gateway.api('POST', '/api/v1/servers/qwen/start');
-      await tile(page, 'qwen').getByText('Running').waitFor();
+      for (const name of ['gemma', 'qwen']) {
+        await gateway.api('POST', `/api/v1/servers/${name}/start`);
+        await tile(page, name).getByText('Running').waitFor();
+      }
       await page.evaluate(() => scrollTo(0, 180));
       const places = () => page.evaluate(() => [scrollY, ...[...document.querySelectorAll('article')].map((one) => [one.ariaLabel, one.getBoundingClientRect().top, one.getBoundingClientRect().height])]);
       const before = await places();

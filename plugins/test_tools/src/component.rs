@@ -10,14 +10,16 @@ use wasi::http::types::{Fields, OutgoingRequest, Scheme};
 
 const ANYTHING: &str = r#"{"type":"object"}"#;
 const NUMBER: &str = r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#;
-const MISBEHAVING: [&str; 14] = [
+const MISBEHAVING: [&str; 15] = [
     "spin", "hog", "crash", "recurse", "flood", "many_items", "log_flood", "progress_flood", "print_flood",
-    "wrong_result", "no_result", "broken_result", "fetch", "sleep",
+    "wrong_result", "no_result", "broken_result", "fetch", "sleep", "look_around",
 ];
-const CONFORMING: [&str; 8] = [
+const CONFORMING: [&str; 9] = [
     "test_simple_text", "test_image_content", "test_audio_content", "test_embedded_resource",
     "test_multiple_content_types", "test_tool_with_logging", "test_tool_with_progress", "test_error_handling",
+    "json_schema_2020_12_tool",
 ];
+const MODERN: &str = r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","$defs":{"address":{"type":"object","properties":{"street":{"type":"string"},"city":{"type":"string"}}}},"properties":{"name":{"type":"string"},"address":{"$ref":"#/$defs/address"}},"additionalProperties":false}"##;
 /// One red pixel.
 const PNG: &[u8] = &[
     0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 2,
@@ -74,9 +76,27 @@ impl Guest for TestTools {
                 std::thread::sleep(std::time::Duration::from_secs(3600));
                 Ok(text("awake"))
             }
+            "look_around" => Ok(text(&look_around())),
             _ => conforming(&name),
         }
     }
+}
+
+/// What of the machine can be seen from in here.
+fn look_around() -> String {
+    let said = |outcome: bool| if outcome { "reached" } else { "refused" };
+    let files = std::fs::read_dir("/").is_ok() || std::fs::read("/etc/passwd").is_ok();
+    let written = std::fs::write("left-behind", "x").is_ok();
+    let variables = std::env::vars().count() + std::env::args().count();
+    let connected = std::net::TcpStream::connect("127.0.0.1:80").is_ok();
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").is_ok();
+    let resolved = std::net::ToSocketAddrs::to_socket_addrs("localhost:80").is_ok();
+    let clock = std::time::SystemTime::now() > std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 1);
+    format!(
+        "files {}, writing {}, {variables} variables and arguments, connecting {}, listening {}, names {}, clock {}, random {}",
+        said(files), said(written), said(connected), said(listening), said(resolved), said(clock), said(random != 0),
+    )
 }
 
 fn conforming(name: &str) -> Result<ToolResult, ToolError> {
@@ -113,6 +133,7 @@ fn conforming(name: &str) -> Result<ToolResult, ToolError> {
             }
             text("Tool with progress executed successfully")
         }
+        "json_schema_2020_12_tool" => text("It fits."),
         "test_error_handling" => {
             let mut failed = text("This tool intentionally returns an error for testing");
             failed.is_error = true;
@@ -128,7 +149,7 @@ fn tool(name: &str) -> Tool {
         name: name.into(),
         title: None,
         description: format!("For tests: {name}"),
-        input_schema: ANYTHING.into(),
+        input_schema: if name == "json_schema_2020_12_tool" { MODERN } else { ANYTHING }.into(),
         output_schema: structured.then(|| NUMBER.into()),
         annotations: None,
     }

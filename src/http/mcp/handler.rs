@@ -43,7 +43,12 @@ impl Handler {
         let tool = tool.filter(|tool| caller.tool_is_allowed(&tool.name)).ok_or_else(unknown)?;
         let arguments = Value::Object(request.arguments.unwrap_or_default()).to_string();
         let token = context.meta.get_progress_token();
-        let (ear, voice) = pair(context.peer.clone(), token, &tool.plugin, Arc::clone(&self.threshold));
+        // A session says once what it wants to hear; without sessions each request does.
+        let threshold = match context.meta.protocol_version() {
+            Some(_) => Arc::new(Threshold::asked(context.meta.log_level())),
+            None => Arc::clone(&self.threshold),
+        };
+        let (ear, voice) = pair(context.peer.clone(), token, &tool.plugin, threshold);
         let request_id = request_id(&context);
         let call = Call {
             tool: &tool.name,

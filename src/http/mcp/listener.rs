@@ -14,6 +14,9 @@ use crate::tools::{Level, Listener};
 /// Messages that may wait for a slow client; more are left out.
 const WAITING_MAX: usize = 256;
 
+/// Above all ranks.
+const SILENCE: u8 = u8::MAX;
+
 /// What a plugin said.
 enum Said {
     Log(Level, String),
@@ -46,6 +49,15 @@ impl Default for Threshold {
 }
 
 impl Threshold {
+    /// Of one request in the protocol of today: as it says, or silence.
+    pub fn asked(level: Option<LoggingLevel>) -> Threshold {
+        let threshold = Threshold(AtomicU8::new(SILENCE));
+        if let Some(level) = level {
+            threshold.set(level);
+        }
+        threshold
+    }
+
     pub fn set(&self, level: LoggingLevel) {
         let rank = match level {
             LoggingLevel::Debug => 1,

@@ -47,12 +47,13 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
         Err(failure) => return opened.refuse(&failure),
     };
     plan.include_usage |= !opened.wants_stream();
+    plan.recall(&gateway.aside, opened.caller.principal());
     let total = opened.profile().timeouts.total;
     let (max_rounds, request_id, model) = (gateway.max_rounds, id.to_string(), opened.profile().name.clone());
     let principal = opened.caller.principal().map(str::to_owned);
-    let deadline = Instant::now() + total;
+    let (deadline, aside) = (Instant::now() + total, gateway.aside.clone());
     driven::answer(opened, 1, move |asking, out| {
-        let chat = Chat { plan, tools, max_rounds, request_id, model, principal, deadline, out };
+        let chat = Chat { plan, tools, max_rounds, request_id, model, principal, deadline, aside, out };
         Box::pin(async move { chat.run(asking).await.map(facts) })
     })
     .await

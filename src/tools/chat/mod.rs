@@ -1,6 +1,7 @@
 //! The loop that lets a model use tools: its calls are run, their results go back, until it answers.
 //! Knows rounds only by [`Round`]; who asks the model, and how, is its giver's to know.
 
+mod aside;
 mod request;
 mod run;
 mod turn;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+pub use aside::Aside;
 pub use request::{Choice, Plan, Wanted};
 pub use run::{Chat, Stop};
 

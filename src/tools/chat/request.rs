@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::aside::Aside;
 use crate::tools::Tool;
 use std::sync::Arc;
 
@@ -98,6 +99,11 @@ impl Plan {
         body.insert("stream".into(), true.into());
         body.insert("stream_options".into(), json!({"include_usage": true}));
         Ok(Plan { body, messages, offered, client, choice, include_usage })
+    }
+
+    /// Puts what the gateway's own tools said in earlier requests back into the conversation.
+    pub fn recall(&mut self, aside: &Aside, principal: Option<&str>) {
+        self.messages = aside.complete(principal, std::mem::take(&mut self.messages));
     }
 
     /// The body of the next round. `last`: the model has to answer now, without tools.

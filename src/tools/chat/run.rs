@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
+use uuid::Uuid;
 
+use super::aside::{Aside, Part};
 use super::request::Plan;
 use super::turn::{Frame, ModelCall, Turn, sum};
 use super::{Called, Outcome, Round};
@@ -33,6 +35,8 @@ pub struct Chat {
     pub principal: Option<String>,
     /// When the whole chat has to be over.
     pub deadline: Instant,
+    /// Where results wait for a client that runs the other calls of their round.
+    pub aside: Aside,
     /// What the client is to see. A closed one means that it has left.
     pub out: Sender<Bytes>,
 }
@@ -82,11 +86,8 @@ impl Chat {
                 }
                 self.plan.choice_is_met();
             }
-            let client: Vec<&ModelCall> =
-                turn.calls.iter().filter(|call| self.plan.client.contains(&call.name)).collect();
-            if !client.is_empty() {
-                let calls = sofar.frame.calls(&client);
-                self.send(calls).await?;
+            if turn.calls.iter().any(|call| self.plan.client.contains(&call.name)) {
+                self.hand_over(rounds, turn, &mut sofar).await?;
                 return self.close("tool_calls", sofar).await;
             }
             if turn.calls.is_empty() || last {
@@ -127,6 +128,7 @@ impl Chat {
         }
         sofar.usage = sum(sofar.usage, turn.usage);
         sofar.deltas += turn.deltas;
+        turn.name_calls();
         if !turn.calls.is_empty() {
             self.pass(held, sofar).await?;
         }
@@ -156,36 +158,62 @@ impl Chat {
         self.out.send(bytes.into()).await.map_err(|_| Stop::Gone)
     }
 
-    /// Runs a round's calls, all at once, and puts their results into the conversation.
+    /// Gives the client its calls of a round. What the gateway's own tools say to theirs is put aside for
+    /// when the client comes back.
+    async fn hand_over<R: Round>(
+        &mut self,
+        rounds: &mut R,
+        turn: Turn,
+        sofar: &mut Sofar,
+    ) -> Result<(), Stop<R::Failure>> {
+        let (mut client, own): (Vec<ModelCall>, Vec<ModelCall>) =
+            turn.calls.into_iter().partition(|call| self.plan.client.contains(&call.name));
+        if !own.is_empty() {
+            // Model servers number calls within a round or a second; these have to be told apart for hours.
+            for call in &mut client {
+                call.id = format!("call_{}", Uuid::now_v7().simple());
+            }
+            let results = self.run_calls(rounds, &own, sofar).await?;
+            let calls = own.iter().map(ModelCall::to_json).collect();
+            let ids = client.iter().map(|call| call.id.clone()).collect();
+            self.aside.put(self.principal.as_deref(), ids, Part { calls, results });
+        }
+        self.send(sofar.frame.calls(&client)).await
+    }
+
+    /// Runs a round's calls and puts their results into the conversation.
     async fn answer_calls<R: Round>(
         &mut self,
         rounds: &mut R,
-        mut turn: Turn,
+        turn: Turn,
         sofar: &mut Sofar,
     ) -> Result<(), Stop<R::Failure>> {
-        for (index, call) in turn.calls.iter_mut().enumerate().filter(|(_, call)| call.id.is_empty()) {
-            call.id = format!("call_{index}");
-        }
-        let names: Vec<&str> = turn.calls.iter().map(|call| call.name.as_str()).collect();
+        let results = self.run_calls(rounds, &turn.calls, sofar).await?;
+        self.plan.push(turn.message());
+        results.into_iter().for_each(|result| self.plan.push(result));
+        Ok(())
+    }
+
+    /// Runs calls, all at once; their results as messages.
+    async fn run_calls<R: Round>(
+        &self,
+        rounds: &mut R,
+        calls: &[ModelCall],
+        sofar: &mut Sofar,
+    ) -> Result<Vec<Value>, Stop<R::Failure>> {
+        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
         self.send(format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " ")).into_bytes())
             .await?;
-        let repeats: Vec<u32> = turn.calls.iter().map(|call| sofar.repeated(call)).collect();
-        let run = turn
-            .calls
-            .iter()
-            .zip(&repeats)
-            .enumerate()
-            .map(|(at, (call, repeats))| self.call(at, call, *repeats));
-        let results = join_all(run).await;
-        let calls: Vec<Value> = turn.calls.iter().map(ModelCall::to_json).collect();
-        let content = if turn.content.is_empty() { Value::Null } else { turn.content.into() };
-        self.plan.push(json!({"role": "assistant", "content": content, "tool_calls": calls}));
-        for (call, (text, called)) in turn.calls.iter().zip(results) {
-            self.plan
+        let repeats: Vec<u32> = calls.iter().map(|call| sofar.repeated(call)).collect();
+        let run =
+            calls.iter().zip(repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, repeats));
+        let mut messages = Vec::with_capacity(calls.len());
+        for (call, (text, called)) in calls.iter().zip(join_all(run).await) {
+            messages
                 .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
             rounds.called(&called);
         }
-        Ok(())
+        Ok(messages)
     }
 
     /// The text that the model reads, and what is recorded.

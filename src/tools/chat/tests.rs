@@ -66,6 +66,7 @@ async fn chat(body: Value, scripts: Vec<Vec<String>>) -> (Result<Outcome, Stop<S
         model: "m".into(),
         principal: None,
         deadline: Instant::now() + Duration::from_secs(60),
+        aside: Aside::default(),
         out,
     };
     let mut rounds = Scripted { scripts: scripts.into(), ..Scripted::default() };
@@ -141,6 +142,7 @@ async fn a_client_that_leaves_ends_the_chat() {
         model: "m".into(),
         principal: None,
         deadline: Instant::now() + Duration::from_secs(60),
+        aside: Aside::default(),
         out,
     };
     let mut rounds = Scripted { scripts: vec![says("hello")].into(), ..Scripted::default() };

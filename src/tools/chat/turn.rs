@@ -27,6 +27,8 @@ pub struct ModelCall {
 pub struct Turn {
     pub calls: Vec<ModelCall>,
     pub content: String,
+    /// What it thought, for models that go on thinking where they called a tool.
+    pub reasoning: String,
     pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
     pub deltas: u64,
@@ -81,6 +83,24 @@ impl Turn {
         held.len() > HELD_MAX
     }
 
+    /// Gives calls an id that have none.
+    pub fn name_calls(&mut self) {
+        for (index, call) in self.calls.iter_mut().enumerate().filter(|(_, call)| call.id.is_empty()) {
+            call.id = format!("call_{index}");
+        }
+    }
+
+    /// The round as a part of the conversation.
+    pub fn message(self) -> Value {
+        let text = |text: String| if text.is_empty() { Value::Null } else { text.into() };
+        let calls: Vec<Value> = self.calls.iter().map(ModelCall::to_json).collect();
+        let mut message = json!({"role": "assistant", "content": text(self.content), "tool_calls": calls});
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = self.reasoning.into();
+        }
+        message
+    }
+
     fn event(&mut self, data: &[u8], frame: &mut Frame, out: &mut Vec<u8>) {
         let Ok(Value::Object(mut chunk)) = serde_json::from_slice::<Value>(data) else { return };
         if chunk.contains_key("error") && !chunk.contains_key("choices") {
@@ -104,6 +124,10 @@ impl Turn {
         if let Some(content) = delta.get("content").and_then(Value::as_str) {
             self.content.push_str(content);
         }
+        let thought = delta.get("reasoning_content").or_else(|| delta.get("reasoning"));
+        if let Some(thought) = thought.and_then(Value::as_str) {
+            self.reasoning.push_str(thought);
+        }
         // The end of the whole answer is told when it is known.
         let says = |key: &str| delta.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         if says("content") || says("reasoning_content") || says("reasoning") {
@@ -116,7 +140,13 @@ impl Turn {
         let Ok(deltas) = serde_json::from_value::<Vec<CallDelta>>(deltas) else { return };
         for delta in deltas {
             let index = delta.index.unwrap_or(self.calls.len() as u64);
-            let at = match self.indices.iter().position(|known| *known == index) {
+            // Another id is another call, also from servers that number all of them 0.
+            let same = |at: &usize| match delta.id.as_deref() {
+                None | Some("") => true,
+                Some(id) => self.calls[*at].id.is_empty() || self.calls[*at].id == id,
+            };
+            let known = self.indices.iter().rposition(|known| *known == index).filter(same);
+            let at = match known {
                 Some(at) => at,
                 None if self.calls.len() < CALLS_MAX => {
                     self.indices.push(index);
@@ -171,7 +201,7 @@ impl Frame {
     }
 
     /// Calls that are the client's to run.
-    pub fn calls(&self, calls: &[&ModelCall]) -> Vec<u8> {
+    pub fn calls(&self, calls: &[ModelCall]) -> Vec<u8> {
         let calls: Vec<Value> = calls
             .iter()
             .enumerate()
@@ -273,6 +303,27 @@ mod tests {
         let expected = ModelCall { id: "c1".into(), name: "f".into(), arguments: "{\"a\":1}".into() };
         assert_eq!(turn.calls, [expected]);
         assert_eq!((turn.finish_reason.as_deref(), turn.deltas), (Some("tool_calls"), 5));
+    }
+
+    #[test]
+    fn calls_are_told_apart_by_index_and_by_id() {
+        let (mut turn, mut frame) = (Turn::default(), Frame::default());
+        let call = |index: u64, id: &str, name: &str, arguments: &str| {
+            let call = json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}});
+            chunk(json!({"tool_calls": [call]}), Value::Null)
+        };
+        let text = [
+            call(0, "a", "f", "{\"n\""),
+            call(0, "a", "", ":1}"),
+            // A server that numbers all of them 0.
+            call(0, "b", "g", "{}"),
+            call(1, "", "h", ""),
+        ];
+        turn.feed(text.concat().as_bytes(), &mut frame);
+        turn.name_calls();
+        let seen: Vec<_> =
+            turn.calls.iter().map(|call| [call.id.as_str(), &call.name, &call.arguments]).collect();
+        assert_eq!(seen, [["a", "f", "{\"n\":1}"], ["b", "g", "{}"], ["call_2", "h", ""]]);
     }
 
     #[test]

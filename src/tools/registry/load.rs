@@ -20,8 +20,8 @@ const TOOLS_MAX: usize = 128;
 impl Registry {
     pub(super) async fn prepare(&self, before: &Set) -> Set {
         let grants = self.grants().await;
-        let dir = self.0.deps.dir.clone();
-        let found = tokio::task::spawn_blocking(move || scan(&dir)).await.unwrap_or_default();
+        let (dir, bundled) = (self.0.deps.dir.clone(), self.0.deps.bundled.clone());
+        let found = tokio::task::spawn_blocking(move || scan(&dir, &bundled)).await.unwrap_or_default();
         let mut next = Set::default();
         for one in found {
             let granted = granted(&one, &grants);

@@ -6,18 +6,22 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::tests::{call, registry};
+use super::tests::{call, component, registry};
 use super::*;
-use crate::tools::{CallError, ToolOutput};
+use crate::tools::{Call, CallError, Level, Listener, Origin, ToolOutput};
 
 const WASM: &[u8] = include_bytes!("../../../plugins/test_tools/test_tools.wasm");
+
+fn wasm() -> Vec<u8> {
+    component("test_tools").unwrap_or_else(|| WASM.to_vec())
+}
 
 async fn with_test_tools(folder: &Path, manifest: &str) -> Registry {
     let registry = registry(folder);
     let text = format!(
         "name = \"test_tools\"\n{manifest}\n[limits]\nmemory = \"16MiB\"\ncpu_ms = 200\nwall_ms = 5000\n"
     );
-    let new = NewPlugin { manifest: Some(text), name: None, wasm: WASM.to_vec() };
+    let new = NewPlugin { manifest: Some(text), name: None, wasm: wasm() };
     registry.add(new).await.unwrap();
     registry
 }
@@ -57,11 +61,60 @@ async fn each_misbehaviour_has_its_own_error_and_others_are_served_on() {
 }
 
 #[tokio::test]
+async fn nothing_of_the_machine_is_there_but_clocks_and_random_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = with_test_tools(folder.path(), "").await;
+    let seen = call(&registry, "look_around", "{}").await.unwrap().for_model();
+    assert_eq!(
+        seen,
+        "files refused, writing refused, 0 variables and arguments, connecting refused, listening refused, \
+         names refused, clock reached, random reached"
+    );
+}
+
+/// Tells of the first line of log.
+struct Heard(tokio::sync::mpsc::UnboundedSender<()>);
+
+impl Listener for Heard {
+    fn log(&self, _level: Level, _message: &str) {
+        self.0.send(()).ok();
+    }
+
+    fn progress(&self, _progress: f64, _total: Option<f64>, _message: Option<&str>) {}
+}
+
+#[tokio::test]
+async fn a_call_that_runs_finishes_on_what_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = with_test_tools(folder.path(), "").await;
+    let tool = registry.tool("test_tool_with_logging").await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let running = tokio::spawn(async move {
+        let call = Call {
+            tool: &tool.name,
+            arguments: "{}",
+            request_id: "r",
+            origin: Origin::Mcp,
+            model: None,
+            principal: None,
+            deadline: None,
+            listener: Some(Arc::new(Heard(tell))),
+        };
+        tool.call(&call).await
+    });
+    told.recv().await.unwrap();
+    registry.remove("test_tools").await.unwrap();
+    assert!(registry.tool("test_tool_with_logging").await.is_none());
+    let output = running.await.unwrap().unwrap();
+    assert_eq!(output.for_model(), "Tool with logging executed successfully");
+}
+
+#[tokio::test]
 async fn output_beyond_its_limit_is_refused_when_memory_allows_it() {
     let folder = tempfile::tempdir().unwrap();
     let registry = registry(folder.path());
     let text = "name = \"test_tools\"\n[limits]\nmemory = \"256MiB\"\ncpu_ms = 20000\n";
-    let new = NewPlugin { manifest: Some(text.to_owned()), name: None, wasm: WASM.to_vec() };
+    let new = NewPlugin { manifest: Some(text.to_owned()), name: None, wasm: wasm() };
     registry.add(new).await.unwrap();
     for tool in ["flood", "many_items"] {
         let error = fails(&registry, tool).await;
@@ -101,8 +154,16 @@ async fn a_plugin_that_spins_leaves_the_thread_to_others() {
     }
 }
 
-/// Answers each connection with these bytes, and then with more of them while `endless`.
-async fn server(answer: &'static [u8], endless: bool) -> String {
+/// What a server does once its answer has begun.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Ends,
+    GoesOnAndOn,
+    SaysNoMore,
+}
+
+/// Answers each connection with these bytes.
+async fn server(answer: &'static [u8], then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -111,9 +172,8 @@ async fn server(answer: &'static [u8], endless: bool) -> String {
                 let mut asked = [0; 2048];
                 assert!(stream.read(&mut asked).await.is_ok_and(|read| read > 0));
                 stream.write_all(answer).await.ok();
-                while endless && stream.write_all(&[b'x'; 8192]).await.is_ok() {}
-                // A slow one: says nothing, and stays.
-                if answer.is_empty() {
+                while then == Then::GoesOnAndOn && stream.write_all(&[b'x'; 8192]).await.is_ok() {}
+                if then == Then::SaysNoMore {
                     std::future::pending::<()>().await;
                 }
             });
@@ -128,13 +188,19 @@ async fn fetch(registry: &Registry, url: &str) -> Result<ToolOutput, CallError> 
 
 #[tokio::test]
 async fn requests_reach_what_was_granted_and_nothing_else() {
-    let good = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", false).await;
-    let slow = server(b"", false).await;
-    let endless = server(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
+    const BEGUN: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+    let good = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", Then::Ends).await;
+    let silent = server(b"", Then::SaysNoMore).await;
+    let slow = server(BEGUN, Then::SaysNoMore).await;
+    let endless = server(BEGUN, Then::GoesOnAndOn).await;
+    let redirect = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    let elsewhere = server(redirect.as_bytes(), Then::Ends).await;
+    // Granted by name, but neither is a public address nor allowed as a private one.
+    let (metadata, loopback) = ("http://169.254.169.254", "http://[::1]:1");
     let folder = tempfile::tempdir().unwrap();
-    let manifest = format!(
-        "[permissions]\nhttp = [\"{good}\", \"{slow}\", \"{endless}\", \"http://localhost:1\"]\nallow_private = [\"127.0.0.1\"]\n"
-    );
+    let all = [&good, &silent, &slow, &endless, &elsewhere].map(String::as_str);
+    let granted: Vec<&str> = all.into_iter().chain([metadata, loopback]).collect();
+    let manifest = format!("[permissions]\nhttp = {granted:?}\nallow_private = [\"127.0.0.1\"]\n");
     let registry = with_test_tools(folder.path(), &manifest).await;
     assert_eq!(fetch(&registry, &good).await.unwrap_err().code(), "denied");
     registry.grant("test_tools", None, None).await.unwrap();
@@ -144,15 +210,17 @@ async fn requests_reach_what_was_granted_and_nothing_else() {
         "http://127.0.0.1:1".to_owned(),
         format!("https://127.0.0.1:{port}"),
         format!("http://localhost:{port}"),
-        "http://169.254.169.254/latest/meta-data".to_owned(),
         "https://example.com".to_owned(),
+        format!("{metadata}/latest/meta-data"),
+        loopback.to_owned(),
     ] {
         let error = fetch(&registry, &url).await.unwrap_err();
         assert_eq!(error.code(), "denied", "{url}: {error}");
     }
-    assert_eq!(fetch(&registry, &slow).await.unwrap_err().code(), "deadline");
-    // What came before the bound was reached is the guest's to use.
-    let cut = fetch(&registry, &endless).await.unwrap().for_model();
-    assert!(cut.starts_with("200 "), "{cut}");
+    assert_eq!(fetch(&registry, &elsewhere).await.unwrap().for_model(), "302 0");
+    for (url, code) in [(&silent, "deadline"), (&slow, "deadline"), (&endless, "call_limit")] {
+        let error = fetch(&registry, url).await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+    }
     assert_eq!(fetch(&registry, &good).await.unwrap().for_model(), "200 2");
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{OnceCell, watch as channel};
 
+pub use bundled::{Bundled, bundled};
 pub use change::{Added, NewPlugin};
 pub use tool::Tool;
 pub use view::{PluginView, ToolView};
@@ -36,6 +37,8 @@ use crate::system::clock::Clock;
 pub struct RegistryDeps {
     /// Where plugins lie.
     pub dir: PathBuf,
+    /// Those that come with the program.
+    pub bundled: Vec<Bundled>,
     /// Where compiled ones are kept.
     pub cache: PathBuf,
     pub store: Store,

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::bundled::BUNDLED;
+use super::bundled::Bundled;
 use crate::tools::error::PluginError;
 use crate::tools::manifest::{MANIFEST_MAX, Manifest};
 use crate::tools::permissions::Permissions;
@@ -35,8 +35,8 @@ pub struct Source {
 }
 
 /// Everything there is: what comes with the program first, then the directory by name.
-pub fn scan(dir: &Path) -> Vec<Found> {
-    let mut found = bundled();
+pub fn scan(dir: &Path, bundled: &[Bundled]) -> Vec<Found> {
+    let mut found: Vec<Found> = bundled.iter().filter_map(one).collect();
     for path in entries(dir).into_iter().take(PLUGINS_MAX) {
         let content = read(&path);
         let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
@@ -84,15 +84,12 @@ pub fn source(manifest: Manifest, wasm: Vec<u8>) -> Result<Source, PluginError> 
     Ok(Source { manifest, wasm: Cow::Owned(wasm), digest })
 }
 
-fn bundled() -> Vec<Found> {
-    let found = |bundled: &super::bundled::Bundled| {
-        let manifest = Manifest::parse(bundled.manifest).ok()?;
-        let given = manifest.permissions();
-        let (name, digest) = (manifest.name.clone(), digest(bundled.wasm));
-        let content = Ok(Source { manifest, wasm: Cow::Borrowed(bundled.wasm), digest });
-        Some(Found { name, path: None, content, given })
-    };
-    BUNDLED.iter().filter_map(found).collect()
+fn one(bundled: &Bundled) -> Option<Found> {
+    let manifest = Manifest::parse(bundled.manifest).ok()?;
+    let given = manifest.permissions();
+    let (name, digest) = (manifest.name.clone(), digest(&bundled.wasm));
+    let content = Ok(Source { manifest, wasm: bundled.wasm.clone(), digest });
+    Some(Found { name, path: None, content, given })
 }
 
 fn is_same(bundled: &Found, source: &Source) -> bool {

@@ -262,6 +262,8 @@ fn classify(left: Left, limits: &Limits) -> Result<Told, CallError> {
         Ok(Told::Call(Err(_))) if left.denied.is_some() => {
             return Err(CallError::Denied(left.denied.unwrap_or_default()));
         }
+        // What it made of an answer that was cut off is no result.
+        Ok(Told::Call(_)) if left.over => return Err(CallError::Flood("HTTP requests or bytes")),
         Ok(told) => return Ok(told),
         Err(error) => error,
     };

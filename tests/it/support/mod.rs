@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod people;
+pub mod weather;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
