@@ -186,7 +186,10 @@ test('the usage and the requests show what was asked', () =>
 
 test('the snippet on the first page works when it is run as it stands', () =>
   visit('/', async (page) => {
-    const code = await page.getByRole('region', { name: 'curl' }).innerText();
+    // Until the profiles have come it names none.
+    const region = page.getByRole('region', { name: 'curl' });
+    await region.getByText('"qwen"').waitFor();
+    const code = await region.innerText();
     const { execFileSync } = await import('node:child_process');
     const answer = JSON.parse(execFileSync('sh', ['-c', code.replace(/^curl/, 'curl -s')], { encoding: 'utf8' }));
     assert.equal(answer.object, 'chat.completion');
