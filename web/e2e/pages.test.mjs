@@ -108,7 +108,7 @@ test('a server shows its log, searchable, and the command it was started with', 
     await dialog.getByRole('searchbox').fill('no such words in it');
     await dialog.getByText('Nothing matches').waitFor();
     await dialog.getByRole('tab', { name: 'Details' }).click();
-    assert.match(await dialog.getByRole('region', { name: 'Command' }).innerText(), /--port/);
+    await until(async () => /--port/.test(await dialog.getByRole('region', { name: 'Command' }).innerText()), 'the command');
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
   }));
@@ -136,7 +136,7 @@ test('a profile of the file is shown and locked, and can be exported', () =>
     await page.getByText('This profile comes from config.toml').waitFor();
     assert.ok(await page.getByLabel('Name', { exact: true }).isDisabled());
     await page.getByRole('button', { name: 'Export as TOML' }).click();
-    assert.match(await page.getByRole('dialog').innerText(), /\[\[profile\]\]\s+name = "qwen"/);
+    await until(async () => /\[\[profile\]\]\s+name = "qwen"/.test(await page.getByRole('dialog').innerText()), 'the profile as TOML');
   }));
 
 test('chat: an answer streams, thinking is apart, and each answer has its figures', () =>
