@@ -18,6 +18,10 @@ use mlx_gateway::system::clock::SystemClock;
 use mlx_gateway::tools::{Call, NewPlugin, Origin, Registry, RegistryDeps, Tool, bundled};
 use tokio::runtime::{Builder, Runtime};
 
+/// The gateway's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SUM: &str = "{\"expression\":\"0.1 + 0.2\"}";
 const WARM_UP: usize = 2_000;
 const ROUNDS: usize = 10;

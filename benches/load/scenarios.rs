@@ -179,7 +179,14 @@ fn streams(base: Work, quick: bool) -> Vec<Scenario> {
         },
         Scenario {
             id: "flood",
-            title: "one stream of 20,000 chunks back to back, written 64 at a time",
+            title: "one stream of 20,000 chunks back to back, each a write of its own",
+            unit: Unit::Chunk,
+            targets: WITH_REPAIR,
+            work: Work { plan: plan(20_000, 0, 1), connections: 1, warm_up: 3, ..base },
+        },
+        Scenario {
+            id: "flood-64",
+            title: "the same, 64 chunks a write",
             unit: Unit::Chunk,
             targets: WITH_REPAIR,
             work: Work { plan: plan(20_000, 0, 64), connections: 1, warm_up: 3, ..base },

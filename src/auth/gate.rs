@@ -104,9 +104,9 @@ impl AuthGate {
         road == Road::LocalSocket || self.open_to(road).is_some()
     }
 
-    /// Whether the key is the operator's, from the environment.
-    pub(super) fn is_environment_key(&self, key: &str) -> bool {
-        self.environment_key.is_some_and(|known| bool::from(digest(key).ct_eq(&known)))
+    /// Whether the key of this digest is the operator's, from the environment.
+    pub(super) fn is_environment_key(&self, digest: &[u8; 32]) -> bool {
+        self.environment_key.is_some_and(|known| bool::from(digest.ct_eq(&known)))
     }
 
     fn open_to(&self, road: Road) -> Option<&Caller> {
@@ -129,10 +129,11 @@ impl AuthGate {
 
     /// Whoever a key or token stands for.
     fn identify(&self, bearer: &str) -> Result<Caller, AuthError> {
-        if self.is_environment_key(bearer) {
+        let digest = digest(bearer);
+        if self.is_environment_key(&digest) {
             return Ok(self.operator.clone());
         }
-        if let Some(key) = self.index.key_of(&digest(bearer), self.clock.unix_ms()) {
+        if let Some(key) = self.index.key_of(&digest, self.clock.unix_ms()) {
             return self.of_key(&key, Via::Key, &key.ended);
         }
         // A token has two dots; keys of ours have none.

@@ -247,7 +247,7 @@ impl Accounts {
     /// Begins a session for a key, so that a page can use it.
     pub async fn log_in_with_key(&self, key: &str, origin: &Origin) -> Result<Opened, AuthFault> {
         self.attempt("", origin)?;
-        let id = if self.gate.is_environment_key(key) {
+        let id = if self.gate.is_environment_key(&digest(key)) {
             ENVIRONMENT.to_owned()
         } else {
             let found = self.index.key_of(&digest(key), self.clock.unix_ms()).ok_or(AuthFault::WrongKey)?;

@@ -22,6 +22,7 @@ use super::openai::inference::{infer, operation};
 use super::peer::Peer;
 use super::state::Shared;
 use crate::auth::Road;
+use crate::dialect::operation::Operation;
 use crate::proxy::{Answer, BoxError, Failure, working};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -104,9 +105,9 @@ where
         let origin = text(request.headers(), &header::ORIGIN);
         let listed = origin.filter(|origin| self.gateway.hosts.is_listed(origin));
         let listed = listed.and_then(|origin| HeaderValue::from_str(origin).ok());
-        let answered = self.answer(request, arrival, listed.is_some());
+        let visit = self.visit(&request, listed.is_some());
         Box::pin(async move {
-            let mut response = answered.await;
+            let mut response = visit.answer(request, arrival).await;
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, told_id);
             secure_headers(headers);
@@ -119,43 +120,61 @@ where
 }
 
 impl Edge {
+    fn visit<B>(&self, request: &Request<B>, listed: bool) -> Visit {
+        let inference = operation(request.method(), request.uri().path());
+        Visit {
+            admitted: self.admit(request),
+            preflight: listed && request.method() == Method::OPTIONS,
+            inference,
+            // Most requests have no use for the router.
+            routes: inference.is_none().then(|| self.routes.clone()),
+            gateway: self.gateway.clone(),
+        }
+    }
+}
+
+/// What is known of a request before anything is done for it.
+struct Visit {
+    admitted: Result<(), ApiError>,
+    preflight: bool,
+    inference: Option<Operation>,
+    routes: Option<Router>,
+    gateway: Shared,
+}
+
+impl Visit {
     /// The answer of the route, or why there is none.
-    fn answer<B>(
-        &mut self,
-        request: Request<B>,
-        arrival: Arrival,
-        listed: bool,
-    ) -> impl Future<Output = Response<Reply>> + Send + use<B>
+    async fn answer<B>(self, request: Request<B>, arrival: Arrival) -> Response<Reply>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError> + std::fmt::Display,
     {
-        let admitted = self.admit(&request);
-        let preflight = listed && request.method() == Method::OPTIONS;
-        let gateway = self.gateway.clone();
-        let mut routes = self.routes.clone();
-        async move {
-            if let Err(error) = admitted {
-                return error.into_response().map(Reply::Routed);
-            }
-            if preflight {
-                return StatusCode::NO_CONTENT.into_response().map(Reply::Routed);
-            }
-            // Inference takes the short way: its body and answer stay what they are.
-            if let Some(operation) = operation(request.method(), request.uri().path()) {
-                let (answer, worked) = working(infer(&gateway, operation, arrival, request)).await;
-                gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
-                return answer.map(Reply::Answer);
-            }
-            if let Some(asked) = Asked::of(request.method(), request.uri().path()) {
-                return anthropic::answer(&gateway, asked, arrival, request).await.map(Reply::Answer);
-            }
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(arrival);
-            match routes.call(request).await {
-                Ok(response) => response.map(Reply::Routed),
-                Err(never) => match never {},
-            }
+        if let Err(error) = self.admitted {
+            return error.into_response().map(Reply::Routed);
+        }
+        if self.preflight {
+            return StatusCode::NO_CONTENT.into_response().map(Reply::Routed);
+        }
+        // Inference takes the short way: its body and answer stay what they are.
+        if let Some(operation) = self.inference {
+            let (answer, worked) = working(infer(&self.gateway, operation, arrival, request)).await;
+            self.gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
+            return answer.map(Reply::Answer);
+        }
+        // What is rarer has a place of its own in memory, so that it takes none with each inference.
+        if let Some(asked) = Asked::of(request.method(), request.uri().path()) {
+            return Box::pin(anthropic::answer(&self.gateway, asked, arrival, request))
+                .await
+                .map(Reply::Answer);
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(arrival);
+        let Some(mut routes) = self.routes else {
+            return StatusCode::NOT_FOUND.into_response().map(Reply::Routed);
+        };
+        match Box::pin(routes.call(request)).await {
+            Ok(response) => response.map(Reply::Routed),
+            Err(never) => match never {},
         }
     }
 }

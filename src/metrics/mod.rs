@@ -6,6 +6,7 @@
 mod buckets;
 mod labels;
 mod page;
+mod series;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use page::{CONTENT_TYPE, Page, Sample};
 
 use labels::{Attributes, Ending, Failed, TokenType};
+use series::Known;
 
 /// Where ended requests are counted. A cheap clone.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ struct Families {
     tokens: Histograms<TokenType>,
     overhead: Histogram,
     requests: Family<Ending, Counter>,
+    known: Known,
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -59,6 +62,7 @@ impl Default for Metrics {
             tokens: Family::new_with_constructor(buckets::tokens),
             overhead: buckets::overhead(),
             requests: Family::default(),
+            known: Known::default(),
         };
         families.register();
         Metrics(Arc::new(families))
@@ -104,25 +108,39 @@ impl Metrics {
     pub fn observe(&self, ended: &Ended<'_>) {
         let families = &self.0;
         let profile = ended.profile.unwrap_or_default();
-        families.requests.get_or_create(&Ending::new(profile, ended.status)).inc();
         // A refused request says nothing of how fast models are.
         if ended.status == "refused" {
+            families.requests.get_or_create(&Ending::new(profile, ended.status)).inc();
             return;
         }
-        let of = Attributes::new(ended.endpoint, profile);
-        families.duration.get_or_create(&Failed::new(&of, ended.error_code)).observe(ended.duration_ms / 1e3);
+        let series = families.known.of(ended.endpoint, profile);
+        let of = || Attributes::new(ended.endpoint, profile);
+        let seconds = ended.duration_ms / 1e3;
+        if ended.status == "completed" && ended.error_code.is_none() {
+            let new = || families.requests.get_or_create_owned(&Ending::new(profile, ended.status));
+            series.completed.get_or_init(new).inc();
+            let new = || families.duration.get_or_create_owned(&Failed::new(&of(), None));
+            series.duration.get_or_init(new).observe(seconds);
+        } else {
+            families.requests.get_or_create(&Ending::new(profile, ended.status)).inc();
+            families.duration.get_or_create(&Failed::new(&of(), ended.error_code)).observe(seconds);
+        }
         if let Some(ttft_ms) = ended.ttft_ms {
-            families.first_token.get_or_create(&of).observe(ttft_ms / 1e3);
+            let new = || families.first_token.get_or_create_owned(&of());
+            series.first_token.get_or_init(new).observe(ttft_ms / 1e3);
             if let Some(later) = ended.completion_tokens.and_then(|tokens| tokens.checked_sub(1))
                 && later > 0
             {
                 let each = (ended.duration_ms - ttft_ms).max(0.0) / 1e3 / later as f64;
-                families.output_token.get_or_create(&of).observe(each);
+                let new = || families.output_token.get_or_create_owned(&of());
+                series.output_token.get_or_init(new).observe(each);
             }
         }
-        for (kind, tokens) in [("input", ended.prompt_tokens), ("output", ended.completion_tokens)] {
+        let tokens = [("input", ended.prompt_tokens), ("output", ended.completion_tokens)];
+        for (series, (kind, tokens)) in series.tokens.iter().zip(tokens) {
             if let Some(tokens) = tokens {
-                families.tokens.get_or_create(&TokenType::new(&of, kind)).observe(tokens as f64);
+                let new = || families.tokens.get_or_create_owned(&TokenType::new(&of(), kind));
+                series.get_or_init(new).observe(tokens as f64);
             }
         }
     }

@@ -105,7 +105,7 @@ impl Attempt {
                 let later = Arc::clone(&plan);
                 let answer = Box::pin(async move { run.await?.metered(&later) });
                 let mut response =
-                    Response::new(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
+                    headers::response(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
                 headers::event_stream(response.headers_mut());
                 // How long the waits will be is not known yet.
                 headers::profile(response.headers_mut(), &plan.profile.name);
@@ -204,7 +204,7 @@ impl Answered {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
         match self.metered(plan) {
             Ok(metered) => {
-                let mut response = Response::new(Answer::Stream(Box::new(metered)));
+                let mut response = headers::response(Answer::Stream(Box::new(metered)));
                 headers::event_stream(response.headers_mut());
                 headers::profile(response.headers_mut(), &plan.profile.name);
                 headers::waits(response.headers_mut(), queue_ms, start_ms);
@@ -229,7 +229,7 @@ impl Answered {
     async fn whole(self, plan: &Plan) -> Response<Answer> {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
         let mut response = if plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed {
-            self.collected(plan).await
+            Box::pin(self.collected(plan)).await
         } else {
             self.passed(plan)
         };
@@ -243,7 +243,8 @@ impl Answered {
         self.ending.responded(200);
         let (head, body) = self.response.into_parts();
         let deadlines = Deadlines::new(plan.timeouts(), self.began, false);
-        let mut response = Response::new(Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
+        let mut response =
+            headers::response(Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
         let json = HeaderValue::from_static("application/json");
         let kind = head.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -276,7 +277,7 @@ impl Answered {
             Ok(json) => {
                 ending.responded(200);
                 ending.complete(&facts);
-                let mut response = Response::new(Answer::Full(json));
+                let mut response = headers::response(Answer::Full(json));
                 *response.status_mut() = StatusCode::OK;
                 response
                     .headers_mut()

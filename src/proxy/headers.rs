@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
+use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::{Rate, Standing};
 use crate::backends::QueuePlace;
+
+/// Headers that an answer has in the end, about: room for them is made once.
+const ANSWERS: usize = 16;
 
 /// What a client's header may tell a backend.
 const UPSTREAM: [HeaderName; 4] = [
@@ -29,6 +33,13 @@ pub fn upstream(client: &HeaderMap, request_id: &HeaderValue) -> HeaderMap {
     out
 }
 
+/// An answer with room for the headers that it will get.
+pub fn response<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    response.headers_mut().reserve(ANSWERS);
+    response
+}
+
 /// The headers of an event stream as it goes to a client.
 pub fn event_stream(out: &mut HeaderMap) {
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -36,17 +47,21 @@ pub fn event_stream(out: &mut HeaderMap) {
     out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
+const PROFILE: HeaderName = HeaderName::from_static("x-mlx-gateway-profile");
+const QUEUE_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-queue-ms");
+const START_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-start-ms");
+
 /// The profile that serves the client.
 pub fn profile(out: &mut HeaderMap, profile: &str) {
     if let Ok(profile) = HeaderValue::from_str(profile) {
-        out.insert(HeaderName::from_static("x-mlx-gateway-profile"), profile);
+        out.insert(PROFILE, profile);
     }
 }
 
 /// How long the request waited for a turn and for the backend's start, in milliseconds.
 pub fn waits(out: &mut HeaderMap, queue_ms: f64, start_ms: f64) {
-    out.insert(HeaderName::from_static("x-mlx-gateway-queue-ms"), HeaderValue::from(queue_ms as u64));
-    out.insert(HeaderName::from_static("x-mlx-gateway-start-ms"), HeaderValue::from(start_ms as u64));
+    out.insert(QUEUE_MS, HeaderValue::from(queue_ms as u64));
+    out.insert(START_MS, HeaderValue::from(start_ms as u64));
 }
 
 /// A place in the queue, and how long that was foreseen to take.
@@ -59,19 +74,30 @@ pub fn place(out: &mut HeaderMap, place: Option<QueuePlace>) {
     }
 }
 
+/// The names of one rate's headers: its limit, what remains, and when it is whole again.
+type RateNames = [HeaderName; 3];
+
+static REQUESTS: RateNames = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static TOKENS: RateNames = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
 /// Tells how a key stands: `x-ratelimit-*`.
 pub fn standing(headers: &mut HeaderMap, standing: Standing) {
-    for (what, rate) in [("requests", standing.requests), ("tokens", standing.tokens)] {
+    for (names, rate) in [(&REQUESTS, standing.requests), (&TOKENS, standing.tokens)] {
         let Some(Rate { limit, remaining, reset }) = rate else { continue };
-        insert(headers, &format!("x-ratelimit-limit-{what}"), &limit.to_string());
-        insert(headers, &format!("x-ratelimit-remaining-{what}"), &remaining.to_string());
-        insert(headers, &format!("x-ratelimit-reset-{what}"), &span(reset));
-    }
-}
-
-fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-        headers.insert(name, value);
+        let [limit_name, remaining_name, reset_name] = names.clone();
+        headers.insert(limit_name, HeaderValue::from(limit));
+        headers.insert(remaining_name, HeaderValue::from(remaining));
+        if let Ok(reset) = HeaderValue::try_from(span(reset)) {
+            headers.insert(reset_name, reset);
+        }
     }
 }
 

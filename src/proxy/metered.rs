@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -19,6 +19,11 @@ use crate::dialect::facts::Facts;
 /// nothing waits for more.
 const GATHER: usize = 64 << 10;
 
+/// Chunks that follow each other so closely are a flood: more of them are on their way.
+const BACK_TO_BACK: Duration = Duration::from_micros(500);
+/// How often a flood's next bytes are let in before what is there goes on.
+const TURNS: u8 = 2;
+
 /// Why a body ends without its end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,7 +35,7 @@ pub struct Metered<B> {
     deadlines: Deadlines,
     alarm: Alarm,
     /// Process time of the backend when it was first found silent.
-    silent_since: Option<(Instant, std::time::Duration)>,
+    silent_since: Option<(Instant, Duration)>,
     counted: u64,
     /// Upstream is done with; what is ready still goes out.
     over: bool,
@@ -38,6 +43,9 @@ pub struct Metered<B> {
     ready: Option<Bytes>,
     /// The last words.
     last: Option<Bytes>,
+    /// When bytes went on last, and how often more were waited for since.
+    handed: Option<Instant>,
+    turns: u8,
 }
 
 impl<B> Metered<B>
@@ -57,6 +65,8 @@ where
             over: false,
             ready: None,
             last: None,
+            handed: None,
+            turns: 0,
         }
     }
 
@@ -83,15 +93,34 @@ where
                     self.look();
                     self.upstream_ended();
                 }
-                Poll::Pending if self.flow.fresh() > 0 => {}
+                Poll::Pending if self.flow.fresh() > 0 => {
+                    if self.is_gathering(cx) {
+                        return Poll::Pending;
+                    }
+                }
                 Poll::Pending => return self.poll_waiting(cx),
             }
             self.look();
             if let Some(bytes) = self.ready.take() {
-                self.deadlines.told(Instant::now());
+                let now = Instant::now();
+                self.deadlines.told(now);
+                self.handed = Some(now);
                 return Poll::Ready(Some(bytes));
             }
         }
+    }
+
+    /// In a flood, gives the connection a turn or two to bring what it already holds: one write for many
+    /// chunks costs little more than for one. A stream that is no flood never waits.
+    fn is_gathering(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_flood = self.handed.is_some_and(|at| at.elapsed() < BACK_TO_BACK);
+        if !is_flood || self.turns == TURNS {
+            self.turns = 0;
+            return false;
+        }
+        self.turns += 1;
+        // Wakes this task as soon as the runtime has looked at its sockets.
+        std::pin::pin!(tokio::task::yield_now()).poll(cx).is_pending()
     }
 
     /// Looks at what has come: what of it may go, and what it tells.

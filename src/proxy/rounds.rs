@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
@@ -43,6 +43,8 @@ pub struct Opened {
 
 /// Why a request may not go on, and how its key stands.
 type Refused = Box<(Failure, Standing)>;
+
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// Where a round leaves its request for the next one.
 pub(super) type Back = Arc<Mutex<Option<(Ongoing, Facts)>>>;
@@ -299,7 +301,7 @@ fn asker(caller: &Caller) -> Asker {
 
 fn timed(mut answer: Response<Answer>, arrived: Instant) -> Response<Answer> {
     let took = HeaderValue::from(u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX));
-    answer.headers_mut().insert("openai-processing-ms", took);
+    answer.headers_mut().insert(PROCESSING_MS, took);
     answer
 }
 

@@ -1,20 +1,35 @@
 //! How long a future works, its waits left out. Knows nothing of what it does.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
+
 /// Runs `future` and tells how long its polls took together: what it computed, not what it waited for.
-pub async fn working<F: Future>(future: F) -> (F::Output, Duration) {
-    let mut future = pin!(future);
-    let mut worked = Duration::ZERO;
-    let output = std::future::poll_fn(|cx| {
+pub fn working<F: Future>(future: F) -> Working<F> {
+    Working { future, worked: Duration::ZERO }
+}
+
+pin_project! {
+    /// No `async fn`, which would keep room for `future` twice.
+    pub struct Working<F> {
+        #[pin]
+        future: F,
+        worked: Duration,
+    }
+}
+
+impl<F: Future> Future for Working<F> {
+    type Output = (F::Output, Duration);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
         let began = Instant::now();
-        let polled = Pin::as_mut(&mut future).poll(cx);
-        worked += began.elapsed();
-        polled
-    })
-    .await;
-    (output, worked)
+        let polled = this.future.poll(cx);
+        *this.worked += began.elapsed();
+        polled.map(|output| (output, *this.worked))
+    }
 }
 
 #[cfg(test)]

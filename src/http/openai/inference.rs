@@ -67,11 +67,12 @@ where
         return opened.answer().await;
     }
     if let Some(wanted) = tools::wanted(asked, &opened) {
-        return tools::answer(gateway, opened, wanted, id).await;
+        // Rare, and large: in a place of its own.
+        return Box::pin(tools::answer(gateway, opened, wanted, id)).await;
     }
     match several::wanted(&opened) {
         Ok(None) => opened.answer().await,
-        Ok(Some(wanted)) => several::answer(opened, wanted).await,
+        Ok(Some(wanted)) => Box::pin(several::answer(opened, wanted)).await,
         Err(failure) => opened.refuse(&failure),
     }
 }

@@ -46,7 +46,8 @@ impl Client {
         let reused = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.connect(&key).await?,
+            // Rare, and large: in a place of its own.
+            None => Box::pin(self.connect(&key)).await?,
         };
         let sending = connection.sender.send_request(head(&request)?);
         let sent = driven(&mut connection, sending).await;

@@ -1,15 +1,16 @@
 //! Connections that are kept between requests, by where they lead. The newest is taken first, and
 //! none that has been idle for so long that its server may be closing it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::Authority;
 use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
 
 use crate::dialect::rope::Rope;
 
@@ -27,6 +28,8 @@ pub struct Pool;
 
 thread_local! {
     static SERVERS_OF_THREAD: RefCell<HashMap<Key, VecDeque<Idle>>> = RefCell::default();
+    /// A task of this thread will close what nobody takes.
+    static SWEPT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Where a connection leads.
@@ -103,5 +106,38 @@ impl Pool {
             }
             idle.push_back(Idle { connection, since: now });
         });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !SWEPT.replace(true)
+        {
+            runtime.spawn(sweep(Sweeping));
+        }
+    }
+}
+
+/// Lives as long as its thread is swept, however that ends.
+struct Sweeping;
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        // Without the variable the thread is ending, and its connections with it.
+        SWEPT.try_with(|swept| swept.set(false)).unwrap_or_default();
+    }
+}
+
+/// Closes what has been idle for too long, until nothing is kept any more.
+async fn sweep(_sweeping: Sweeping) {
+    loop {
+        tokio::time::sleep(IDLE_LIMIT).await;
+        let now = Instant::now();
+        let kept = SERVERS_OF_THREAD.with_borrow_mut(|servers| {
+            servers.retain(|_, idle| {
+                idle.retain(|idle| now - idle.since < IDLE_LIMIT);
+                !idle.is_empty()
+            });
+            servers.len()
+        });
+        if kept == 0 {
+            return;
+        }
     }
 }

@@ -76,6 +76,20 @@ async fn a_connection_that_its_server_closed_meanwhile_does_no_harm() {
     tokio::join!(serving, asking);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_takes_again_is_closed() {
+    let Server { listener, request } = server().await;
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(OK.as_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "closed by the client");
+    };
+    let upstreams = Upstreams::new();
+    let (answer, ()) = tokio::join!(answer(&upstreams, &request), serving);
+    assert_eq!(answer.unwrap(), "ok");
+}
+
 #[tokio::test]
 async fn an_answer_that_ends_with_its_connection_is_read_to_its_end() {
     let Server { listener, request } = server().await;
