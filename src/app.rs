@@ -20,6 +20,7 @@ use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::backup::BackupError;
+use crate::captures::Captures;
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config, Sources};
 use crate::events::Bus;
@@ -110,6 +111,8 @@ impl App {
             budget_bytes: budget,
             min_stay: config.memory.min_stay,
         });
+        backends.recall().await?;
+        let captures = Captures::open(store.clone(), Arc::clone(&clock)).await?;
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
         let proxy = Arc::new(Proxy {
@@ -140,6 +143,7 @@ impl App {
             trusted_proxies: config.server.trusted_proxies.clone(),
             events,
             tools,
+            captures,
             max_rounds: config.plugins.max_rounds,
             about: about(&config, clock.unix_ms(), budget, memory::total_bytes()),
         });
@@ -158,6 +162,7 @@ impl App {
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         let audit_days = self.config.auth.audit_days;
         self.background.spawn(async move { keep_accounts(&accounts, &store, audit_days).await });
+        self.background.spawn(self.gateway.captures.write_down());
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));

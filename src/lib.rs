@@ -16,6 +16,7 @@ pub mod tools;
 pub mod auth;
 pub mod backends;
 pub mod backup;
+pub mod captures;
 pub mod dialect;
 pub mod hub;
 pub mod profiles;

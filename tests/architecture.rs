@@ -26,6 +26,7 @@ const EDGES: &[(&str, &str)] = &[
     ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError BASE"),
     ("auth", "BASE"),
     ("backup", ""),
+    ("captures", "BASE"),
     ("hub", "BASE"),
     ("profiles", "BASE"),
     ("models", ""),
@@ -38,7 +39,7 @@ const EDGES: &[(&str, &str)] = &[
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
     ("UPPER", "tools proxy chats"),
-    ("LOWER", "dialect backends usage auth backup hub profiles"),
+    ("LOWER", "dialect backends usage auth backup captures hub profiles"),
     ("BASE", "models events store system config metrics"),
 ];
 

@@ -20,6 +20,7 @@ mod lease;
 mod logs;
 mod needs;
 mod orphans;
+mod pins;
 mod ports;
 mod process;
 mod process_run;
@@ -50,7 +51,7 @@ pub use snapshot::BackendSnapshot;
 pub use target::{Target, TargetError};
 pub use waiters::Asker;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
 use crate::system::{Machine, Probe};
 use actor::{Actor, Command, MAX_COMMANDS, Tools};
@@ -60,6 +61,7 @@ use awake::Sleeps;
 use gauge::Gauge;
 use logs::LogBuffer;
 use needs::Needs;
+use pins::Pins;
 use process_run::ProcessRunner;
 use run::Runner;
 use snapshot::View;
@@ -106,6 +108,7 @@ struct Inner {
     changes: Arc<sync_watch::Sender<u64>>,
     gauge: Arc<Gauge>,
     needs: Arc<Needs>,
+    pins: Pins,
     admission: Arc<Admission>,
     sleeps: Arc<Sleeps>,
 }
@@ -121,6 +124,7 @@ struct Handle {
 struct Parts {
     runner: Arc<dyn Runner>,
     needs: Arc<Needs>,
+    pins: Pins,
     gauge: Arc<Gauge>,
     admission: Admission,
     clock: Arc<dyn Clock>,
@@ -129,6 +133,7 @@ struct Parts {
 
 impl Backends {
     pub fn new(deps: BackendsDeps) -> Backends {
+        let pins = Pins::new(deps.store.clone());
         let needs = Arc::new(Needs::new(Arc::clone(&deps.launcher), deps.store));
         let runner = Arc::new(ProcessRunner::new(deps.data_dir, deps.launcher, Arc::clone(&needs)));
         let gauge = Arc::new(Gauge::new(deps.probe));
@@ -136,6 +141,7 @@ impl Backends {
         Backends::assemble(Parts {
             runner,
             needs,
+            pins,
             gauge,
             admission,
             clock: deps.clock,
@@ -144,7 +150,7 @@ impl Backends {
     }
 
     fn assemble(parts: Parts) -> Backends {
-        let Parts { runner, needs, gauge, admission, clock, stop_grace } = parts;
+        let Parts { runner, needs, pins, gauge, admission, clock, stop_grace } = parts;
         Backends(Arc::new(Inner {
             slots: ArcSwap::default(),
             adding: Mutex::new(()),
@@ -157,6 +163,7 @@ impl Backends {
             changes: Arc::new(sync_watch::Sender::new(0)),
             gauge,
             needs,
+            pins,
             admission: Arc::new(admission),
         }))
     }
@@ -231,10 +238,18 @@ impl Backends {
         true
     }
 
-    /// Keeps it loaded, or lets it go again, until the gateway ends. False: no backend has that id.
-    pub fn keep(&self, id: &str, kept: bool) -> bool {
-        let slots = self.0.slots.load();
-        slots.get(id).inspect(|handle| handle.slot.keep(kept)).is_some()
+    /// Takes over which backends earlier runs were told to keep; before the first is declared.
+    pub async fn recall(&self) -> Result<(), StoreError> {
+        self.0.pins.load().await
+    }
+
+    /// Keeps it loaded until it is let go again, over restarts of the gateway too. False: no backend
+    /// has that id.
+    pub async fn keep(&self, id: &str, kept: bool) -> Result<bool, StoreError> {
+        let Some(handle) = self.0.slots.load().get(id).cloned() else { return Ok(false) };
+        self.0.pins.set(id, kept, self.0.clock.unix_ms()).await?;
+        handle.slot.keep(kept);
+        Ok(true)
     }
 
     /// Stops it at once, whoever is inside. False: no backend has that id.
@@ -370,6 +385,7 @@ impl Inner {
 
     fn add(&self, spec: &Arc<LaunchSpec>) -> Handle {
         let slot = Arc::new(Slot::new(spec, Arc::new(LogBuffer::default())));
+        slot.keep(self.pins.has(&spec.id));
         let tools = Tools {
             runner: Arc::clone(&self.runner),
             clock: Arc::clone(&self.clock),

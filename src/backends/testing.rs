@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::gauge::Gauge;
 use super::needs::Needs;
+use super::pins::Pins;
 use super::run::Runner;
 use super::{Backends, BackendsDeps, LaunchCommand, LaunchError, LaunchSpec, Launcher, Parts, Readiness};
 use crate::config::{EngineKind, KeepAlive, LaunchSettings, Queue, Timeouts};
@@ -113,7 +114,15 @@ pub fn scripted(runner: Arc<dyn Runner>, stop_grace: Duration, budget: u64, min_
     let gauge = Arc::new(Gauge::new(Arc::new(Unseen)));
     let admission = Admission::new(budget, min_stay, Arc::clone(&gauge));
     let needs = Arc::new(Needs::new(TestLauncher::shell(""), None));
-    Backends::assemble(Parts { runner, needs, gauge, admission, clock: Arc::new(SystemClock), stop_grace })
+    Backends::assemble(Parts {
+        runner,
+        needs,
+        pins: Pins::new(None),
+        gauge,
+        admission,
+        clock: Arc::new(SystemClock),
+        stop_grace,
+    })
 }
 
 /// A spec of the engine `command`, changed as a test needs it.

@@ -17,6 +17,7 @@ use tower::Service;
 use uuid::Uuid;
 
 use super::anthropic::{self, Asked};
+use super::capture::{self, Captured};
 use super::error::ApiError;
 use super::openai::inference::{infer, operation};
 use super::peer::Peer;
@@ -156,16 +157,15 @@ impl Visit {
             return StatusCode::NO_CONTENT.into_response().map(Reply::Routed);
         }
         // Inference takes the short way: its body and answer stay what they are.
-        if let Some(operation) = self.inference {
-            let (answer, worked) = working(infer(&self.gateway, operation, arrival, request)).await;
-            self.gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
-            return answer.map(Reply::Answer);
+        if let Some(operation) = self.inference
+            && !self.gateway.captures.is_on()
+        {
+            return openai(&self.gateway, operation, arrival, request).await.map(Reply::Answer);
         }
         // What is rarer has a place of its own in memory, so that it takes none with each inference.
-        if let Some(asked) = Asked::of(request.method(), request.uri().path()) {
-            return Box::pin(anthropic::answer(&self.gateway, asked, arrival, request))
-                .await
-                .map(Reply::Answer);
+        let anthropic = || Asked::of(request.method(), request.uri().path()).map(Model::Anthropic);
+        if let Some(model) = self.inference.map(Model::OpenAi).or_else(anthropic) {
+            return Box::pin(model.noted(&self.gateway, arrival, request)).await;
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(arrival);
@@ -179,10 +179,59 @@ impl Visit {
     }
 }
 
+/// What is asked of a model, in which of the dialects.
+enum Model {
+    OpenAi(Operation),
+    Anthropic(Asked),
+}
+
+impl Model {
+    /// The answer, and what is captured of it while that is switched on.
+    async fn noted<B>(self, gateway: &Shared, arrival: Arrival, request: Request<B>) -> Response<Reply>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError> + std::fmt::Display,
+    {
+        // Counting tokens asks no model and leaves no record.
+        if !gateway.captures.is_on() || matches!(self, Model::Anthropic(Asked::Tokens)) {
+            return self.answer(gateway, arrival, request).await.map(Reply::Answer);
+        }
+        let (request, taking) = capture::begin(gateway, &arrival, request);
+        capture::follow(self.answer(gateway, arrival, request).await, taking)
+    }
+
+    async fn answer<B>(self, gateway: &Shared, arrival: Arrival, request: Request<B>) -> Response<Answer>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError> + std::fmt::Display,
+    {
+        match self {
+            Model::OpenAi(operation) => openai(gateway, operation, arrival, request).await,
+            Model::Anthropic(asked) => anthropic::answer(gateway, asked, arrival, request).await,
+        }
+    }
+}
+
+async fn openai<B>(
+    gateway: &Shared,
+    operation: Operation,
+    arrival: Arrival,
+    request: Request<B>,
+) -> Response<Answer>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError> + std::fmt::Display,
+{
+    let (answer, worked) = working(infer(gateway, operation, arrival, request)).await;
+    gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
+    answer
+}
+
 /// The body of any answer.
 pub enum Reply {
     Routed(Body),
     Answer(Answer),
+    Captured(Box<Captured>),
 }
 
 impl http_body::Body for Reply {
@@ -198,6 +247,7 @@ impl http_body::Body for Reply {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Reply::Answer(answer) => Pin::new(answer).poll_frame(cx),
+            Reply::Captured(captured) => Pin::new(captured.as_mut()).poll_frame(cx),
         }
     }
 
@@ -205,6 +255,7 @@ impl http_body::Body for Reply {
         match self {
             Reply::Routed(body) => body.is_end_stream(),
             Reply::Answer(answer) => answer.is_end_stream(),
+            Reply::Captured(captured) => captured.is_end_stream(),
         }
     }
 
@@ -212,6 +263,7 @@ impl http_body::Body for Reply {
         match self {
             Reply::Routed(body) => body.size_hint(),
             Reply::Answer(answer) => answer.size_hint(),
+            Reply::Captured(captured) => captured.size_hint(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod admin;
 mod anthropic;
 mod audit;
 mod caller;
+mod capture;
 mod edge;
 mod error;
 mod extract;

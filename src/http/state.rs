@@ -15,6 +15,7 @@ use super::hosts::Hosts;
 use super::replays::Replays;
 use crate::auth::Accounts;
 use crate::backends::engine::Engines;
+use crate::captures::Captures;
 use crate::config::Shown;
 use crate::events::Bus;
 use crate::hub::Hub;
@@ -37,6 +38,7 @@ pub struct Parts {
     pub trusted_proxies: Vec<IpAddr>,
     pub events: Bus,
     pub tools: Registry,
+    pub captures: Captures,
     /// Rounds that a chat with tools may take.
     pub max_rounds: u32,
     pub about: About,

@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, profiles or how a request is served.
 
 pub mod audit;
+pub mod captures;
 pub mod chats;
 pub mod downloads;
 mod error;
@@ -10,6 +11,7 @@ mod inbox;
 pub mod keys;
 pub mod measured_memory;
 pub mod model_manager;
+pub mod pinned_backends;
 pub mod plugins;
 pub mod profiles;
 mod readers;
@@ -18,6 +20,7 @@ pub mod rollup;
 mod schedule;
 mod schema;
 pub mod sessions;
+pub mod settings;
 pub mod users;
 mod writer;
 

@@ -11,6 +11,7 @@ mod accounts;
 mod auth;
 mod backup;
 mod bad_input;
+mod captures;
 mod chat;
 mod chats;
 mod cli;

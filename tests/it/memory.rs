@@ -131,6 +131,21 @@ fn what_a_model_uses_is_seen_and_kept_for_the_next_time() {
 }
 
 #[test]
+fn a_pin_outlives_a_crash_of_the_gateway_until_it_is_taken_back() {
+    let pinned = |gateway: &Gateway| {
+        let servers = gateway.get("/api/v1/servers").json()["servers"].as_array().unwrap().clone();
+        servers.iter().map(|server| server["pinned"] == true).collect::<Vec<_>>()
+    };
+    let gateway = Gateway::start(ONE_OF_TWO);
+    assert_eq!(gateway.post("/api/v1/servers/a/pin", "").status, 200);
+    let gateway = Gateway::start_in(gateway.crash(), ONE_OF_TWO, &[]);
+    assert_eq!(pinned(&gateway), [true, false]);
+    assert_eq!(gateway.post("/api/v1/servers/a/unpin", "").status, 200);
+    let gateway = Gateway::start_in(gateway.crash(), ONE_OF_TWO, &[]);
+    assert_eq!(pinned(&gateway), [false, false]);
+}
+
+#[test]
 fn a_pinned_backend_makes_way_for_nobody_until_it_is_let_go() {
     let gateway = Gateway::start(ONE_OF_TWO);
     let ask = |verb: &str, profile: &str| gateway.post(&format!("/api/v1/servers/{profile}/{verb}"), "");

@@ -88,6 +88,7 @@ fn the_list_of_models_says_what_each_can_do() {
     let find = |name: &str| gateway.get(&format!("/v1/models/{name}")).json();
     let qwen = find("qwen");
     assert_eq!((&qwen["model_type"], &qwen["capabilities"]), (&json!("lm"), &json!(["chat"])));
+    assert_eq!((&qwen["input"], &find("other-server")["input"]), (&json!(["text"]), &json!(null)));
     assert_eq!(qwen["state"], "stopped");
     assert_eq!(find("embed")["capabilities"], json!(["embeddings"]));
     assert_eq!(find("other-server")["capabilities"], json!(["chat", "completions", "embeddings", "images"]));

@@ -1,5 +1,7 @@
 // Chat, by requirement id, against the scripted model: what is kept, what reaches the backend, and whom it asks.
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch } from './lib/browser.mjs';
 import { Gateway } from './lib/gateway.mjs';
@@ -40,9 +42,9 @@ async function ask(page, text) {
 }
 
 /** The body of the newest request that the backend saw. */
-async function seen() {
-  const { servers } = await gateway.api('GET', '/api/v1/servers');
-  const { port } = servers.find(({ profiles }) => profiles.includes('gemma'));
+async function seen(profile = 'gemma', of = gateway) {
+  const { servers } = await of.api('GET', '/api/v1/servers');
+  const { port } = servers.find(({ profiles }) => profiles.includes(profile));
   const { requests } = await (await fetch(`http://127.0.0.1:${port}/__seen`)).json();
   return JSON.parse(requests.at(-1).body);
 }
@@ -164,6 +166,38 @@ test('B CHAT-03: a video reaches a model that takes pictures as frames', () =>
     assert.equal(parts.at(-1).text, 'what_happens?');
   }));
 
+test('B CHAT-03: a video reaches a model that takes videos whole, byte for byte', async () => {
+  const other = await Gateway.start({ sections: `[[profile]]\nname = "watches"\nmodel = "./video-model"\n` });
+  try {
+    // Looked into when it is first asked about.
+    mkdirSync(join(other.folder, 'video-model'), { recursive: true });
+    writeFileSync(join(other.folder, 'video-model', 'config.json'), JSON.stringify({ model_type: 'qwen2_5_vl', architectures: ['Qwen2_5_VLForConditionalGeneration'], vision_config: {}, video_token_id: 151_656 }));
+    const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 31 + (i >> 8)) % 256));
+    await visitAt(browser, other, '/chat?profile=watches', async (page) => {
+      const file = { name: 'clip.mp4', mimeType: 'video/mp4', buffer: bytes };
+      await page.getByRole('button', { name: 'Attach pictures or videos' }).waitFor();
+      await until(async () => {
+        // Until the page knows what the model takes, it makes frames, which cannot be had of these bytes.
+        await page.getByLabel('Attach pictures or videos').and(page.locator('input')).setInputFiles(file);
+        return (await page.getByText('clip.mp4', { exact: true }).count()) > 0;
+      }, 'the video is attached');
+      await page.getByRole('textbox', { name: 'Message watches' }).fill('what_happens?');
+      await page.keyboard.press('Enter');
+      await page.getByRole('link', { name: 'Request' }).waitFor();
+      const parts = (await seen('watches', other)).messages.at(-1).content;
+      assert.deepEqual(parts.map(({ type }) => type), ['video_url', 'text']);
+      assert.ok(Buffer.from(parts[0].video_url.url.replace('data:video/mp4;base64,', ''), 'base64').equals(bytes));
+      // It goes with the context.
+      await page.getByRole('textbox', { name: 'Message watches' }).fill('and_then?');
+      await page.keyboard.press('Enter');
+      await until(async () => (await page.getByRole('link', { name: 'Request' }).count()) === 2, 'the second answer');
+      assert.equal((await seen('watches', other)).messages.filter(({ content }) => Array.isArray(content) && content[0].type === 'video_url').length, 1);
+    });
+  } finally {
+    await other.stop();
+  }
+});
+
 test('B CHAT-04: a tool is called only with consent: once, denied, always', () =>
   visit('/chat?profile=gemma', async (page) => {
     const call = '#tool #call=calculator #args={"expression":"6*7"}';
@@ -219,6 +253,118 @@ test('a page that is left in mid-answer keeps what was said, and says that it wa
     await answers(page).getByText('w0 w1').waitFor();
     await answers(page).getByText('The page was left before this answer ended.').waitFor();
     await until(async () => (await gateway.api('GET', '/api/v1/requests?limit=1')).requests[0].status === 'cancelled', 'the backend is free');
+  }));
+
+test('an answer during which the gateway dies says so, and the conversation goes on when it is back', async () => {
+  const other = await Gateway.start();
+  try {
+    await visitAt(browser, other, '/chat?profile=gemma', async (page) => {
+      await say(page, '#chunks=20000 #interval-us=20000 long');
+      await answers(page).getByText('w0 w1').waitFor();
+      await page.waitForURL(/\/chat\/[0-9a-f-]{36}/);
+      await other.crash();
+      await page.getByRole('alert').filter({ hasText: 'The answer failed' }).getByText('The gateway cannot be reached').waitFor();
+      // What was said so far stays on the page, and is told not to be kept yet.
+      await answers(page).getByText('w0 w1').waitFor();
+      await page.getByText('not kept yet').waitFor();
+      await page.getByText('The gateway does not answer.').waitFor();
+      await other.again();
+      await page.getByText('The gateway does not answer.').waitFor({ state: 'detached' });
+      await page.getByText('not kept yet').waitFor({ state: 'detached' });
+      await say(page, 'again #text=It_is_back.');
+      await answers(page).getByText('It is back.').waitFor();
+      await answers(page).last().getByRole('link', { name: 'Request' }).waitFor();
+      await page.reload();
+      await answers(page).getByText('It is back.').waitFor();
+      await answers(page).getByText('w0 w1').waitFor();
+    });
+  } finally {
+    await other.stop();
+  }
+});
+
+test('logging out in mid-answer ends it in every tab, and it is there to read after logging in again', async () => {
+  const other = await Gateway.start();
+  try {
+    const account = { email: 'ada@example.com', password: 'correct horse battery' };
+    const { token } = await other.api('POST', '/api/v1/auth/register', account);
+    await visitAt(browser, other, '/login', async (page, context) => {
+      const log_in = async (at) => {
+        await at.getByLabel('Email').fill(account.email);
+        await at.getByLabel('Password').fill(account.password);
+        await at.getByRole('button', { name: 'Log in' }).click();
+        await at.waitForURL((url) => url.pathname !== '/login');
+      };
+      await log_in(page);
+      await page.goto(`${other.base}/chat?profile=gemma`);
+      await say(page, '#chunks=20000 #interval-us=20000 long');
+      await answers(page).getByText('w0 w1').waitFor();
+      await page.waitForURL(/\/chat\/[0-9a-f-]{36}/);
+      const { pathname } = new URL(page.url());
+      const as = { authorization: `Bearer ${token}` };
+      await until(async () => JSON.stringify(await other.api('GET', `/api/v1/chats/${pathname.split('/').pop()}`, undefined, as)).includes('w0 w1'), 'something of it is kept');
+      const tab = await context.newPage();
+      await tab.goto(`${other.base}/servers`);
+      await tab.getByRole('button', { name: 'Log out' }).click();
+      await tab.waitForURL('**/login');
+      await page.waitForURL(/\/login/);
+      // The first session is another one: it still may look.
+      await until(async () => (await other.api('GET', '/api/v1/requests?limit=1', undefined, as)).requests[0].status === 'cancelled', 'the backend is free');
+      assert.equal(await page.getByText('w0 w1').count(), 0, 'nothing of it is left on the page');
+      await log_in(page);
+      await page.goto(other.base + pathname);
+      await answers(page).getByText('w0 w1').waitFor();
+    });
+  } finally {
+    await other.stop();
+  }
+});
+
+/** What has got scripts through sanitisers before, as the scripted models and tools can write it. */
+const ATTACKS = [
+  '<img_src=x_onerror=window.owned=1>',
+  '<svg><animate_onbegin=window.owned=1_attributeName=x_dur=1s>',
+  '<math><mtext><table><mglyph><style><img_src=x_onerror=window.owned=1>',
+  '<a_href="javascript:window.owned=1"_autofocus_onfocus=window.owned=1>x</a>',
+  '<details_open_ontoggle=window.owned=1>x</details>',
+  '<form><button_formaction=javascript:window.owned=1>x</button></form>',
+  '<noscript><p_title="</noscript><img_src=x_onerror=window.owned=1>">',
+  '<base_href=https://evil.example.com/>',
+  '<style>@import_url(https://evil.example.com/x.css)</style>',
+  '[x](data:text/html,<script>window.owned=1</script>)',
+  '![x](https://evil.example.com/pixel.png)',
+  '$\\href{javascript:window.owned=1}{x}$',
+  '```html|<img_src=x_onerror=window.owned=1>|```',
+];
+const harmless = async (page, where) => {
+  assert.equal(await page.locator('.log :is(img, iframe, script, style, base, form, [onerror], [onload], [ontoggle], [onbegin], [onfocus], a[href^="javascript"], a[href^="data"])').count(), 0, where);
+  assert.equal(await page.evaluate(() => window.owned), undefined, where);
+};
+
+test('what a model thinks, says and calls stays text, however it is written', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    for (const attack of ATTACKS) {
+      await ask(page, `#text=<think>${attack}</think>||${attack}||done`);
+      await harmless(page, attack);
+      await answers(page).last().getByText(/Thought for|Thinking/).click();
+      await harmless(page, `${attack} in thinking`);
+    }
+  }));
+
+test('what a tool answers stays text, and so does what was to be called with', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    await page.locator('summary[aria-label^="Tools"]').click();
+    await page.getByRole('checkbox', { name: /^calculator/ }).check();
+    await page.locator('summary[aria-label^="Tools"]').click();
+    // The tool repeats what it cannot read, and the model repeats what the tool says.
+    const attack = '<img/src=x/onerror=window.owned=1>';
+    await say(page, `#tool #call=calculator #args={"expression":"${attack}"}`);
+    await answers(page).getByRole('button', { name: 'Allow once' }).last().click();
+    const call = answers(page).getByRole('region', { name: 'Call of calculator' }).last();
+    await call.getByText(/unexpected/).waitFor();
+    assert.match(await call.innerText(), /<img\/src=x[\s\S]*<img\/src=x/, 'what it was called with, and what it said of that');
+    await answers(page).getByText('The tool said').last().waitFor();
+    await harmless(page, 'the result of a tool');
   }));
 
 test('what thinking and tools write stays text', () =>

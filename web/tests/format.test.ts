@@ -87,16 +87,24 @@ it('a snippet holds the base URL, the model and the key, and asks for none where
   expect(snippet('curl', { ...use, model: "it's" })).toContain("it'\\''s");
 });
 
+const timed = (queue: number | null, start: number | null, ttft: number | null, all: number | null, attempts: [string, string, number, number][] = []) =>
+  phases({ started_at_ms: 1000, queue_ms: queue, start_ms: start, ttft_ms: ttft, duration_ms: all, attempts: attempts.map(([backend, status, from, ms]) => ({ backend, status, started_at_ms: 1000 + from, duration_ms: ms })) });
+const lines = (of: ReturnType<typeof phases>) => of.map(({ id, from, ms, name }) => `${id}${name ? ` ${name}` : ''} ${from}+${ms}`);
+
 it('the time of a request is shared out, and no more than it took', () => {
-  const of = (queue: number | null, start: number | null, ttft: number | null, all: number | null) => phases({ queue_ms: queue, start_ms: start, ttft_ms: ttft, duration_ms: all });
-  expect(of(100, 900, 1500, 4000)).toEqual([
-    { id: 'queue', ms: 100 },
-    { id: 'startup', ms: 900 },
-    { id: 'prefill', ms: 500 },
-    { id: 'decode', ms: 2500 },
-  ]);
-  expect(of(null, null, null, 30)).toEqual([{ id: 'prefill', ms: 30 }]);
-  expect(of(null, null, null, null)).toEqual([]);
+  expect(lines(timed(100, 900, 1500, 4000))).toEqual(['queue 0+100', 'startup 100+900', 'prefill 1000+500', 'decode 1500+2500']);
+  expect(lines(timed(null, null, null, 30))).toEqual(['prefill 0+30']);
+  expect(lines(timed(null, null, 40, 90, [['qwen', 'completed', 0, 90]]))).toEqual(['prefill 0+40', 'decode 40+50']);
+  expect(timed(null, null, null, null)).toEqual([]);
+});
+it('calls of tools stand between the answers that asked for them and came of them', () => {
+  const calls: [string, string, number, number][] = [['qwen', 'completed', 10, 490], ['tool:calculator', 'completed', 500, 20], ['tool:get_weather', 'failed', 520, 80], ['qwen', 'completed', 600, 400]];
+  const shown = timed(10, null, 200, 1000, calls);
+  expect(lines(shown)).toEqual(['queue 0+10', 'prefill 10+190', 'decode 200+300', 'tool calculator 500+20', 'tool get_weather 520+80', 'decode 600+400']);
+  expect(shown.map((phase) => phase.failed ?? false)).toEqual([false, false, false, false, true, false]);
+});
+it('a try that came to nothing is told apart from the one after it', () => {
+  expect(lines(timed(null, null, 300, 700, [['qwen', 'failed', 0, 100], ['qwen', 'completed', 150, 550]]))).toEqual(['again 0+100', 'prefill 150+150', 'decode 300+400']);
 });
 
 it('a profile is written as the configuration takes it', () => {

@@ -4,7 +4,7 @@ import { EventStream, waitBefore, type GatewayEvent, type Link } from '../src/li
 import { path, withQuery } from '../src/lib/api/client';
 import { errorOf } from '../src/lib/api/errors';
 import { enrich, markdown } from '../src/lib/format/markdown';
-import { splitThinking } from '../src/lib/state/chat/stream';
+import { splitThinking } from '../src/lib/format/thinking';
 import { Keyed } from '../src/lib/state/live.svelte';
 import { choices, passes, profileName, type Filters } from '../src/lib/state/modelview';
 import { bodyOf, changes, draftOf } from '../src/lib/state/profileform';

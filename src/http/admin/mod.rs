@@ -4,6 +4,7 @@
 mod audit;
 mod auth;
 mod backup;
+mod captures;
 mod chats;
 mod doctor;
 mod downloads;
@@ -74,6 +75,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
         .routes(routes!(requests::cancel))
+        .routes(routes!(captures::of_request, captures::forget))
+        .routes(routes!(captures::get, captures::put, captures::remove_all))
         .routes(routes!(engines::list))
         .routes(routes!(engines::install))
         .routes(routes!(engines::upgrade))

@@ -96,7 +96,7 @@ pub async fn cancel(
 }
 
 /// A request that the caller may see; somebody else's is not there.
-async fn theirs(gateway: &Shared, user: &SessionUser, id: &str) -> Result<RequestView, ApiError> {
+pub(super) async fn theirs(gateway: &Shared, user: &SessionUser, id: &str) -> Result<RequestView, ApiError> {
     let found = gateway.proxy.recorder.get(id).await?;
     let seen = found.filter(|found| user.owner().is_none_or(|owner| found.user.as_deref() == Some(owner)));
     seen.ok_or_else(|| ApiError::not_found(format!("there is no request \"{id}\"")))

@@ -129,7 +129,7 @@ pub async fn stop(
     Ok(Json(shown(&gateway, &spec)))
 }
 
-/// Keep a profile's backend loaded until it is let go or the gateway ends.
+/// Keep a profile's backend loaded until it is let go; a restart of the gateway does not change that.
 #[utoipa::path(
     post, path = "/servers/{profile}/pin", tag = "servers",
     responses((status = 200, body = Server))
@@ -139,7 +139,7 @@ pub async fn pin(
     _caller: Admin,
     Path(profile): Path<String>,
 ) -> Result<Json<Server>, ApiError> {
-    keep(&gateway, &profile, true)
+    keep(&gateway, &profile, true).await
 }
 
 /// Let a profile's backend be stopped again when it is idle or another needs its memory.
@@ -152,16 +152,16 @@ pub async fn unpin(
     _caller: Admin,
     Path(profile): Path<String>,
 ) -> Result<Json<Server>, ApiError> {
-    keep(&gateway, &profile, false)
+    keep(&gateway, &profile, false).await
 }
 
-fn keep(gateway: &Shared, profile: &str, kept: bool) -> Result<Json<Server>, ApiError> {
+async fn keep(gateway: &Shared, profile: &str, kept: bool) -> Result<Json<Server>, ApiError> {
     let spec = launch(gateway, profile)?;
     if !kept && spec.pinned {
         let why = format!("\"{profile}\" is pinned by its profile; set `pinned = false` there to let it go");
         return Err(ApiError::conflict(why, "pinned_by_profile"));
     }
-    if !gateway.proxy.backends.keep(&spec.id, kept) {
+    if !gateway.proxy.backends.keep(&spec.id, kept).await? {
         return Err(ApiError::not_found(format!("the backend of \"{profile}\" is gone")));
     }
     Ok(Json(shown(gateway, &spec)))

@@ -12,6 +12,7 @@ use crate::http::caller::ApiCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
 use crate::http::state::Shared;
+use crate::models::Modality;
 use crate::profiles::Entry;
 use crate::proxy::Failure;
 
@@ -31,6 +32,8 @@ pub struct Model {
     model_type: Option<&'static str>,
     /// What may be asked of it: chat, completions, embeddings, images.
     capabilities: Vec<&'static str>,
+    /// What goes in: text, image, audio, video; null: unknown.
+    input: Option<Vec<Modality>>,
     /// What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed.
     state: &'static str,
 }
@@ -86,6 +89,7 @@ fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>
         aliases: entry.profile.aliases.clone(),
         context_length: launch.context_length,
         model_type: model_type.map(ModelType::name),
+        input: gateway.proxy.kinds.input(launch).map(|input| input.to_vec()),
         capabilities: operations.into_iter().map(Operation::name).collect(),
         state: states.get(&entry.launch.id).copied().unwrap_or("stopped"),
     }

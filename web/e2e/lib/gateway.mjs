@@ -61,19 +61,36 @@ export class Gateway {
       );
     }
     writeFileSync(join(folder, 'config.toml'), config.join('\n'));
-    const child = spawn(PROGRAM, ['serve', '--config', join(folder, 'config.toml'), '--data-dir', join(folder, 'data')], {
-      env: { PATH: process.env.PATH, HOME: folder, ...env },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    const gateway = new Gateway(child, folder);
-    await gateway.#listening();
+    const gateway = new Gateway(folder, env);
+    await gateway.#serve();
     return gateway;
   }
 
-  constructor(child, folder) {
-    this.child = child;
+  constructor(folder, env) {
     this.folder = folder;
+    this.env = env;
+  }
+
+  #serve(more = []) {
     this.log = '';
+    this.child = spawn(PROGRAM, ['serve', '--config', join(this.folder, 'config.toml'), '--data-dir', join(this.folder, 'data'), ...more], {
+      env: { PATH: process.env.PATH, HOME: this.folder, ...this.env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    return this.#listening();
+  }
+
+  /** Ends it as a crash would. */
+  async crash() {
+    this.child.removeAllListeners('exit');
+    const ended = new Promise((done) => this.child.once('exit', done));
+    this.child.kill('SIGKILL');
+    await ended;
+  }
+
+  /** Serves again at the same address, with all that was there before. */
+  again() {
+    return this.#serve(['--listen', new URL(this.base).host]);
   }
 
   #listening() {
@@ -140,7 +157,7 @@ export class Gateway {
   }
 
   async stop() {
-    if (this.child.exitCode === null) {
+    if (this.child.exitCode === null && this.child.signalCode === null) {
       this.child.removeAllListeners('exit');
       const ended = new Promise((done) => this.child.once('exit', done));
       const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_MS);

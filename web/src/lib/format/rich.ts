@@ -22,7 +22,7 @@ for (const [name, language] of Object.entries({ bash, cpp, css, go, java, javasc
 const CODE_MAX = 20_000;
 
 export function formula(source: string, display: boolean): string {
-  const html = katex.renderToString(source, { output: 'mathml', displayMode: display, throwOnError: false, maxExpand: 200, maxSize: 20, trust: false });
+  const html = katex.renderToString(source, { output: 'mathml', displayMode: display, throwOnError: false, maxExpand: 200, maxSize: 20, trust: false, strict: 'ignore' });
   // The source that stands beside the formula for copying would be shown where MathML's own words are left out.
   return html.replace(/<annotation[\s\S]*?<\/annotation>/g, '');
 }

@@ -1,23 +1,57 @@
 // Where the time of a request went: pure.
-import type { RequestRecord } from '$lib/api/types';
+import type { Attempt, RequestRecord } from '$lib/api/types';
 
 export interface Phase {
-  id: 'queue' | 'startup' | 'prefill' | 'decode';
+  id: 'queue' | 'startup' | 'prefill' | 'decode' | 'tool' | 'again';
+  /** After the request's beginning. */
+  from: number;
   ms: number;
+  /** Of the tool. */
+  name?: string;
+  failed?: boolean;
 }
 
-/** Queue and start come before the first token; what is left until it, the prompt took. */
-export function phases(request: Pick<RequestRecord, 'queue_ms' | 'start_ms' | 'ttft_ms' | 'duration_ms'>): Phase[] {
+type Timed = Pick<RequestRecord, 'queue_ms' | 'start_ms' | 'ttft_ms' | 'duration_ms' | 'started_at_ms'> & { attempts: Pick<Attempt, 'backend' | 'status' | 'started_at_ms' | 'duration_ms'>[] };
+
+const TOOL = 'tool:';
+/** What takes less is not worth a line. */
+const SHOWN_MS = 0.5;
+
+/**
+ * Queue and start come before the first token; what is left until it, the prompt took. A model's answer that calls
+ * tools is followed by them, and by the answer to what they said.
+ */
+export function phases(request: Timed): Phase[] {
+  const end = request.duration_ms;
+  if (end == null) return [];
   const queue = request.queue_ms ?? 0;
   const startup = request.start_ms ?? 0;
-  const end = request.duration_ms;
-  const first = request.ttft_ms ?? end;
-  if (end == null || first == null) return [];
+  const first = request.ttft_ms ?? null;
+  const at = (one: Timed['attempts'][number]) => Math.max(0, one.started_at_ms - request.started_at_ms);
+  const rounds = request.attempts.length > 1 ? request.attempts : [];
   const all: Phase[] = [
-    { id: 'queue', ms: queue },
-    { id: 'startup', ms: startup },
-    { id: 'prefill', ms: Math.max(0, first - queue - startup) },
-    { id: 'decode', ms: request.ttft_ms == null ? 0 : Math.max(0, end - first) },
+    { id: 'queue', from: 0, ms: queue },
+    { id: 'startup', from: queue, ms: startup },
   ];
-  return all.filter((phase) => phase.ms >= 0.5);
+  const waited = queue + startup;
+  // Tokens that come after a tool are an answer too.
+  const ends = (i: number) => (i < rounds.length - 1 ? Math.min(end, at(rounds[i]!) + rounds[i]!.duration_ms) : end);
+  if (!rounds.length) all.push(...answered(waited, end, first));
+  rounds.forEach((one, i) => {
+    const from = i === 0 ? waited : at(one);
+    if (one.backend.startsWith(TOOL)) all.push({ id: 'tool', from, ms: one.duration_ms, name: one.backend.slice(TOOL.length), failed: one.status !== 'completed' });
+    else if (one.status !== 'completed' && i < rounds.length - 1) all.push({ id: 'again', from, ms: ends(i) - from, failed: true });
+    else all.push(...answered(from, ends(i), first));
+  });
+  return all.filter((phase) => phase.ms >= SHOWN_MS);
+}
+
+/** A model's work from one moment to another, in which its first token may have come. */
+function answered(from: number, end: number, first: number | null): Phase[] {
+  if (first === null || first >= end) return [{ id: 'prefill', from, ms: end - from }];
+  const began = Math.max(from, first);
+  return [
+    { id: 'prefill', from, ms: began - from },
+    { id: 'decode', from: began, ms: end - began },
+  ];
 }

@@ -1,6 +1,8 @@
 // Reading one answer: the endpoint's events, told apart into thinking, text, calls and figures.
 import { createParser } from 'eventsource-parser';
 import { send } from '$lib/api/client';
+import { offlineError } from '$lib/api/errors';
+import { splitThinking } from '$lib/format/thinking';
 
 /** What an answer has been so far. */
 export interface Answer {
@@ -27,16 +29,6 @@ interface Chunk {
   choices?: { delta?: Delta }[];
   usage?: { completion_tokens?: number; prompt_tokens?: number } | null;
   error?: { message?: string };
-}
-
-/** Splits `<think>` text off a growing answer; a tag may be cut anywhere between chunks. */
-export function splitThinking(text: string): { thinking: string; answer: string; open: boolean } {
-  const start = /^\s*<think>/.exec(text);
-  if (!start) return { thinking: '', answer: /^\s*<(t(h(i(n(k)?)?)?)?)?$/.test(text) ? '' : text, open: false };
-  const inside = text.slice(start[0].length);
-  const end = inside.indexOf('</think>');
-  if (end < 0) return { thinking: inside.replace(/<(\/(t(h(i(n(k)?)?)?)?)?)?$/, ''), answer: '', open: true };
-  return { thinking: inside.slice(0, end), answer: inside.slice(end + 8).replace(/^\s+/, ''), open: false };
 }
 
 /** Collects deltas; `now` is the time since the answer was asked for. */
@@ -111,7 +103,10 @@ export async function ask(body: object, signal: AbortSignal, told: (answer: Answ
   const reader = response.body!.getReader();
   const decoder = new TextDecoder();
   for (;;) {
-    const { value, done } = await reader.read();
+    // A gateway that went away in the middle says nothing more.
+    const { value, done } = await reader.read().catch((error) => {
+      throw signal.aborted ? error : offlineError();
+    });
     if (done) break;
     parser.feed(decoder.decode(value, { stream: true }));
   }
