@@ -14,6 +14,7 @@ pub struct Capture {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CapturedRequest)]
 pub struct Asked {
     /// `/v1/chat/completions` and the like.
     pub path: String,
@@ -22,6 +23,7 @@ pub struct Asked {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CapturedAnswer)]
 pub struct Answer {
     /// Null: the client left before there was one.
     pub status: Option<u16>,
@@ -29,6 +31,7 @@ pub struct Answer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CapturedHeader)]
 pub struct Header {
     pub name: String,
     /// `[redacted]` where it is a credential.
@@ -36,6 +39,7 @@ pub struct Header {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CapturedText)]
 pub struct Text {
     /// Null: it is no text, or nothing of it may be kept.
     pub text: Option<String>,

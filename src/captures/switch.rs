@@ -17,6 +17,7 @@ const MINUTE_MS: i64 = 60_000;
 
 /// How it is switched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CaptureSwitch)]
 pub struct Switch {
     /// When it turns itself off, in milliseconds since 1970, UTC; null: it is off.
     pub until_ms: Option<i64>,
@@ -30,6 +31,7 @@ pub struct Switch {
 
 /// What is to change; what is left out stays.
 #[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = CaptureChange)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// On, or off at once.

@@ -120,3 +120,39 @@ test('a key is shown once, with a snippet that works as it stands', () =>
     const listed = await gateway.api('GET', '/api/v1/keys', undefined, { authorization: `Bearer ${key}` }).catch((error) => error.message);
     assert.ok(!String(JSON.stringify(listed)).includes(key));
   }));
+
+test('A AUTH-02, A AUTH-03: without a key and an account everything is open on this machine; with a key nothing is without it', async () => {
+  const tried = async (gateway, headers = {}) => {
+    const asked = [['GET', '/v1/models'], ['POST', '/mcp'], ['GET', '/api/v1/servers'], ['GET', '/api/v1/requests']];
+    return Promise.all(asked.map(async ([method, path]) => (await fetch(gateway.base + path, { method, headers })).status === 401));
+  };
+  await withGateway({}, async (gateway, fresh) => {
+    assert.deepEqual(await tried(gateway), [false, false, false, false]);
+    const { page, context } = await fresh();
+    await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: gateway.base }]);
+    await page.goto(`${gateway.base}/servers`);
+    await page.getByRole('heading', { name: 'Servers' }).waitFor();
+  });
+  await withGateway({ env: { MLX_MANAGER_API_KEY: 'sk-of-the-environment' } }, async (gateway, fresh) => {
+    assert.deepEqual(await tried(gateway), [true, true, true, true]);
+    assert.deepEqual(await tried(gateway, { authorization: 'Bearer sk-of-the-environment' }), [false, false, false, false]);
+    const { page } = await fresh();
+    await page.goto(`${gateway.base}/servers`);
+    await page.waitForURL('**/login?next=%2Fservers');
+  });
+});
+
+test('B AUTH-03: a session lasts seven days, in a cookie that no script can read', () =>
+  withGateway({}, async (gateway, fresh) => {
+    await gateway.api('POST', '/api/v1/auth/register', ADA);
+    const { page, context } = await fresh();
+    await page.goto(`${gateway.base}/login`);
+    await fill(page, ADA);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    const cookie = (await context.cookies()).find(({ name }) => name === 'mlx_gateway_session');
+    const days = (cookie.expires * 1000 - Date.now()) / 86_400_000;
+    assert.ok(days > 6.9 && days <= 7.01, `${days} days`);
+    assert.ok(cookie.httpOnly);
+    assert.doesNotMatch(await page.evaluate(() => document.cookie), /session/);
+  }));

@@ -89,6 +89,41 @@ test('SERVER-03: the scroll position survives fifty updates, and no tile moves',
     { height: 420 },
   ));
 
+test('BUGFIX-04: the page asks once and is told of what changes; however long nothing does, it does not ask again', () =>
+  visit('/', async (page) => {
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    await page.clock.install();
+    await page.goto(`${gateway.base}/servers`);
+    const qwen = tile(page, 'qwen');
+    await gateway.api('POST', '/api/v1/servers/qwen/start?wait=true');
+    await qwen.getByText('Running').waitFor();
+    const asked = [];
+    page.on('request', (request) => asked.push(new URL(request.url()).pathname));
+    for (let i = 0; i < 10; i += 1) await page.clock.runFor(30_000);
+    await gateway.api('POST', '/api/v1/servers/qwen/stop');
+    await qwen.waitFor({ state: 'detached' });
+    await gateway.api('POST', '/api/v1/servers/qwen/start?wait=true');
+    await qwen.getByText('Running').waitFor();
+    // A line that was silent for long is taken up again; nothing is asked for a second time.
+    assert.deepEqual(asked.filter((path) => path !== '/api/v1/events'), []);
+  }));
+
+test('BUGFIX-07: what is not known is told as n/a, never as 0', () =>
+  visit('/servers', async (page) => {
+    await gateway.api('POST', '/api/v1/servers/qwen/start?wait=true');
+    const qwen = tile(page, 'qwen');
+    await qwen.getByText('Running').waitFor();
+    const { servers } = await gateway.api('GET', '/api/v1/servers');
+    const { gpu_percent } = servers.find(({ profiles }) => profiles.includes('qwen'));
+    if (gpu_percent === null) assert.match(await qwen.getByRole('meter', { name: 'GPU' }).innerText(), /n\/a/);
+    else assert.match(await qwen.getByRole('meter', { name: 'GPU' }).innerText(), /%/);
+    await page.goto(`${gateway.base}/requests`);
+    await gateway.ask('qwen', '#error=400');
+    const failed = page.getByRole('row').filter({ hasText: /Failed|Refused/ }).first();
+    await failed.waitFor();
+    assert.match(await failed.innerText(), /n\/a/);
+  }));
+
 test('BUGFIX-06: a model that does not load says why, with its last log lines and a hint', () =>
   visit('/servers', async (page) => {
     await page.getByRole('heading', { name: 'Servers' }).waitFor();
@@ -139,7 +174,7 @@ test('a profile of the file is shown and locked, and can be exported', () =>
     await until(async () => /\[\[profile\]\]\s+name = "qwen"/.test(await page.getByRole('dialog').innerText()), 'the profile as TOML');
   }));
 
-test('chat: an answer streams, thinking is apart, and each answer has its figures', () =>
+test('CHAT-01: an answer streams, what the model thinks is folded away, in each shape, and each answer has its figures', () =>
   visit('/chat?profile=gemma', async (page) => {
     await page.getByRole('textbox', { name: 'Message gemma' }).fill('#think=5 #chunks=12 hello');
     await page.keyboard.press('Enter');
@@ -148,8 +183,16 @@ test('chat: an answer streams, thinking is apart, and each answer has its figure
     await answer.getByText(/first token/).waitFor();
     await answer.getByText(/Thought for|Thinking/).waitFor();
     assert.doesNotMatch(await answer.locator('.prose').innerText(), /t0 t1/);
-    await answer.getByRole('link', { name: 'Request' }).click();
-    await page.getByText('Timeline').waitFor();
+    // As text within the answer, its tags cut anywhere.
+    await page.getByRole('textbox', { name: 'Message gemma' }).fill('#text=<think>a_quiet_thought</think>||An_open_answer.');
+    await page.keyboard.press('Enter');
+    const other = page.getByRole('log').getByRole('article', { name: 'gemma' }).last();
+    await other.getByText('An open answer.').waitFor();
+    assert.doesNotMatch(await other.locator('.prose').innerText(), /quiet/);
+    await other.getByText(/Thought for|Thinking/).click();
+    assert.ok(await other.getByText('a quiet thought').isVisible());
+    await answer.first().getByRole('link', { name: 'Request' }).click();
+    await page.getByRole('heading', { name: 'Timeline' }).waitFor();
   }));
 
 test('chat: Esc stops an answer, and a failure says what happened with its request id', () =>

@@ -61,7 +61,7 @@ test('a model is found, downloaded, made a profile, started and asked', () =>
     await answer.getByText('29 tokens').waitFor();
   }));
 
-test('SERVER-02: a real backend shows its memory, its processor time and its total', () =>
+test('SERVER-02, BUGFIX-07: a real backend shows its memory, its processor time and its total', () =>
   visit('/servers', async (page) => {
     const server = tile(page, 'demo');
     await server.getByText('Running').waitFor();

@@ -141,7 +141,8 @@ fn an_older_store_gets_its_sums_from_its_records() {
     upsert(&mut conn, &rows(&all)).unwrap();
     let kept = sums(&conn);
     conn.execute_batch(
-        "DROP TABLE usage_sums; DROP TABLE chat_messages; DROP TABLE chats; PRAGMA user_version = 6",
+        "DROP TABLE usage_sums; DROP TABLE chat_messages; DROP TABLE chats; DROP TABLE captures; \
+         DROP TABLE settings; DROP TABLE pinned_backends; PRAGMA user_version = 6",
     )
     .unwrap();
     drop(conn);

@@ -69,16 +69,16 @@ async fn pinned_and_forever_are_never_idle() {
 async fn what_somebody_keeps_stays_until_it_is_let_go() {
     let world = World::new();
     let spec = spec_with(|spec| spec.keep_alive = KeepAlive::For(Duration::from_secs(60)));
-    assert!(!world.backends.keep("qwen", true));
+    assert!(!world.backends.keep("qwen", true).await.unwrap());
     let (_run, lease) = world.ready(&spec).await;
     drop(lease);
     let left = || world.backends.snapshot()[0].idle_stop_in;
     assert_eq!(left(), Some(Duration::from_secs(60)));
-    assert!(world.backends.keep("qwen", true));
+    assert!(world.backends.keep("qwen", true).await.unwrap());
     assert_eq!(left(), None);
     advance(Duration::from_secs(1_000)).await;
     assert_eq!(world.state(), "ready");
-    assert!(world.backends.keep("qwen", false));
+    assert!(world.backends.keep("qwen", false).await.unwrap());
     world.until("stopped").await;
 }
 

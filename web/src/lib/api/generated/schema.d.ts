@@ -194,6 +194,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/captures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether requests are captured, and how much is kept. */
+        get: operations["captures_get"];
+        /** Switch captures on for a while, or off. */
+        put: operations["captures_put"];
+        post?: never;
+        /** Forget everything that was captured. */
+        delete: operations["captures_remove_all"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats": {
         parameters: {
             query?: never;
@@ -779,6 +798,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/requests/{id}/capture": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show what a request and its answer said: to whose it was, and to administrators. */
+        get: operations["requests_capture"];
+        put?: never;
+        post?: never;
+        /** Forget what a request and its answer said. */
+        delete: operations["requests_forget_capture"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/servers": {
         parameters: {
             query?: never;
@@ -822,7 +859,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Keep a profile's backend loaded until it is let go or the gateway ends. */
+        /** Keep a profile's backend loaded until it is let go; a restart of the gateway does not change that. */
         post: operations["servers_pin"];
         delete?: never;
         options?: never;
@@ -1329,6 +1366,103 @@ export interface components {
             id: string;
             cancelled: boolean;
         };
+        /** @description A request and its answer as the client sent and got them, without credentials. */
+        Capture: {
+            /**
+             * Format: int64
+             * @description Milliseconds since 1970, UTC.
+             */
+            captured_at_ms: number;
+            /** @description Whether what was said was kept; otherwise only its shape. */
+            contents: boolean;
+            request: components["schemas"]["CapturedRequest"];
+            response: components["schemas"]["CapturedAnswer"];
+        };
+        /** @description What is to change; what is left out stays. */
+        CaptureChange: {
+            /** @description On, or off at once. */
+            on?: boolean | null;
+            /**
+             * Format: int32
+             * @description After how many minutes it turns itself off: 1 to 1440, 60 unless told.
+             */
+            minutes?: number | null;
+            /**
+             * Format: int64
+             * @description 1 KiB to 8 MiB.
+             */
+            max_bytes?: number | null;
+            contents?: boolean | null;
+            /**
+             * Format: int32
+             * @description 1 to 90.
+             */
+            retention_days?: number | null;
+        };
+        /** @description How it is switched. */
+        CaptureSwitch: {
+            /**
+             * Format: int64
+             * @description When it turns itself off, in milliseconds since 1970, UTC; null: it is off.
+             */
+            until_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of a request, and of its answer, that are kept; what is beyond is cut off.
+             */
+            max_bytes: number;
+            /** @description Whether what was said is kept; otherwise only its shape. */
+            contents: boolean;
+            /**
+             * Format: int32
+             * @description Days after which what was captured is deleted.
+             */
+            retention_days: number;
+        };
+        /** @description What was captured of a request. */
+        CaptureView: {
+            capture?: components["schemas"]["Capture"] | null;
+        };
+        CapturedAnswer: {
+            /**
+             * Format: int32
+             * @description Null: the client left before there was one.
+             */
+            status?: number | null;
+            body: components["schemas"]["CapturedText"];
+        };
+        CapturedHeader: {
+            name: string;
+            /** @description `[redacted]` where it is a credential. */
+            value: string;
+        };
+        CapturedRequest: {
+            /** @description `/v1/chat/completions` and the like. */
+            path: string;
+            headers: components["schemas"]["CapturedHeader"][];
+            body: components["schemas"]["CapturedText"];
+        };
+        CapturedText: {
+            /** @description Null: it is no text, or nothing of it may be kept. */
+            text?: string | null;
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
+            bytes: number;
+            /** @description Whether there were more than are kept. */
+            cut: boolean;
+        };
+        /** @description How captures are switched, and how much is kept. */
+        CapturesView: components["schemas"]["CaptureSwitch"] & {
+            /**
+             * Format: int64
+             * @description Requests of which something is kept.
+             */
+            kept: number;
+            /** Format: int64 */
+            kept_bytes: number;
+        };
         /** @description A conversation. */
         Chat: components["schemas"]["ChatSummary"] & {
             /** @description The last message of the branch that is shown. */
@@ -1565,6 +1699,10 @@ export interface components {
          * @enum {string}
          */
         FitGrade: "yes" | "tight" | "no";
+        Forgotten: {
+            /** @description Requests of which nothing is kept any more. */
+            forgotten: number;
+        };
         /** @description What the graphics processor does. */
         Gpu: {
             /**
@@ -1855,6 +1993,11 @@ export interface components {
             swap_used_bytes?: number | null;
             pressure?: components["schemas"]["Pressure"] | null;
         };
+        /**
+         * @description What goes into a model, or comes out of it.
+         * @enum {string}
+         */
+        Modality: "text" | "image" | "audio" | "video" | "embedding";
         /** @description OpenAI's model object; what goes beyond it stands in fields of its own. */
         Model: {
             id: string;
@@ -1876,6 +2019,8 @@ export interface components {
             model_type?: string | null;
             /** @description What may be asked of it: chat, completions, embeddings, images. */
             capabilities: string[];
+            /** @description What goes in: text, image, audio, video; null: unknown. */
+            input?: components["schemas"]["Modality"][] | null;
             /** @description What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed. */
             state: string;
         };
@@ -3337,6 +3482,220 @@ export interface operations {
                 };
                 content: {
                     "application/zip": string;
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Nobody has been identified: the key or session is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Not allowed to this caller, this page or this host */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong in the gateway; its log says more */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The gateway is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    captures_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CapturesView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Nobody has been identified: the key or session is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Not allowed to this caller, this page or this host */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong in the gateway; its log says more */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The gateway is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    captures_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CaptureChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CapturesView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Nobody has been identified: the key or session is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Not allowed to this caller, this page or this host */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong in the gateway; its log says more */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The gateway is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    captures_remove_all: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Forgotten"];
                 };
             };
             /** @description The request cannot be understood */
@@ -7272,6 +7631,154 @@ export interface operations {
             };
             /** @description The Idempotency-Key was sent with another request */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong in the gateway; its log says more */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The gateway is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    requests_capture: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Nobody has been identified: the key or session is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Not allowed to this caller, this page or this host */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong in the gateway; its log says more */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The gateway is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    requests_forget_capture: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nothing of it is kept */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Nobody has been identified: the key or session is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Not allowed to this caller, this page or this host */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
