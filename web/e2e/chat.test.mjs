@@ -175,7 +175,7 @@ test('B CHAT-03: a video reaches a model that takes videos whole, byte for byte'
     const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 31 + (i >> 8)) % 256));
     await visitAt(browser, other, '/chat?profile=watches', async (page) => {
       const file = { name: 'clip.mp4', mimeType: 'video/mp4', buffer: bytes };
-      await page.getByRole('button', { name: 'Attach pictures or videos' }).waitFor();
+      await page.getByRole('textbox', { name: 'Message watches' }).waitFor();
       await until(async () => {
         // Until the page knows what the model takes, it makes frames, which cannot be had of these bytes.
         await page.getByLabel('Attach pictures or videos').and(page.locator('input')).setInputFiles(file);
@@ -183,14 +183,14 @@ test('B CHAT-03: a video reaches a model that takes videos whole, byte for byte'
       }, 'the video is attached');
       await page.getByRole('textbox', { name: 'Message watches' }).fill('what_happens?');
       await page.keyboard.press('Enter');
-      await page.getByRole('link', { name: 'Request' }).waitFor();
+      await page.getByRole('log').getByRole('link', { name: 'Request' }).waitFor();
       const parts = (await seen('watches', other)).messages.at(-1).content;
       assert.deepEqual(parts.map(({ type }) => type), ['video_url', 'text']);
       assert.ok(Buffer.from(parts[0].video_url.url.replace('data:video/mp4;base64,', ''), 'base64').equals(bytes));
       // It goes with the context.
       await page.getByRole('textbox', { name: 'Message watches' }).fill('and_then?');
       await page.keyboard.press('Enter');
-      await until(async () => (await page.getByRole('link', { name: 'Request' }).count()) === 2, 'the second answer');
+      await until(async () => (await page.getByRole('log').getByRole('link', { name: 'Request' }).count()) === 2, 'the second answer');
       assert.equal((await seen('watches', other)).messages.filter(({ content }) => Array.isArray(content) && content[0].type === 'video_url').length, 1);
     });
   } finally {

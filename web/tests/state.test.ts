@@ -96,7 +96,7 @@ function expectHarmless(html: string) {
 }
 it.each(ATTACKS)('what a model writes cannot become active: %s', async (attack) => {
   expectHarmless(markdown(attack));
-  await enrich();
+  await enrich('```js\n$x$');
   expectHarmless(markdown(attack));
 });
 it('HTML in a text loses its attributes before anything reads it', () => {
@@ -104,7 +104,7 @@ it('HTML in a text loses its attributes before anything reads it', () => {
   expect(markdown('a <b onclick=x>b</b> <img src=x onerror=y>')).toBe('<p>a <b>b</b> </p>\n');
 });
 it('formulas become MathML and code is coloured; prices stay prices', async () => {
-  await enrich();
+  await enrich('```js\n$x$');
   expect(markdown('so $a^2$ and \\(b\\)')).toMatch(/^<p>so <span><math.*<msup><mi>a<\/mi><mn>2<\/mn><\/msup>.*<mi>b<\/mi>.*<\/p>\n$/);
   expect(markdown('$$\n\\frac{1}{2}\n$$')).toMatch(/<math[^>]*display="block".*<mfrac>/);
   expect(markdown('from $5 to $6')).toBe('<p>from $5 to $6</p>\n');

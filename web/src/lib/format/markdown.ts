@@ -9,24 +9,22 @@ const KNOWN = new Set(TAGS);
 const MATH_ATTRIBUTES = ['display', 'mathvariant', 'stretchy', 'fence', 'separator', 'lspace', 'rspace', 'columnalign', 'columnspacing', 'rowspacing', 'accent', 'accentunder', 'linethickness', 'scriptlevel', 'displaystyle', 'minsize', 'maxsize', 'movablelimits', 'notation', 'width', 'height', 'depth', 'voffset'];
 const COLOURS = /^(hljs-[\w-]+_?|\s|function_|class_|language_|inherited__|constant_|invoke__)+$/;
 
-type Rich = typeof import('./rich');
-let rich: Rich | null = null;
-let loading: Promise<void> | null = null;
+/** Fetched when a text has something that they draw better. */
+let code: typeof import('./code') | null = null;
+let math: typeof import('./formula') | null = null;
+const CODE = /```\s*\w/;
+const FORMULA = /\$[^\s]|\\\(|\\\[/;
 
-/** Whether a text has something that `rich` draws better. */
-export function isRich(text: string): boolean {
-  return /```\s*\w|\$[^\s]|\\\(|\\\[/.test(text);
+/** Fetches what draws the code and formulas of a text; null: all that it needs is there. */
+export function enrich(text: string): Promise<unknown> | null {
+  const wanted: Promise<unknown>[] = [];
+  if (!code && CODE.test(text)) wanted.push(import('./code').then((module) => (code = module)));
+  if (!math && FORMULA.test(text)) wanted.push(import('./formula').then((module) => (math = module)));
+  return wanted.length ? Promise.all(wanted) : null;
 }
-
-/** Fetches what draws formulas and code; resolves once texts can be drawn anew. */
-export function enrich(): Promise<void> {
-  return (loading ??= import('./rich').then((module) => void (rich = module)));
-}
-
-export const isEnriched = (): boolean => rich !== null;
 
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-const drawn = ({ text, raw, display }: Tokens.Generic) => (rich ? rich.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`);
+const drawn = ({ text, raw, display }: Tokens.Generic) => (math ? math.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`);
 
 const blockFormula: TokenizerAndRendererExtension = {
   name: 'blockFormula',
@@ -55,7 +53,7 @@ marked.use({
   renderer: {
     html: ({ text }) => bare(text),
     code({ text, lang }) {
-      const html = rich?.coloured(text, (lang ?? '').split(/\s/)[0]!.toLowerCase());
+      const html = code?.coloured(text, (lang ?? '').split(/\s/)[0]!.toLowerCase());
       return `<pre><code>${html ?? escaped(text)}\n</code></pre>\n`;
     },
   },

@@ -66,11 +66,14 @@ class SessionState {
     location.assign('/login');
   }
 
-  /** A session ended while the page was open: back to where it was after logging in. */
+  /** Nobody is logged in: back to where it was after logging in. */
   ended(): void {
     if (['/login', '/reset', '/setup'].includes(router.path)) return;
     live.stop();
-    router.go(`/login?next=${encodeURIComponent(location.pathname + location.search)}`, { replace: true });
+    const login = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+    // What a session has left in the page is not for whoever logs in next, and what it has under way ends.
+    if (this.user) location.replace(login);
+    else router.go(login, { replace: true });
   }
 }
 

@@ -86,6 +86,19 @@ export function siblings(messages: readonly Message[], of: Message): Message[] {
   return messages.filter((message) => message.parent === of.parent && message.role === of.role);
 }
 
+const spot = ({ parent, role }: Message) => `${role} ${parent ?? ''}`;
+
+/** The same for all messages at once. */
+export function places(messages: readonly Message[]): (of: Message) => Message[] {
+  const all = new Map<string, Message[]>();
+  for (const message of messages) {
+    const there = all.get(spot(message));
+    if (there) there.push(message);
+    else all.set(spot(message), [message]);
+  }
+  return (of) => all.get(spot(of)) ?? [of];
+}
+
 /** The newest end of the branches that go through `from`. */
 export function newestLeaf(messages: readonly Message[], from: string): string {
   let at = from;

@@ -1,4 +1,4 @@
-// Formulas and coloured code: fetched only when a text has any. What they make is sanitised with the rest.
+// Coloured code: fetched only when a text has any. What it makes is sanitised with the rest.
 import hljs from 'highlight.js/lib/core';
 import bash from 'highlight.js/lib/languages/bash';
 import cpp from 'highlight.js/lib/languages/cpp';
@@ -14,18 +14,11 @@ import swift from 'highlight.js/lib/languages/swift';
 import typescript from 'highlight.js/lib/languages/typescript';
 import xml from 'highlight.js/lib/languages/xml';
 import yaml from 'highlight.js/lib/languages/yaml';
-import katex from 'katex';
 
 for (const [name, language] of Object.entries({ bash, cpp, css, go, java, javascript, json, python, rust, sql, swift, typescript, xml, yaml })) hljs.registerLanguage(name, language);
 
 /** Longer code stays plain: colouring it would hold the page up. */
 const CODE_MAX = 20_000;
-
-export function formula(source: string, display: boolean): string {
-  const html = katex.renderToString(source, { output: 'mathml', displayMode: display, throwOnError: false, maxExpand: 200, maxSize: 20, trust: false, strict: 'ignore' });
-  // The source that stands beside the formula for copying would be shown where MathML's own words are left out.
-  return html.replace(/<annotation[\s\S]*?<\/annotation>/g, '');
-}
 
 export function coloured(code: string, language: string): string | null {
   if (code.length > CODE_MAX || !hljs.getLanguage(language)) return null;
