@@ -20,7 +20,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0006_plugin_grants.sql"),
     include_str!("migrations/0007_usage_sums.sql"),
     include_str!("migrations/0008_chats.sql"),
-    include_str!("migrations/0010_pages.sql"),
+    include_str!("migrations/0009_pages.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 
