@@ -136,7 +136,7 @@ impl Taken {
     }
 
     /// As it is kept and shown: without credentials, and without contents where those are not wanted.
-    pub fn document(self: Box<Self>) -> Capture {
+    pub fn document(self) -> Capture {
         let contents = self.contents;
         Capture {
             captured_at_ms: self.captured_at,
