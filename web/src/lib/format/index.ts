@@ -8,8 +8,16 @@ function known(value: Maybe): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }
 
+/** Making one takes longer than all that is done with it on a screen. */
+const made = new Map<string, unknown>();
+function kept<T>(name: string, make: (locale: string) => T): T {
+  const key = `${i18n.locale} ${name}`;
+  if (!made.has(key)) made.set(key, make(i18n.locale));
+  return made.get(key) as T;
+}
+
 function number(value: number, digits: number): string {
-  return new Intl.NumberFormat(i18n.locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
+  return kept(`digits ${digits}`, (locale) => new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits })).format(value);
 }
 
 /** 48.0 GB: decimal, as the shop prints it. */
@@ -32,7 +40,7 @@ export function count(value: Maybe): string {
 /** 1.2 M, 34 k: for figures that only have to be grasped. */
 export function compact(value: Maybe): string {
   if (!known(value)) return UNKNOWN;
-  return new Intl.NumberFormat(i18n.locale, { notation: 'compact', maximumFractionDigits: 1 }).format(value);
+  return kept('compact', (locale) => new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 })).format(value);
 }
 
 export function rate(value: Maybe): string {
@@ -70,7 +78,7 @@ const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
 /** "3 minutes ago", seen from `now`. */
 export function ago(at: number, now: number): string {
   const seconds = Math.round((at - now) / 1000);
-  const words = new Intl.RelativeTimeFormat(i18n.locale, { numeric: 'auto', style: 'short' });
+  const words = kept('ago', (locale) => new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' }));
   for (const [unit, size] of STEPS) {
     if (Math.abs(seconds) >= size) return words.format(Math.trunc(seconds / size), unit);
   }
@@ -78,7 +86,7 @@ export function ago(at: number, now: number): string {
 }
 
 export function exact(at: number): string {
-  return new Intl.DateTimeFormat(i18n.locale, { dateStyle: 'medium', timeStyle: 'medium' }).format(at);
+  return kept('exact', (locale) => new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' })).format(at);
 }
 
 /** What a person types to find something: every word has to occur. */

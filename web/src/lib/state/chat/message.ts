@@ -51,7 +51,7 @@ export function newId(): string {
 
 export function newMessage(of: Pick<Message, 'role' | 'parent' | 'profile'> & Partial<Message>): Message {
   return {
-    id: newId(),
+    id: of.id ?? newId(),
     text: '',
     thinking: '',
     attachments: [],
