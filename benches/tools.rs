@@ -61,7 +61,9 @@ fn main() {
     limit("p99, us", micros(&ours, 99), P99_US_MAX);
     limit("load of a compiled plugin, ms, median", load(&one, folder.path()), LOAD_MS_MAX);
     limit("delay of others by a plugin that spins, ms, p99", spinning(&registry, &calculator), DELAY_MS_MAX);
-    limit("both bundled plugins, MiB", memory_of(folder.path()), MEBIBYTES_MAX);
+    let (added, with_code) = memory_of(folder.path());
+    limit("both bundled plugins, MiB", added, MEBIBYTES_MAX);
+    println!("      with the pages of the program that are used for the first time: {with_code:.2} MiB");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (alone, many) = (throughput(&threads, &calculator, 1), throughput(&threads, &calculator, CALLERS));
     println!(
@@ -185,14 +187,16 @@ async fn waits(tool: &Tool, calls: usize) -> Vec<Duration> {
 }
 
 /// What a process of its own finds.
-fn memory_of(folder: &Path) -> f64 {
+fn memory_of(folder: &Path) -> (f64, f64) {
     let own = std::env::current_exe().unwrap();
     let found = Command::new(own).env(MEMORY_OF, folder).output().unwrap();
-    String::from_utf8(found.stdout).unwrap().trim().parse().unwrap()
+    let (added, with_code) = std::str::from_utf8(&found.stdout).unwrap().trim().split_once(' ').unwrap();
+    (added.parse().unwrap(), with_code.parse().unwrap())
 }
 
-/// Mebibytes that loading both bundled plugins and calling one adds to this process.
-fn memory(folder: &Path) -> f64 {
+/// Mebibytes that loading both bundled plugins and calling one adds to this process: without the pages of
+/// the program's own file, and with them.
+fn memory(folder: &Path) -> String {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let registry = registry(folder);
     let before = resident();
@@ -200,13 +204,31 @@ fn memory(folder: &Path) -> f64 {
         registry.load().await;
         call(&registry.tool("calculator").await.unwrap(), SUM).await;
     });
-    (resident() - before) / f64::from(1 << 20)
+    let after = resident();
+    format!("{} {}", after.0 - before.0, after.1 - before.1)
 }
 
-/// Bytes of this process in memory; 0 where the system does not say it in /proc.
-fn resident() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
+/// Mebibytes of this process in memory, without and with the pages of the program's file; 0 where the
+/// system does not say it in /proc.
+fn resident() -> (f64, f64) {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let program = std::env::current_exe().unwrap();
+    let (mut others, mut all, mut is_program) = (0.0, 0.0, false);
+    for line in maps.lines() {
+        match line.strip_prefix("Rss:").map(|rest| rest.trim().trim_end_matches(" kB")) {
+            Some(kib) => {
+                let mebibytes = kib.parse::<f64>().unwrap_or(0.0) / 1024.0;
+                all += mebibytes;
+                others += if is_program { 0.0 } else { mebibytes };
+            }
+            // A mapping's first line begins with its addresses, all others with a name and a colon.
+            None if line.split(' ').next().is_some_and(|first| first.contains('-')) => {
+                is_program = line.ends_with(program.to_str().unwrap());
+            }
+            None => {}
+        }
+    }
+    (others, all)
 }
 
 fn micros(times: &[Duration], percent: usize) -> f64 {
