@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
-use crate::backup::BackupError;
+use crate::backup::{self, BackupError};
 use crate::captures::Captures;
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config, Sources};
@@ -88,6 +88,7 @@ impl App {
     pub async fn open(config: Config) -> Result<App, AppError> {
         let data_dir = config.server.data_dir.clone();
         let lock = take(&data_dir)?;
+        tidy(&data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
@@ -328,6 +329,17 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         hub_endpoint: config.hub.endpoint.clone(),
         settings: crate::config::shown(config),
     }
+}
+
+/// Ends what a process that died has left half done in the data directory, before anything in it is used.
+fn tidy(data_dir: &Path) -> Result<(), BackupError> {
+    if backup::finish(data_dir)? {
+        tracing::warn!("A restore that had been interrupted was brought to its end");
+    }
+    if let Some(folder) = backup::sweep(data_dir)? {
+        tracing::warn!(folder = %folder.display(), "What an interrupted backup had left was cleared away");
+    }
+    Ok(())
 }
 
 /// The data directory's lock: one process at a time.

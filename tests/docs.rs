@@ -10,9 +10,9 @@ const DOCUMENTS: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "do
 /// Which test runs the commands of which document.
 const RUN_BY: &[(&str, &str)] = &[
     ("README.md", "tests/sdk/python/test_readme.py"),
-    ("docs/accounts-and-keys.md", "tests/docs_commands.rs"),
-    ("docs/models.md", "tests/docs_commands.rs"),
-    ("docs/profiles.md", "tests/docs_commands.rs"),
+    ("docs/accounts-and-keys.md", "tests/it/accounts.rs"),
+    ("docs/models.md", "tests/it/models.rs"),
+    ("docs/profiles.md", "tests/it/profiles.rs"),
     ("docs/migration.md", "tests/docs_commands.rs"),
     ("docs/operations.md", "tests/docs_commands.rs"),
     ("docs/plugins.md", RUNS_WHOLE),

@@ -1,11 +1,9 @@
-//! Every `mlx-gateway` command of a `sh` block in docs/ works, in the order shown, against a running gateway
-//! whose world is what the document speaks of. (The README's commands run over a real backend, in
-//! tests/sdk/python/test_readme.py; tests/docs.rs checks that every document is on one of the two lists.)
+//! Every `mlx-gateway` command of a `sh` block in the documents named here works, in the order shown, against a
+//! running gateway whose world is what the document speaks of. (Which test runs which document stands in
+//! tests/docs.rs, which checks that every one with commands has its test.)
 
 #[path = "fake/spawn.rs"]
 mod fake;
-#[path = "hub/spawn.rs"]
-mod hub;
 #[path = "it/support/mod.rs"]
 #[expect(dead_code, reason = "the documents need the half of it")]
 mod support;
@@ -13,32 +11,7 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hub::FakeHub;
 use support::{Gateway, PROFILES};
-
-const MODEL: &str = "mlx-community/Qwen3-4B-4bit";
-
-#[test]
-fn the_commands_of_accounts_and_keys_work() {
-    let gateway = Gateway::start(PROFILES);
-    gateway.admin();
-    assert_eq!(gateway.register("ada@example.com").json()["user"]["status"], "pending");
-    run_all(&gateway, "docs/accounts-and-keys.md");
-}
-
-#[test]
-fn the_commands_of_models_work() {
-    let hub = FakeHub::start();
-    hub.model(MODEL, 4096);
-    run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/models.md");
-}
-
-#[test]
-fn the_commands_of_profiles_work() {
-    let hub = FakeHub::start();
-    hub.model(MODEL, 4096);
-    run_all(&Gateway::with_env("", &[("HF_ENDPOINT", &hub.url())]), "docs/profiles.md");
-}
 
 #[test]
 fn the_commands_of_operations_work() {

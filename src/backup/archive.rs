@@ -63,7 +63,8 @@ pub fn read(file: &Path, into: &Path) -> Result<Manifest, BackupError> {
         let out = File::create(&target).map_err(|error| BackupError::io(&target, error))?;
         let entry = zip.by_name(name).map_err(|_| BackupError::Damaged { name: name.clone() })?;
         let found =
-            copy(entry.take(FILE_MAX), out).map_err(|_| BackupError::Damaged { name: name.clone() })?;
+            copy(entry.take(FILE_MAX), &out).map_err(|_| BackupError::Damaged { name: name.clone() })?;
+        out.sync_all().map_err(|error| BackupError::io(&target, error))?;
         if found != *digest {
             return Err(BackupError::Damaged { name: name.clone() });
         }

@@ -4,6 +4,8 @@
 
 mod archive;
 mod place;
+mod restoring;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{read, write};
 pub use place::{Restored, restore};
+pub use restoring::finish;
+pub use workspace::{sweep, workspace};
 
 /// Versions of the format that this program reads.
 pub const FORMAT: u32 = 1;
@@ -54,6 +58,11 @@ pub enum BackupError {
     TooNew { found: u32 },
     #[error("{name} in the backup is damaged: its hash is not the one that was noted")]
     Damaged { name: String },
+    #[error(
+        "a restore was interrupted and cannot be brought to its end, for its journal {path} cannot be read ({reason}); \
+         what it was to put back lies beside the journal, what was there before in before-restore-…"
+    )]
+    Journal { path: PathBuf, reason: String },
 }
 
 impl BackupError {

@@ -1,10 +1,11 @@
-//! Putting what a backup holds into its place. What stood there before is kept in a folder beside it.
+//! Which file of a backup goes where, and what of before is kept: a list of moves, decided once all of the
+//! backup was verified. Carrying them out is `restoring`'s.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::archive::read;
-use super::{BackupError, CONFIG, DATABASE, Manifest, PLUGINS, Places, SECRET};
+use super::restoring::{Move, Restoring};
+use super::{BackupError, CONFIG, DATABASE, Manifest, PLUGINS, Places, SECRET, read};
 
 /// The write-ahead log and its index belong to the store that they lie beside.
 const SIDE_FILES: [&str; 2] = ["gateway.db-wal", "gateway.db-shm"];
@@ -24,22 +25,52 @@ pub struct Restored {
 }
 
 /// Puts the backup `file` in place of what is there, once all of it was verified; `check` looks at the
-/// store before it is used. The caller holds the data directory's lock. Blocks.
+/// store before it is used. Interrupted, it is as if it had not begun, or `finish` brings it to its end. The
+/// caller holds the data directory's lock. Blocks.
 pub fn restore<E: From<BackupError>>(
     file: &Path,
     places: &Places,
     now_ms: i64,
     check: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<Restored, E> {
-    let staged =
-        tempfile::tempdir_in(&places.data_dir).map_err(|error| BackupError::io(&places.data_dir, error))?;
-    let manifest = read(file, staged.path())?;
-    check(&staged.path().join(DATABASE))?;
-    Ok(put(staged.path(), places, &manifest, now_ms)?)
+    let restoring = Restoring::begin(&places.data_dir)?;
+    let staged = unpack(file, &restoring, check);
+    let manifest = match staged {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            restoring.abandon()?;
+            return Err(error);
+        }
+    };
+    let (moves, restored) = plan(restoring.folder(), places, &manifest, now_ms);
+    restoring.decide(&moves)?.finish()?;
+    Ok(restored)
 }
 
-fn put(staged: &Path, places: &Places, manifest: &Manifest, now_ms: i64) -> Result<Restored, BackupError> {
+fn unpack<E: From<BackupError>>(
+    file: &Path,
+    restoring: &Restoring,
+    check: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Manifest, E> {
+    let manifest = read(file, restoring.folder())?;
+    check(&restoring.folder().join(DATABASE))?;
+    Ok(manifest)
+}
+
+/// The moves that put everything in its place, in their order, and what they come to.
+pub(super) fn plan(
+    staged: &Path,
+    places: &Places,
+    manifest: &Manifest,
+    now_ms: i64,
+) -> (Vec<Move>, Restored) {
     let keep = places.data_dir.join(format!("before-restore-{now_ms}"));
+    let mut moves = Vec::new();
+    let mut set_aside = |path: PathBuf, name: &str, moves: &mut Vec<Move>| {
+        if path.exists() {
+            moves.push(Move::aside(path, keep.join(name)));
+        }
+    };
     let mut restored = Restored {
         version: manifest.version.clone(),
         made_at_ms: manifest.made_at_ms,
@@ -48,7 +79,7 @@ fn put(staged: &Path, places: &Places, manifest: &Manifest, now_ms: i64) -> Resu
         config_beside: None,
     };
     for name in SIDE_FILES {
-        set_aside(&places.data_dir.join(name), &keep, name)?;
+        set_aside(places.data_dir.join(name), name, &mut moves);
     }
     for name in manifest.files.keys() {
         let from = staged.join(name);
@@ -68,12 +99,12 @@ fn put(staged: &Path, places: &Places, manifest: &Manifest, now_ms: i64) -> Resu
                 None => continue,
             },
         };
-        set_aside(&to, &keep, name)?;
-        move_file(&from, &to)?;
+        set_aside(to.clone(), name, &mut moves);
+        moves.push(Move::into_place(from, to));
         restored.files.push(name.clone());
     }
-    restored.kept = keep.exists().then_some(keep);
-    Ok(restored)
+    restored.kept = moves.iter().any(Move::keeps).then_some(keep);
+    (moves, restored)
 }
 
 /// Where the backup's configuration goes.
@@ -94,18 +125,4 @@ fn beside(from: &Path, places: &Places) -> Where {
         (_, Ok(_)) => Where::Beside(config.with_extension("toml.restored")),
         _ => Where::Here(config.clone()),
     }
-}
-
-fn set_aside(path: &Path, keep: &Path, name: &str) -> Result<(), BackupError> {
-    if path.exists() { move_file(path, &keep.join(name)) } else { Ok(()) }
-}
-
-/// Renames, or copies where the two lie on different disks.
-fn move_file(from: &Path, to: &Path) -> Result<(), BackupError> {
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).map_err(|error| BackupError::io(folder, error))?;
-    }
-    fs::rename(from, to)
-        .or_else(|_| fs::copy(from, to).and_then(|_| fs::remove_file(from)))
-        .map_err(|error| BackupError::io(to, error))
 }

@@ -1,8 +1,13 @@
 //! `backup` of a running gateway, `restore` on another machine, and completions.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
 use serde_json::json;
 
-use crate::support::{Gateway, PROFILES};
+use crate::support::{Gateway, PROFILES, wait_for};
 
 #[test]
 fn a_backup_of_a_running_gateway_is_restored_elsewhere_with_all_that_it_knew() {
@@ -20,10 +25,7 @@ fn a_backup_of_a_running_gateway_is_restored_elsewhere_with_all_that_it_knew() {
     let file = file.to_str().unwrap();
     let written = gateway.cli(&["backup", file]);
     assert!(written.status.success(), "{written:?}");
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions()) & 0o077,
-        0
-    );
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o077, 0);
     assert_eq!(gateway.cli(&["backup", file]).status.code(), Some(6), "it is there already");
     assert_eq!(gateway.cli(&["restore", file]).status.code(), Some(6), "a gateway runs");
 
@@ -34,7 +36,7 @@ fn a_backup_of_a_running_gateway_is_restored_elsewhere_with_all_that_it_knew() {
     std::fs::copy(gateway.folder.path().join("model/config.json"), other.path().join("model/config.json"))
         .unwrap();
     std::fs::write(other.path().join("config.toml"), config).unwrap();
-    let other = std::sync::Arc::new(other);
+    let other = Arc::new(other);
     let restored = crate::support::cli_in(&other, &["restore", file]);
     assert!(restored.status.success(), "{restored:?}");
     let second = Gateway::serve(other, &[]);
@@ -49,8 +51,87 @@ fn a_backup_of_a_running_gateway_is_restored_elsewhere_with_all_that_it_knew() {
 }
 
 #[test]
+fn a_gateway_killed_while_it_makes_a_backup_leaves_no_secrets_to_the_next() {
+    let gateway = Gateway::start(PROFILES);
+    // Whoever opens this for reading waits for a writer, which never comes: the backup stands still there.
+    let secret = gateway.data_dir().join("session.key");
+    if secret.exists() {
+        std::fs::remove_file(&secret).unwrap();
+    }
+    assert!(Command::new("mkfifo").arg(&secret).status().unwrap().success());
+    let (address, work) = (gateway.address.clone(), gateway.data_dir().join("backup-work"));
+    let asking = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let request = format!("GET /api/v1/backup HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // It ends with the process: with nothing, or with a reset.
+        drop(stream.read_to_end(&mut answer));
+        answer
+    });
+    wait_for("a copy of the store", || copies(&work).pop());
+    let folder = gateway.crash();
+    assert_eq!(asking.join().unwrap(), b"", "no backup was sent");
+    let left = copies(&work);
+    assert_eq!(left.len(), 1, "the killed process has left it");
+    std::fs::remove_file(&secret).unwrap();
+    let next = Gateway::start_in(folder, PROFILES, &[]);
+    assert_eq!(copies(&work), Vec::<std::path::PathBuf>::new());
+    assert!(!work.exists());
+    assert!(next.log().contains("What an interrupted backup had left was cleared away"), "{}", next.log());
+}
+
+/// Copies of the store that lie in work folders of backups.
+fn copies(work: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(work).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join("gateway.db")).filter(|copy| copy.exists()).collect()
+}
+
+#[test]
+fn a_restore_that_died_between_two_files_is_brought_to_its_end_by_the_next_start() {
+    let source = Gateway::start(PROFILES);
+    let admin = source.admin();
+    let (key, _) = source.key(&admin, &json!({"name": "kept"}));
+    let file = source.folder.path().join("backup.zip");
+    assert!(source.cli(&["backup", file.to_str().unwrap()]).status.success());
+
+    let other = Gateway::start(PROFILES);
+    other.chat("qwen", "#chunks=1");
+    let data = other.data_dir();
+    let folder = other.crash();
+    // What a killed `restore` leaves: everything verified and written down, the store of before moved away.
+    let staged = data.join("restoring");
+    std::fs::create_dir(&staged).unwrap();
+    mlx_gateway::backup::read(&file, &staged).unwrap();
+    let kept = data.join("before-restore-1");
+    let aside = |name: &str| json!({"from": data.join(name), "to": kept.join(name), "kind": "aside"});
+    let place = |name: &str| json!({"from": staged.join(name), "to": data.join(name), "kind": "into_place"});
+    let mut moves: Vec<_> = ["gateway.db-wal", "gateway.db-shm"]
+        .into_iter()
+        .filter(|name| data.join(name).exists())
+        .map(aside)
+        .collect();
+    assert!(!moves.is_empty(), "a killed gateway leaves its log");
+    moves.extend([aside("gateway.db"), place("gateway.db"), place("session.key")]);
+    std::fs::write(staged.join("moves.json"), serde_json::to_vec(&moves).unwrap()).unwrap();
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::rename(data.join("gateway.db"), kept.join("gateway.db")).unwrap();
+
+    let next = Gateway::serve(folder, &[]);
+    assert!(
+        next.log().contains("A restore that had been interrupted was brought to its end"),
+        "{}",
+        next.log()
+    );
+    assert_eq!(next.chat_as(&key, "qwen", "#chunks=1").status, 200, "the key of the backup is known");
+    assert!(kept.join("gateway.db").exists() && kept.join("gateway.db-wal").exists());
+    assert!(!staged.exists());
+}
+
+#[test]
 fn a_file_that_is_no_backup_is_refused_by_its_name() {
-    let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     std::fs::write(folder.path().join("config.toml"), "").unwrap();
     let wrong = folder.path().join("config.toml");
     let answer = crate::support::cli_in(&folder, &["restore", wrong.to_str().unwrap()]);
@@ -60,7 +141,7 @@ fn a_file_that_is_no_backup_is_refused_by_its_name() {
 
 #[test]
 fn every_shell_gets_its_completions() {
-    let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     for shell in ["bash", "zsh", "fish"] {
         let answer = crate::support::cli_in(&folder, &["completions", shell]);
         let script = String::from_utf8_lossy(&answer.stdout).into_owned();

@@ -33,7 +33,7 @@ pub async fn download(State(gateway): State<Shared>, _caller: Admin) -> Result<R
     let failed = |error: BackupError| ApiError::internal("the backup", &error);
     let io = |error: std::io::Error| ApiError::internal("the backup", &error);
     // Beside the store, where there is room for it, and gone with the answer.
-    let folder = tempfile::tempdir_in(&about.data_dir).map_err(io)?;
+    let folder = backup::workspace(&about.data_dir).map_err(failed)?;
     let database = folder.path().join(backup::DATABASE);
     gateway.store.copy_to(database.clone()).await?;
     let now = gateway.proxy.clock.unix_ms();
