@@ -45,7 +45,7 @@ pub use lease::Lease;
 pub use logs::{LogBatch, LogLine, LogReader};
 pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
-pub use progress::{Progress, QueuePlace, Waiting};
+pub use progress::{Progress, QueuePlace, Waiting, Waits};
 pub use queue::FairQueue;
 pub use snapshot::BackendSnapshot;
 pub use target::{Target, TargetError};

@@ -1,5 +1,5 @@
 //! What a request waits for, told by the backend's actor and read by whoever writes comments to the
-//! waiting client. Holds the newest word, and the place that the request was given first.
+//! waiting client. Holds the newest word, and what its answer's headers are to say of the waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,10 +31,18 @@ pub struct QueuePlace {
     pub wait: Option<Duration>,
 }
 
+/// How long a request waited for what it was given, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Waits {
+    pub queue_ms: f64,
+    pub start_ms: f64,
+}
+
 #[derive(Debug, Default)]
 struct Told {
     newest: Option<Waiting>,
     first_place: Option<QueuePlace>,
+    first_waits: Option<Waits>,
 }
 
 impl Progress {
@@ -48,6 +56,18 @@ impl Progress {
             told.first_place.get_or_insert(QueuePlace { position, wait });
         }
         told.newest = Some(waiting);
+    }
+
+    /// The wait is over; of several rounds, the first one's counts.
+    pub fn served(&self, waits: Waits) {
+        let mut told = self.lock();
+        told.newest = None;
+        told.first_waits.get_or_insert(waits);
+    }
+
+    /// How long the first wait was; `None` as long as it lasts.
+    pub fn first_waits(&self) -> Option<Waits> {
+        self.lock().first_waits
     }
 
     /// `None` until something was waited for.
@@ -89,5 +109,11 @@ mod tests {
         assert_eq!(progress.place(), Some(QueuePlace { position: 1, wait: None }));
         progress.set(Waiting::Loading { since: Instant::now() });
         assert_eq!((progress.first_place(), progress.place()), (Some(first), None));
+        assert_eq!(progress.first_waits(), None);
+        let waits = Waits { queue_ms: 5.0, start_ms: 7.0 };
+        progress.served(waits);
+        progress.served(Waits { queue_ms: 0.0, start_ms: 0.0 });
+        assert_eq!((progress.get(), progress.first_waits()), (None, Some(waits)));
+        assert_eq!(progress.first_place(), Some(first));
     }
 }

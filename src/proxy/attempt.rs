@@ -19,7 +19,7 @@ use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
 use super::{Proxy, failed, headers};
-use crate::backends::{Asker, Lease, Progress};
+use crate::backends::{Asker, Lease, Progress, Waits};
 use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::edit::Edits;
 use crate::dialect::embeddings::{EmbeddingError, Wish};
@@ -117,8 +117,11 @@ impl Attempt {
     /// The event stream of one round among several.
     pub async fn round(mut self, place: u32, back: Back) -> Result<Metered<UpstreamBody>, Failure> {
         self.round = Some((place, back));
-        let plan = Arc::clone(&self.plan);
-        self.run().await?.metered(&plan)
+        let (plan, progress) = (Arc::clone(&self.plan), self.progress.clone());
+        let answered = self.run().await?;
+        let lease = answered.ending.lease();
+        progress.served(Waits { queue_ms: lease.queue_ms(), start_ms: lease.start_ms() });
+        answered.metered(&plan)
     }
 
     /// Leases a backend, sends the request, and gives its good answer.

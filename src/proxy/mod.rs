@@ -33,8 +33,9 @@ pub use answer::Answer;
 pub use failure::Failure;
 pub use kinds::Kinds;
 pub use metered::BoxError;
-pub use rounds::{Opened, Rounds, collected, streamed};
+pub use rounds::{Opened, Rounds, collected, streamed, waited};
 pub use upstream::Upstreams;
+pub use waiting::comment;
 pub use working::working;
 
 use crate::auth::Caller;

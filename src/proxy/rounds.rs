@@ -63,6 +63,7 @@ pub struct Rounds {
     round: Option<(Box<Metered<UpstreamBody>>, Back)>,
     /// Of the next entry in the record.
     number: u32,
+    progress: Progress,
 }
 
 impl Opened {
@@ -146,6 +147,7 @@ impl Opened {
             ongoing: Some(self.ongoing),
             round: None,
             number: 0,
+            progress: Progress::new(),
         }
     }
 }
@@ -153,6 +155,11 @@ impl Opened {
 impl Rounds {
     pub fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
+    }
+
+    /// What they wait for now, and what their waits came to.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Asks the backend. A failure has ended the request's record.
@@ -183,8 +190,8 @@ impl Rounds {
             return Err(failure);
         }
         let back = Back::default();
-        let attempt =
-            Attempt::new(Arc::clone(&self.proxy), plan, ongoing, asker(&self.caller), Progress::new());
+        let (proxy, progress) = (Arc::clone(&self.proxy), self.progress.clone());
+        let attempt = Attempt::new(proxy, plan, ongoing, asker(&self.caller), progress);
         let metered = attempt.round(self.number, Arc::clone(&back)).await?;
         self.number += 1;
         self.round = Some((Box::new(metered), back));
@@ -243,6 +250,17 @@ impl Rounds {
 
 /// Events that were put together, on their way to the client.
 pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// An answer out of rounds, with what is known of their waits. One that goes out while it waits tells its
+/// present place, all others the first.
+pub fn waited(mut response: Response<Answer>, progress: &Progress) -> Response<Answer> {
+    let out = response.headers_mut();
+    if let Some(waits) = progress.first_waits() {
+        headers::waits(out, waits.queue_ms, waits.start_ms);
+    }
+    headers::place(out, progress.place().or_else(|| progress.first_place()));
+    response
+}
 
 /// An answer as an event stream of its own.
 pub fn streamed(events: Events, profile: &str, arrived: Instant) -> Response<Answer> {

@@ -60,7 +60,7 @@ impl Waiting {
 }
 
 /// One comment line with its blank line.
-fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Bytes {
+pub fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Bytes {
     let words = match waiting {
         Some(WaitingFor::Queued { position, wait: None }) => format!("queued {position}"),
         Some(WaitingFor::Queued { position, wait: Some(wait) }) => {

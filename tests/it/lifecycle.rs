@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::fake;
+use crate::support::http::{body, header};
 use crate::support::{Gateway, PROFILES, lives, living_members, wait_for};
 
 #[test]
@@ -95,6 +96,77 @@ fn requests_beyond_the_limit_wait_their_turn_and_one_too_many_is_told_so() {
         records["requests"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["completed", "completed", "refused"]);
+}
+
+#[test]
+fn who_waits_for_a_turn_reads_its_place_and_the_wait_in_the_headers_with_tools_and_without() {
+    const NONE: &str = "";
+    const TOOLS: &str = "x-mlx-gateway-tools: calculator\r\n";
+    const PACE_MS: u64 = 300;
+    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\nmax_concurrent = 1\n");
+    let gate = || {
+        let mut stream = gateway.stream("q", "#chunks=3 #gate-after=1");
+        while !stream.next().unwrap().contains("\"content\"") {}
+        stream
+    };
+    let queued = |count: u64| {
+        let that_many = || (gateway.backend("q", "ready")["queued"] == count).then_some(());
+        wait_for("requests to queue", that_many);
+    };
+    let ask = |headers: &str, prompt: &str| {
+        gateway.post_with("/v1/chat/completions", headers, &body("q", prompt, false))
+    };
+    let (place, wait) = ("x-mlx-gateway-queue-position", "x-mlx-gateway-queue-wait-ms");
+    let mut first = gate();
+    let backend = gateway.backend_address("q");
+    std::thread::scope(|scope| {
+        let plain = scope.spawn(|| ask(NONE, &format!("#chunks=1 #first-delay-ms={PACE_MS}")));
+        queued(1);
+        let tooled = scope.spawn(|| ask(TOOLS, "#chunks=1"));
+        queued(2);
+        fake::open_gate(&backend);
+        while first.next().is_some() {}
+        let (plain, tooled) = (plain.join().unwrap(), tooled.join().unwrap());
+        assert_eq!((plain.status, tooled.status), (200, 200), "{tooled:?}");
+        assert_eq!(plain.header(place).as_deref(), Some("1"));
+        assert_eq!(tooled.header(place).as_deref(), Some("2"));
+        assert_eq!(tooled.header(wait), None, "no turn was seen to be given before it came");
+        let took: u64 = tooled.header("x-mlx-gateway-queue-ms").unwrap().parse().unwrap();
+        assert!(took >= PACE_MS && tooled.header("x-mlx-gateway-start-ms").is_some(), "{tooled:?}");
+    });
+    // By now the pace is known. These streams hear of their place when their headers go out, while they wait.
+    fake::exchange(&backend, "POST /__gate", "closed");
+    let mut first = gate();
+    std::thread::scope(|scope| {
+        let stream = |headers: &'static str| {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let body = body("q", "#chunks=1", true);
+                gateway.open(&gateway.request("/v1/chat/completions", headers, &body))
+            })
+        };
+        let plain = stream(NONE);
+        queued(1);
+        let tooled = stream(TOOLS);
+        queued(2);
+        let mut streams = [plain, tooled].map(|stream| stream.join().unwrap());
+        for (stream, position) in streams.iter_mut().zip(1..) {
+            let told = |name| header(&stream.head, name);
+            assert_eq!(told(place), Some(position.to_string()), "{}", stream.head);
+            let wait: u64 = told(wait).unwrap().parse().unwrap();
+            assert!(wait >= PACE_MS * position, "{wait} ms");
+            assert_eq!(told("x-mlx-gateway-queue-ms"), None, "how long it will be is not known yet");
+        }
+        assert!(streams[0].next().unwrap().starts_with(": queued 1, about "));
+        fake::open_gate(&backend);
+        while first.next().is_some() {}
+        for stream in &mut streams {
+            assert!(
+                std::iter::from_fn(|| stream.next()).any(|event| event == "data: [DONE]"),
+                "it has its end"
+            );
+        }
+    });
 }
 
 #[test]

@@ -13,11 +13,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Interval;
 
+use crate::backends::Progress;
 use crate::dialect::aggregate::Aggregate;
 use crate::dialect::facts::Facts;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
-use crate::proxy::{Answer, Failure, Opened, Rounds, collected, failed, streamed};
+use crate::proxy::{Answer, Failure, Opened, Rounds, collected, comment, failed, streamed, waited};
 use crate::tools::chat::{Called, Round, Stop};
 
 /// Pieces that may wait for a slow client.
@@ -38,15 +39,19 @@ where
     let (stream, arrived) = (opened.wants_stream(), opened.arrived);
     let (profile, total) = (opened.profile().name.clone(), opened.profile().timeouts.total);
     let (out, pieces) = mpsc::channel(AHEAD);
-    let work = Box::pin(perform(Asking(opened.rounds()), total, out, run));
-    let mut driven = Driven::new(work, pieces);
-    if !stream {
-        return whole(driven, &profile, arrived, choices).await;
-    }
-    match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
-        Ok(Err(failure)) => failed(&failure),
-        Ok(Ok(())) | Err(_) => streamed(Box::pin(driven), &profile, arrived),
-    }
+    let rounds = opened.rounds();
+    let progress = rounds.progress();
+    let work = Box::pin(perform(Asking(rounds), total, out, run));
+    let mut driven = Driven::new(work, pieces, profile.clone(), progress.clone());
+    let response = if stream {
+        match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
+            Ok(Err(failure)) => failed(&failure),
+            Ok(Ok(())) | Err(_) => streamed(Box::pin(driven), &profile, arrived),
+        }
+    } else {
+        whole(driven, &profile, arrived, choices).await
+    };
+    waited(response, &progress)
 }
 
 /// Runs the rounds and tells their end, once: to the client, and to the record.
@@ -183,14 +188,22 @@ struct Driven {
     failure: Option<Failure>,
     told: bool,
     comments: Interval,
+    profile: String,
+    progress: Progress,
 }
 
 impl Driven {
-    fn new(work: BoxFuture<'static, Option<Failure>>, pieces: mpsc::Receiver<Bytes>) -> Driven {
+    fn new(
+        work: BoxFuture<'static, Option<Failure>>,
+        pieces: mpsc::Receiver<Bytes>,
+        profile: String,
+        progress: Progress,
+    ) -> Driven {
         let mut comments = tokio::time::interval(COMMENT_AFTER);
         comments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         comments.reset();
-        Driven { work: Some(work), pieces, first: None, failure: None, told: false, comments }
+        let work = Some(work);
+        Driven { work, pieces, first: None, failure: None, told: false, comments, profile, progress }
     }
 
     /// Waits for the first piece; a failure before it can still be told by its status.
@@ -217,6 +230,16 @@ impl Driven {
     }
 }
 
+impl Driven {
+    /// What is waited for, for a client that has heard nothing for a while.
+    fn comment(&self) -> Bytes {
+        match self.progress.get() {
+            Some(waiting) => comment(&self.profile, Some(waiting), Instant::now()),
+            None => Bytes::from_static(b": working\n\n"),
+        }
+    }
+}
+
 impl Stream for Driven {
     type Item = Bytes;
 
@@ -236,7 +259,7 @@ impl Stream for Driven {
             }
             Poll::Pending => {
                 ready!(this.comments.poll_tick(cx));
-                Poll::Ready(Some(Bytes::from_static(b": working\n\n")))
+                Poll::Ready(Some(this.comment()))
             }
         }
     }

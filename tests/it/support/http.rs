@@ -144,7 +144,7 @@ pub fn body(model: &str, prompt: &str, stream: bool) -> String {
         .to_string()
 }
 
-fn header(head: &str, name: &str) -> Option<String> {
+pub fn header(head: &str, name: &str) -> Option<String> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(": ")?;
         found.eq_ignore_ascii_case(name).then(|| value.to_owned())
