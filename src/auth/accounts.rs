@@ -28,6 +28,8 @@ pub enum Change {
     Role(Role),
     /// The hash of a new one.
     Password(String),
+    /// Tools that it may use; none: all.
+    Tools(Option<Vec<String>>),
     Delete,
 }
 
@@ -71,14 +73,14 @@ impl Status {
     }
 }
 
-/// What becomes of `user`. Every change but approval voids its sessions.
+/// What becomes of `user`. Every change but approval and that of its tools voids its sessions.
 pub fn decide(user: &UserRow, active_admins: u64, change: &Change) -> Result<Verdict, AuthFault> {
     let status = Status::from_name(&user.status);
     let is_last = user.role == Role::Admin.name() && status == Status::Active && active_admins <= 1;
     let loses_admin = match change {
         Change::Disable | Change::Delete | Change::Reject => true,
         Change::Role(role) => *role != Role::Admin,
-        Change::Approve | Change::Enable | Change::Password(_) => false,
+        Change::Approve | Change::Enable | Change::Password(_) | Change::Tools(_) => false,
     };
     if is_last && loses_admin {
         let words =
@@ -103,8 +105,11 @@ pub fn decide(user: &UserRow, active_admins: u64, change: &Change) -> Result<Ver
         (Change::Disable, _) => next.status = Status::Disabled.name().into(),
         (Change::Role(role), _) => next.role = role.name().into(),
         (Change::Password(hash), _) => next.password = hash.clone(),
+        (Change::Tools(tools), _) => next.tools.clone_from(tools),
     }
-    if next != *user && *change != Change::Approve {
+    // Tools are looked up with every request: there is nothing to void.
+    let voids = !matches!(change, Change::Approve | Change::Tools(_));
+    if next != *user && voids {
         next.version += 1;
     }
     Ok(Verdict::Keep(next))
@@ -138,6 +143,7 @@ mod tests {
             version: 1,
             created_at: 0,
             last_login_at: None,
+            tools: None,
         }
     }
 

@@ -157,11 +157,12 @@ impl AuthGate {
         if key.row.expires_at.is_some_and(|at| at <= now) {
             return Err(AuthError::Expired);
         }
-        let most = match &key.user {
-            None => Scopes::ALL,
+        let (most, owners_tools) = match &key.user {
+            None => (Scopes::ALL, None),
             Some(user) => {
                 let owner = self.index.account(user).filter(|owner| owner.status == Status::Active);
-                owner.ok_or(AuthError::Inactive)?.role.scopes()
+                let owner = owner.ok_or(AuthError::Inactive)?;
+                (owner.role.scopes(), owner.tools.clone())
             }
         };
         key.last_used.store(now, Ordering::Relaxed);
@@ -170,7 +171,7 @@ impl AuthGate {
             user: key.user.clone(),
             scopes: key.scopes.and(most),
             profiles: key.profiles.clone(),
-            tools: key.tools.clone(),
+            tools: in_both(key.tools.clone(), owners_tools),
             fairness: Arc::clone(key.user.as_ref().unwrap_or(&key.id)),
             priority: key.row.priority,
             via,
@@ -211,11 +212,20 @@ impl AuthGate {
     }
 }
 
+/// What a key and its owner may both use; none: all.
+fn in_both(key: Option<Arc<[String]>>, owner: Option<Arc<[String]>>) -> Option<Arc<[String]>> {
+    match (key, owner) {
+        (Some(key), Some(owner)) => Some(key.iter().filter(|name| owner.contains(name)).cloned().collect()),
+        (one, other) => one.or(other),
+    }
+}
+
 /// A person with a session.
 fn person(account: &Account) -> Caller {
     let mut caller = Caller::nobody(&account.id, account.role.scopes(), Via::Session);
     caller.user = Some(Arc::clone(&account.id));
     caller.name = Arc::clone(&account.email);
+    caller.tools.clone_from(&account.tools);
     debug_assert!(account.role == Role::Admin || !caller.sees_all());
     caller
 }

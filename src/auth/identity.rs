@@ -159,7 +159,7 @@ impl Caller {
         self.has(Scope::Tools) && self.tool_is_allowed(tool)
     }
 
-    /// Whether the list of tools that the caller's key is restricted to, if any, has that name.
+    /// Whether the list of tools that the caller's key or account is restricted to, if any, has that name.
     pub fn tool_is_allowed(&self, tool: &str) -> bool {
         self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool))
     }

@@ -28,6 +28,8 @@ pub struct Account {
     pub version: i64,
     pub created_at: i64,
     pub last_login_at: Option<i64>,
+    /// Tools that it may use; none: all.
+    pub tools: Option<Arc<[String]>>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +72,7 @@ impl Account {
             version: row.version,
             created_at: row.created_at,
             last_login_at: row.last_login_at,
+            tools: row.tools.as_deref().map(Arc::from),
         }
     }
 }

@@ -200,6 +200,7 @@ impl Accounts {
                 version: 1,
                 created_at,
                 last_login_at: None,
+                tools: None,
             })
         });
         let taken = || {

@@ -30,6 +30,20 @@ pub enum UsersCommand {
     Enable { user: String },
     /// Make somebody an administrator, or a user again
     Role { user: String, role: RoleName },
+    /// Restrict somebody to some of the gateway's tools
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Tools {
+        user: String,
+        /// Names of the tools that the account and its keys may use
+        #[arg(group = "which")]
+        tools: Vec<String>,
+        /// All of them, also those that come later
+        #[arg(long, group = "which")]
+        all: bool,
+        /// None at all
+        #[arg(long, group = "which")]
+        none: bool,
+    },
     /// Make a link by which somebody chooses a new password, or set one from standard input
     Passwd {
         user: String,
@@ -60,6 +74,7 @@ struct User {
     role: String,
     status: String,
     last_login_at: Option<String>,
+    tools: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +99,10 @@ pub async fn run(command: UsersCommand, context: &mut Context) -> Result<(), Cli
                 RoleName::User => "user",
             };
             change(&user, "role", Some(json!({"role": role})), context).await
+        }
+        UsersCommand::Tools { user, tools, all, .. } => {
+            let tools = (!all).then_some(tools);
+            change(&user, "tools", Some(json!({"tools": tools})), context).await
         }
         UsersCommand::Passwd { user, password_stdin } => password(&user, password_stdin, context).await,
         UsersCommand::Rm { user } => {
@@ -116,10 +135,17 @@ async fn list(context: &mut Context) -> Result<(), CliError> {
     if answer.value.users.is_empty() {
         return context.out.note("No accounts yet.");
     }
-    let mut table =
-        Table::new([Left("E-MAIL"), Left("ROLE"), Left("STATUS"), Left("LAST LOGIN"), Left("ID")]);
+    let mut table = Table::new([
+        Left("E-MAIL"),
+        Left("ROLE"),
+        Left("STATUS"),
+        Left("TOOLS"),
+        Left("LAST LOGIN"),
+        Left("ID"),
+    ]);
     for user in answer.value.users {
-        table.row([user.email, user.role, user.status, or_none(user.last_login_at, |at| at), user.id]);
+        let (tools, login) = (tools(user.tools.as_deref()), or_none(user.last_login_at, |at| at));
+        table.row([user.email, user.role, user.status, tools, login, user.id]);
     }
     context.out.table(&table)
 }
@@ -130,8 +156,16 @@ async fn change(user: &str, verb: &str, body: Option<Value>, context: &mut Conte
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }
-    let User { email, role, status, .. } = answer.value;
-    context.out.line(&format!("{email} is {status} ({role})"))
+    let User { email, role, status, tools: restricted, .. } = answer.value;
+    context.out.line(&format!("{email} is {status} ({role}; tools: {})", tools(restricted.as_deref())))
+}
+
+fn tools(names: Option<&[String]>) -> String {
+    match names {
+        None => "all".to_owned(),
+        Some([]) => "none".to_owned(),
+        Some(names) => names.join(", "),
+    }
 }
 
 async fn password(user: &str, from_stdin: bool, context: &mut Context) -> Result<(), CliError> {

@@ -120,12 +120,13 @@ fn key(row: &Row<'_>) -> Result<KeyRow, rusqlite::Error> {
     })
 }
 
-fn encode(names: Option<&[String]>) -> Option<String> {
+/// Names as a JSON list; null: all.
+pub(super) fn encode(names: Option<&[String]>) -> Option<String> {
     names.and_then(|names| serde_json::to_string(names).ok())
 }
 
 /// A list that cannot be read allows nothing.
-fn decode(text: Option<String>) -> Option<Vec<String>> {
+pub(super) fn decode(text: Option<String>) -> Option<Vec<String>> {
     text.map(|text| serde_json::from_str(&text).unwrap_or_default())
 }
 

@@ -11,7 +11,7 @@ use super::error::{StoreError, reason};
 use super::rollup;
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0007_usage_sums.sql"),
     include_str!("migrations/0008_chats.sql"),
     include_str!("migrations/0009_pages.sql"),
+    include_str!("migrations/0010_user_tools.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 

@@ -62,7 +62,9 @@ CREATE TABLE users (
     -- Tokens of an earlier version are void.
     version       INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
-    last_login_at INTEGER
+    last_login_at INTEGER,
+    -- A JSON list; null: all.
+    tools         TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- Digests only: what was handed out cannot be read back. Revoked keys stay, so that usage keeps its names.

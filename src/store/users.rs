@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::keys::{decode, encode};
 use super::{Store, StoreError};
 
-const COLUMNS: &str = "id, email, password, role, status, version, created_at, last_login_at";
+const COLUMNS: &str = "id, email, password, role, status, version, created_at, last_login_at, tools";
 
 /// One account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct UserRow {
     /// Milliseconds since 1970, UTC.
     pub created_at: i64,
     pub last_login_at: Option<i64>,
+    /// Tools of the gateway that it may use; none: all.
+    pub tools: Option<Vec<String>>,
 }
 
 /// What is to become of an account.
@@ -118,7 +121,7 @@ pub async fn take_link(store: &Store, digest: [u8; 32], now_ms: i64) -> Result<O
 }
 
 fn insert(conn: &Connection, conflict: &str, user: &UserRow) -> Result<usize, rusqlite::Error> {
-    let sql = format!("INSERT {conflict} INTO users ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let sql = format!("INSERT {conflict} INTO users ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
     conn.prepare_cached(&sql)?.execute(params![
         user.id,
         user.email,
@@ -128,6 +131,7 @@ fn insert(conn: &Connection, conflict: &str, user: &UserRow) -> Result<usize, ru
         user.version,
         user.created_at,
         user.last_login_at,
+        encode(user.tools.as_deref()),
     ])
 }
 
@@ -150,5 +154,6 @@ fn user(row: &Row<'_>) -> Result<UserRow, rusqlite::Error> {
         version: row.get(5)?,
         created_at: row.get(6)?,
         last_login_at: row.get(7)?,
+        tools: decode(row.get(8)?),
     })
 }

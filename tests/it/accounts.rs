@@ -118,5 +118,5 @@ fn the_commands_in_the_document_work_as_they_stand_there() {
         assert!(output.status.success(), "{command}: {output:?}");
         run += 1;
     }
-    assert_eq!(run, 13);
+    assert_eq!(run, 14);
 }

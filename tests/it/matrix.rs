@@ -66,6 +66,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("POST", "/api/v1/users/{id}/disable", Admin),
     ("POST", "/api/v1/users/{id}/enable", Admin),
     ("POST", "/api/v1/users/{id}/role", Admin),
+    ("POST", "/api/v1/users/{id}/tools", Admin),
     ("POST", "/api/v1/users/{id}/reset-password", Admin),
     ("DELETE", "/api/v1/users/{id}", Admin),
     ("GET", "/api/v1/keys", Person),

@@ -94,3 +94,63 @@ fn strangers_are_refused_in_json_rpc() {
     let foreign = format!("{headers}origin: https://evil.example\r\n");
     assert_eq!(gateway.post_with("/mcp", &foreign, &initialize()).status, 403);
 }
+
+#[test]
+fn an_account_that_is_restricted_to_tools_sees_and_calls_no_others_whichever_way_it_comes() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (ada, id) = gateway.user(&admin, "ada@example.com");
+    let key = |wish: Value| gateway.key(&ada, &wish).0;
+    let wide = key(json!({"name": "wide", "scopes": ["mcp", "tools"]}));
+    let weather = key(json!({"name": "weather", "scopes": ["mcp", "tools"], "tools": ["get_weather"]}));
+    let restrict = |who: &str, tools: Value| {
+        gateway.as_bearer(who, "POST", &format!("/api/v1/users/{id}/tools"), Some(&json!({"tools": tools})))
+    };
+    let sum = json!({"name": "calculator", "arguments": {"expression": "6*7"}});
+    // Over MCP and over the admin API: what is listed, and whether the calculator can be called.
+    let seen = |who: &str| {
+        let bearer = format!("authorization: Bearer {who}\r\n");
+        let headers = session(&gateway, &bearer);
+        let names = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let listed = names(&result(&ask(&gateway, &headers, "tools/list", &json!({})))["tools"]);
+        let called = ask(&gateway, &headers, "tools/call", &sum);
+        let over_admin = gateway.as_bearer(who, "GET", "/api/v1/tools", None).json();
+        let admin_call = gateway.as_bearer(
+            who,
+            "POST",
+            "/api/v1/tools/calculator/call",
+            Some(&json!({"arguments": sum["arguments"]})),
+        );
+        let can = called.body.contains("\"42\"");
+        assert_eq!(can, admin_call.status == 200, "{called:?} {admin_call:?}");
+        assert_eq!(can, names(&over_admin["tools"]).contains(&"calculator".to_owned()));
+        (listed.contains(&"calculator".to_owned()), can)
+    };
+    assert_eq!((seen(&ada), seen(&wide), seen(&weather)), ((true, true), (true, true), (false, false)));
+
+    assert_eq!(restrict(&ada, Value::Null).status, 403, "nobody chooses that for themselves");
+    assert_eq!(restrict(&admin, json!(["get_weather"])).json()["tools"], json!(["get_weather"]));
+    assert_eq!((seen(&ada), seen(&wide), seen(&weather)), ((false, false), (false, false), (false, false)));
+    assert_eq!(restrict(&admin, json!(["calculator"])).status, 200);
+    assert_eq!((seen(&ada), seen(&wide), seen(&weather)), ((true, true), (true, true), (false, false)));
+    assert_eq!(restrict(&admin, json!([])).status, 200);
+    assert_eq!((seen(&ada), seen(&wide)), ((false, false), (false, false)));
+
+    let left_out = gateway.as_bearer(&admin, "POST", &format!("/api/v1/users/{id}/tools"), Some(&json!({})));
+    assert_eq!(left_out.status, 400, "{left_out:?}");
+    assert_eq!(restrict(&admin, json!([""])).status, 400);
+    assert_eq!(seen(&ada), (false, false), "what is refused changes nothing");
+
+    // It outlives the process, and is lifted on the command line.
+    let gateway = Gateway::serve(gateway.crash(), &[]);
+    let told =
+        |arguments: &[&str]| gateway.cli_json(&[&["users", "tools", "ada@example.com"], arguments].concat());
+    let listed = gateway.cli(&["users", "ls"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("none"), "{listed:?}");
+    assert_eq!(told(&["calculator", "get_weather"])["tools"], json!(["calculator", "get_weather"]));
+    assert_eq!(told(&["--none"])["tools"], json!([]));
+    assert_eq!(told(&["--all"])["tools"], Value::Null);
+    assert_eq!(gateway.cli(&["users", "tools", "ada@example.com"]).status.code(), Some(2), "which ones?");
+}

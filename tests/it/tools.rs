@@ -182,3 +182,27 @@ fn the_weather_comes_from_a_service_with_the_same_wire_format() {
     let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(said.contains("Paris, Île-de-France, France: 7.5 °C, overcast"), "{answer}");
 }
+
+#[test]
+fn somebody_who_may_not_use_a_tool_gets_an_answer_without_it() {
+    let gateway = Gateway::start(TOOLED);
+    let admin = gateway.admin();
+    let (ada, id) = gateway.user(&admin, "ada@example.com");
+    let ask = |headers: &str| {
+        let headers = format!("authorization: Bearer {ada}\r\n{headers}");
+        chat(&gateway, &headers, body("tooled", SUM, false))
+    };
+    let said = |answer: &Answer| answer.json()["choices"][0]["message"]["content"].clone();
+    assert_eq!(said(&ask("")), "The tool said: 42");
+    let path = format!("/api/v1/users/{id}/tools");
+    let restricted = gateway.as_bearer(&admin, "POST", &path, Some(&json!({"tools": ["get_weather"]})));
+    assert_eq!(restricted.status, 200, "{restricted:?}");
+    let asked = ask("x-mlx-gateway-tools: calculator\r\n");
+    assert_eq!(asked.status, 400, "{asked:?}");
+    let answer = ask("");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_ne!(said(&answer), "The tool said: 42");
+    let requests = gateway.as_bearer(&admin, "GET", "/api/v1/requests?limit=1", None).json();
+    let warnings = requests["requests"][0]["warnings"].to_string();
+    assert!(warnings.contains("the tool \\\"calculator\\\" of the profile is not available"), "{requests}");
+}

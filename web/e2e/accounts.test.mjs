@@ -63,6 +63,16 @@ test('B AUTH-01, AUTH-02, AUTH-04, AUTH-05, AUTH-06: set up, ask for an account,
     await bob.getByRole('button', { name: 'Log in' }).click();
     await bob.getByRole('heading', { name: 'Servers' }).waitFor();
     assert.equal(await bob.getByRole('link', { name: 'Users' }).count(), 0);
+
+    // Restricted to one tool, he sees no other, at once and with the session he has.
+    const toolsOfBob = () => bob.evaluate(async () => (await (await fetch('/api/v1/tools')).json()).tools.map(({ name }) => name));
+    assert.deepEqual((await toolsOfBob()).sort(), ['calculator', 'get_weather']);
+    await ada.getByRole('row', { name: BOB.email }).getByRole('button', { name: 'Tools' }).click();
+    await ada.getByLabel('All tools').uncheck();
+    await ada.getByLabel('calculator').check();
+    await ada.getByRole('button', { name: 'Save' }).click();
+    await ada.getByRole('row', { name: BOB.email }).getByText('1 tool').waitFor();
+    assert.deepEqual(await toolsOfBob(), ['calculator']);
     assert.deepEqual(said, []);
   }));
 

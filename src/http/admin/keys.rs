@@ -215,14 +215,8 @@ fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow,
         }
     };
     let scopes = scopes(asked.scopes, most)?;
-    for (list, param) in [(&asked.profiles, "profiles"), (&asked.tools, "tools")] {
-        if list.as_ref().is_some_and(|names| names.len() > NAMES_MAX || names.iter().any(String::is_empty)) {
-            return Err(ApiError::bad_request(
-                format!("{param} names at most {NAMES_MAX}, none of them empty"),
-                param,
-            ));
-        }
-    }
+    check_names(asked.profiles.as_deref(), "profiles")?;
+    check_names(asked.tools.as_deref(), "tools")?;
     let priority = asked.priority.unwrap_or(0);
     if !(-100..=100).contains(&priority) || (priority > 0 && !admin) {
         return Err(ApiError::bad_request(
@@ -245,6 +239,15 @@ fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow,
         priority,
         ..KeyRow::default()
     })
+}
+
+/// Whether a list of names is one that is kept.
+pub(super) fn check_names(names: Option<&[String]>, param: &'static str) -> Result<(), ApiError> {
+    if names.is_some_and(|names| names.len() > NAMES_MAX || names.iter().any(String::is_empty)) {
+        let words = format!("{param} names at most {NAMES_MAX}, none of them empty");
+        return Err(ApiError::bad_request(words, param));
+    }
+    Ok(())
 }
 
 fn scopes(asked: Option<Vec<String>>, most: Scopes) -> Result<Vec<&'static str>, ApiError> {

@@ -54,6 +54,7 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(users::disable))
         .routes(routes!(users::enable))
         .routes(routes!(users::role))
+        .routes(routes!(users::tools))
         .routes(routes!(users::reset_password))
         .routes(routes!(users::delete))
         .routes(routes!(keys::list, keys::create))

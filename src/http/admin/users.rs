@@ -6,6 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::keys::check_names;
 use crate::auth::{Account, Change, Role, Status};
 use crate::events::{Audience, Topic};
 use crate::http::caller::{Admin, AdminReader};
@@ -32,6 +33,8 @@ pub struct UserView {
     /// RFC 3339, UTC.
     created_at: String,
     last_login_at: Option<String>,
+    /// Names of the gateway's tools that it and its keys may use; null: all.
+    tools: Option<Vec<String>>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -46,6 +49,17 @@ pub struct RoleChange {
     /// admin or user.
     #[schema(example = "admin")]
     role: String,
+}
+
+/// Which of the gateway's tools somebody may use.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToolsChange {
+    /// Their names; an empty list: none; null: all, also those that come later.
+    // Said or refused: what is left out by mistake lifts no restriction.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required, example = json!(["calculator"]))]
+    tools: Option<Vec<String>>,
 }
 
 /// A password that is set at once; without a body a link is made instead.
@@ -147,6 +161,21 @@ pub async fn role(
     changed(&gateway, &id, Change::Role(role)).await
 }
 
+/// Restrict somebody, with all sessions and keys, to some of the gateway's tools, or lift that.
+#[utoipa::path(
+    post, path = "/users/{id}/tools", tag = "users", request_body = ToolsChange,
+    responses((status = 200, body = UserView))
+)]
+pub async fn tools(
+    State(gateway): State<Shared>,
+    _caller: Admin,
+    Path(id): Path<String>,
+    Json(asked): Json<ToolsChange>,
+) -> Result<Json<UserView>, ApiError> {
+    check_names(asked.tools.as_deref(), "tools")?;
+    changed(&gateway, &id, Change::Tools(asked.tools)).await
+}
+
 /// Make a link by which somebody chooses a new password, or set one at once.
 #[utoipa::path(
     post, path = "/users/{id}/reset-password", tag = "users", request_body = Option<PasswordReset>,
@@ -240,5 +269,6 @@ fn view(account: &Account) -> UserView {
         status: account.status.name(),
         created_at: rfc3339(account.created_at),
         last_login_at: account.last_login_at.map(rfc3339),
+        tools: account.tools.as_deref().map(<[String]>::to_vec),
     }
 }
