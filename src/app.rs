@@ -65,7 +65,9 @@ pub struct App {
 /// Why there is no gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("the data directory {path} cannot be made: {source}")]
+    #[error(
+        "the data directory {path} cannot be used: {source}; the gateway keeps its store there and has to write to it"
+    )]
     DataDir { path: PathBuf, source: std::io::Error },
     #[error("another gateway uses the data directory {0}; stop it, or choose another with --data-dir")]
     InUse(PathBuf),

@@ -24,6 +24,7 @@ pub mod usage;
 
 pub mod config;
 pub mod events;
+pub mod logging;
 pub mod metrics;
 pub mod models;
 pub mod store;

@@ -5,17 +5,15 @@ use std::process::ExitCode;
 use mlx_gateway::app::{App, AppError, ThisMachine};
 use mlx_gateway::cli::{self, CliError, Exit, Global, LogFormat, Out, ServeArgs, Task};
 use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
+use mlx_gateway::logging::{self, LogFile};
 use mlx_gateway::shutdown::{Signals, shut_down};
-use tracing_subscriber::EnvFilter;
+use mlx_gateway::system::limits;
 
 /// What one thread allocates, another frees: the writer of records frees what the serving threads made,
 /// and with the system's allocator they would wait for each other.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is logged when nobody says otherwise.
-/// hf-hub logs every refusal as an error; the gateway tells them where they matter.
-const DEFAULT_FILTER: &str = "info,hf_hub=off";
 const FILTER_VARIABLE: &str = "MLX_GATEWAY_LOG";
 
 /// For how many milliseconds the allocator keeps memory that was freed. 0 while the gateway starts, which
@@ -70,6 +68,7 @@ fn load(global: &Global, args: &ServeArgs) -> Result<(Config, Vec<Warning>, Sour
         data_dir: global.data_dir.clone(),
         listen: args.listen.clone(),
         insecure: args.insecure,
+        log_file: args.log_file.clone(),
     })?;
     let (config, warnings) = config::load(&sources)?;
     Ok((config, warnings, sources))
@@ -117,11 +116,15 @@ fn serve(args: &ServeArgs, global: &Global) -> Exit {
         Ok(loaded) => loaded,
         Err(error) => return tell(&CliError::Usage(error.to_string()), global),
     };
-    if let Err(error) = log_to_stderr(args) {
+    if let Err(error) = begin_log(args, &config) {
         return tell(&error, global);
     }
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    match limits::raise_open_files() {
+        Ok(files) => tracing::debug!(files, "So many files and connections may be open"),
+        Err(error) => tracing::warn!(%error, "How many files may be open is not known"),
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -160,16 +163,14 @@ async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
     Ok(())
 }
 
-fn log_to_stderr(args: &ServeArgs) -> Result<(), CliError> {
-    let asked = args.log_level.clone().or_else(|| std::env::var(FILTER_VARIABLE).ok());
-    let filter = EnvFilter::try_new(asked.as_deref().unwrap_or(DEFAULT_FILTER))
-        .map_err(|error| CliError::Usage(format!("the log level is not understood: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format.unwrap_or_default() {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-    }
-    Ok(())
+fn begin_log(args: &ServeArgs, config: &Config) -> Result<(), CliError> {
+    let config = config.log.clone();
+    let setup = logging::Setup {
+        filter: args.log_level.clone().or_else(|| std::env::var(FILTER_VARIABLE).ok()),
+        json: args.log_format.unwrap_or_default() == LogFormat::Json,
+        file: config.file.map(|path| LogFile { path, max_size: config.max_size, keep: config.keep }),
+    };
+    logging::init(setup).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Prints an error and says how the process ends.

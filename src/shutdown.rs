@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::http::Listeners;
+use crate::system::limits;
 
 /// Time open connections have once nothing is left to answer.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -17,6 +18,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// Taken, so that it does not end the process; the write that brought it has failed, and says so.
+    _file_too_large: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -25,6 +28,7 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_too_large: signal(SignalKind::from_raw(limits::FILE_TOO_LARGE))?,
         })
     }
 

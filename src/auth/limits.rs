@@ -202,12 +202,8 @@ impl Counts {
 
     /// Begins new periods where the old ones have passed.
     fn turn(&mut self, now_ms: i64) {
-        if !(self.day.start..self.day.end).contains(&now_ms) {
-            self.day = Period::around(now_ms, false);
-        }
-        if !(self.month.start..self.month.end).contains(&now_ms) {
-            self.month = Period::around(now_ms, true);
-        }
+        self.day.turn(now_ms, false);
+        self.month.turn(now_ms, true);
     }
 }
 
@@ -242,6 +238,18 @@ impl Period {
     fn around(now_ms: i64, month: bool) -> Period {
         let (start, end) = bounds(now_ms, month).unwrap_or((now_ms, i64::MAX));
         Period { start, end, used: 0, reserved: 0 }
+    }
+
+    fn turn(&mut self, now_ms: i64, month: bool) {
+        if (self.start..self.end).contains(&now_ms) {
+            return;
+        }
+        let before = *self;
+        *self = Period::around(now_ms, month);
+        // A clock that is set back gives nobody a budget anew.
+        if now_ms < before.start {
+            self.used = before.used;
+        }
     }
 
     fn left(&self, most: Option<u64>) -> Option<u64> {
@@ -391,6 +399,18 @@ mod tests {
                 proptest::prop_assert!(counts.used(NOON).0 + set_aside <= 1000);
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_no_budget_anew() {
+        let limits = Limits { tokens_per_day: Some(100), tokens_per_month: Some(150), ..Limits::default() };
+        let mut counts = Counts::default();
+        let reserved = counts.reserve(&limits, 100, NOON, at(0.0)).unwrap();
+        counts.settle(&limits, reserved, 100, NOON, at(0.0));
+        for back in [1, 40] {
+            assert_eq!(counts.left(&limits, NOON - back * DAY_MS), Some(0), "{back} days back");
+        }
+        assert_eq!(counts.left(&limits, NOON + DAY_MS), Some(100), "the next day and month come as ever");
     }
 
     #[test]

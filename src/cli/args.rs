@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::KeysCommand;
+use super::log_level::LogLevelArgs;
 use super::models::ModelsCommand;
 use super::plugins_args::PluginsCommand;
 use super::profiles::ProfilesCommand;
@@ -62,6 +63,9 @@ pub struct ServeArgs {
     /// How log lines are written
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Write the log to this file, begun anew when it is full, instead of standard error
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -73,6 +77,7 @@ impl ServeArgs {
             insecure: self.insecure || after.insecure,
             log_level: after.log_level.or(self.log_level),
             log_format: after.log_format.or(self.log_format),
+            log_file: after.log_file.or(self.log_file),
         }
     }
 
@@ -83,6 +88,7 @@ impl ServeArgs {
             ("--insecure", self.insecure),
             ("--log-level", self.log_level.is_some()),
             ("--log-format", self.log_format.is_some()),
+            ("--log-file", self.log_file.is_some()),
         ]
         .into_iter()
         .find_map(|(flag, given)| given.then_some(flag))
@@ -129,6 +135,8 @@ pub enum ClientCommand {
     Restart(StartArgs),
     /// Show what backends have written, of one profile or of all
     Logs(LogsArgs),
+    /// Show or change what the gateway itself logs, until its next start
+    LogLevel(LogLevelArgs),
     /// Ask a profile something, or talk to it
     Run(RunArgs),
     /// Show tokens, requests and speed

@@ -17,6 +17,7 @@ mod import;
 mod input;
 mod interrupt;
 mod keys;
+mod log_level;
 mod logs;
 mod models;
 mod out;
@@ -198,6 +199,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Stop(args) => start::stop(&args, context).await,
         ClientCommand::Restart(args) => start::restart(&args, context).await,
         ClientCommand::Logs(args) => logs::run(&args, context).await,
+        ClientCommand::LogLevel(args) => log_level::run(args, context).await,
         ClientCommand::Run(args) => run::run(args, context).await,
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,

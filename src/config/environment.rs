@@ -71,6 +71,10 @@ pub(super) fn overlay_flags(root: &mut Table, flags: &Flags) {
         let data_dir = Value::Text(data_dir.to_string_lossy().into_owned());
         root.put(&["server", "data_dir"], data_dir, &origin("--data-dir"));
     }
+    if let Some(file) = &flags.log_file {
+        let file = Value::Text(file.to_string_lossy().into_owned());
+        root.put(&["log", "file"], file, &origin("--log-file"));
+    }
 }
 
 /// `MLX_GATEWAY_ENGINE__MLX_OPENAI_SERVER__MANAGED` is `engine.mlx-openai-server.managed`: a variable's

@@ -11,7 +11,7 @@ use super::reader::{Context, Findings, Reader};
 use super::tree::{self, Table};
 use super::values::Bases;
 use super::{
-    Auth, Config, Engines, Hub, LoadError, Memory, Origins, Plugins, Problem, Server, Usage, Warning,
+    Auth, Config, Engines, Hub, LoadError, Log, Memory, Origins, Plugins, Problem, Server, Usage, Warning,
     profile_read,
 };
 
@@ -26,6 +26,8 @@ pub struct Flags {
     pub listen: Vec<String>,
     /// `--insecure`
     pub insecure: bool,
+    /// `--log-file`
+    pub log_file: Option<PathBuf>,
 }
 
 /// Everything a configuration is made of. Has no `Debug`: the environment holds secrets.
@@ -111,6 +113,7 @@ fn read_sections(
         memory: root.table("memory", Memory::read),
         usage: root.table("usage", Usage::read),
         hub: root.table("hub", Hub::read),
+        log: root.table("log", Log::read),
         plugins: root.table("plugins", |reader| Plugins::read(reader, &default_plugins)),
         engines: root.table("engine", Engines::read),
         profiles: profile_read::read_all(root),

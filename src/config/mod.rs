@@ -9,6 +9,7 @@ mod hub;
 mod launch_read;
 mod load;
 mod locate;
+mod log;
 mod memory;
 mod names;
 mod plugins;
@@ -30,6 +31,7 @@ pub use auth::{ApiAuth, Auth, Registration, Secret};
 pub use engine::{Engines, ManagedEngine};
 pub use hub::Hub;
 pub use load::{Flags, Sources, load};
+pub use log::Log;
 pub use memory::{Memory, MemoryBudget};
 pub use names::{MAX_NAME_LEN, valid_alias, valid_hub_id, valid_profile_name};
 pub use plugins::Plugins;
@@ -54,6 +56,7 @@ pub struct Config {
     pub memory: Memory,
     pub usage: Usage,
     pub hub: Hub,
+    pub log: Log,
     pub plugins: Plugins,
     pub engines: Engines,
     /// In the order of the file.

@@ -17,6 +17,7 @@ mod metrics;
 mod once;
 mod openai;
 mod openapi;
+mod patient;
 mod peer;
 mod replays;
 mod serve;

@@ -118,6 +118,7 @@ async fn accept(
     tls: Option<TlsAcceptor>,
     closed: CancellationToken,
 ) {
+    let mut refused = 0_u64;
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener, tls.as_ref()) => accepted,
@@ -125,11 +126,17 @@ async fn accept(
         };
         match accepted {
             Ok((accepted, address)) => {
+                if std::mem::take(&mut refused) > 0 {
+                    tracing::info!("Connections are accepted again");
+                }
                 let edge = edge.of(address, matches!(accepted, Accepted::Tls(..)));
                 threads.hand_over(accepted, edge).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "A connection could not be accepted");
+                if refused == 0 {
+                    tracing::error!(%error, "Connections cannot be accepted; they wait");
+                }
+                refused += 1;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::edge::Edge;
+use super::patient::Patient;
 use super::serve::HEAD_LIMIT;
 
 /// Serving threads at the most; one of them passes tens of thousands of chunks a second.
@@ -121,7 +122,8 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
+    let serving =
+        builder.serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(edge));
     let mut serving = std::pin::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

@@ -1,13 +1,22 @@
 //! Reads a request body: bounded, scanned as it arrives, kept in the pieces it came in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http_body::Body;
+use futures_util::FutureExt;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::Scanner;
+
+/// Time for any body.
+const GRACE: Duration = Duration::from_secs(60);
+/// Bytes a second that a longer one has to come with, on the whole.
+const SLOWEST: u64 = 1024;
 
 /// Reads and scans `body`; `limit` in bytes.
 pub async fn read<B>(mut body: B, limit: u64) -> Result<Scanned, Failure>
@@ -20,7 +29,8 @@ where
     }
     let mut scanner = Scanner::default();
     let mut rope = Rope::default();
-    while let Some(frame) = body.frame().await {
+    let mut began = None;
+    while let Some(frame) = next(&mut body, &mut began, rope.len()).await? {
         let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
         let Ok(piece) = frame.into_data() else { continue };
         if (rope.len() + piece.len()) as u64 > limit {
@@ -31,6 +41,25 @@ where
     }
     let scan = scanner.finish()?;
     Ok(Scanned::new(rope, scan))
+}
+
+/// The next piece; a client that is far slower than any network is not waited for.
+async fn next<B: Body + Unpin>(
+    body: &mut B,
+    began: &mut Option<Instant>,
+    arrived: usize,
+) -> Result<Option<Result<Frame<B::Data>, B::Error>>, Failure> {
+    // Most bodies are there already: no timer for those.
+    if let Some(frame) = body.frame().now_or_never() {
+        return Ok(frame);
+    }
+    let until = *began.get_or_insert_with(Instant::now) + allowed(arrived);
+    tokio::time::timeout_at(until, body.frame()).await.map_err(|_| Failure::too_slow(arrived))
+}
+
+/// How long a body may take of which so much has arrived.
+fn allowed(arrived: usize) -> Duration {
+    GRACE + Duration::from_secs(arrived as u64 / SLOWEST)
 }
 
 #[cfg(test)]
@@ -48,6 +77,35 @@ mod tests {
             || StreamBody::new(futures_util::stream::iter([&b"{\"a\""[..], b":1", b"}"].map(frame)));
         assert_eq!(read(unknown(), 5).await.unwrap_err().status, 413);
         assert_eq!(read(unknown(), 7).await.unwrap().body.to_vec(), b"{\"a\":1}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_one_byte_a_second_is_not_waited_for() {
+        let every = |pause: Duration, size: usize| {
+            StreamBody::new(Box::pin(futures_util::stream::unfold(0_usize, move |sent| async move {
+                tokio::time::sleep(pause).await;
+                let piece = if sent == 0 {
+                    [&b"{\"a\":\""[..], &vec![b'x'; size]].concat()
+                } else {
+                    vec![b'x'; size]
+                };
+                Some((Ok::<_, String>(Frame::data(Bytes::from(piece))), sent + 1))
+            })))
+        };
+        let began = Instant::now();
+        let failure = read(every(Duration::from_secs(1), 1), 9999).await.unwrap_err();
+        assert_eq!((failure.status, failure.code), (408, "request_timeout"));
+        assert!(
+            failure.message.contains("60 bytes") || failure.message.contains("66 bytes"),
+            "{}",
+            failure.message
+        );
+        assert_eq!(began.elapsed().as_secs(), 60);
+        // A slow line gets its time: here it is the bound of the size that ends it, after an hour.
+        let began = Instant::now();
+        let failure = read(every(Duration::from_secs(2), 4096), 8 << 20).await.unwrap_err();
+        assert_eq!(failure.status, 413);
+        assert!(began.elapsed() > Duration::from_secs(3600), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

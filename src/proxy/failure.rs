@@ -41,6 +41,11 @@ impl Failure {
         Failure::refused(413, "invalid_request_error", "request_too_large", message)
     }
 
+    pub fn too_slow(arrived: usize) -> Failure {
+        let message = format!("the body comes too slowly: {arrived} bytes have arrived so far");
+        Failure::refused(408, "invalid_request_error", "request_timeout", message)
+    }
+
     pub fn model_not_found(model: &str) -> Failure {
         let message = format!(
             "no profile or alias is named \"{model}\"; GET /v1/models lists what there is, config.toml adds more"

@@ -13,6 +13,16 @@ pub enum StoreError {
          use the newer program that wrote it, or another data directory", path.display()
     )]
     TooNew { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "the store is of an earlier version, and the copy that is kept before it is brought up to date cannot be \
+         written to {}: {reason}; nothing was changed", path.display()
+    )]
+    NoCopy { path: PathBuf, reason: String },
+    #[error(
+        "the store {} is damaged: put a backup in its place (`mlx-gateway restore FILE`), or move the file away to \
+         begin without records, keys and accounts", path.display()
+    )]
+    Damaged { path: PathBuf },
     #[error("the store cannot write: {reason}; it tries again by itself")]
     Disk { reason: &'static str },
     #[error("the store has too many operations waiting; try again shortly")]

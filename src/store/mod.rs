@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, profiles or how a request is served.
 
 pub mod audit;
+mod before_upgrade;
 pub mod captures;
 pub mod chats;
 pub mod downloads;
@@ -56,7 +57,8 @@ impl Store {
     /// that died left running. Blocks: meant for start-up.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let mut conn = schema::open_writer(path)?;
-        let interrupted = requests::mark_interrupted(&mut conn)?;
+        let unopened = |error: &rusqlite::Error| schema::unopened(path, error);
+        let interrupted = requests::mark_interrupted(&mut conn).map_err(|error| unopened(&error))?;
         if interrupted > 0 {
             tracing::warn!(store.interrupted = interrupted, "An earlier run left requests unfinished.");
         }

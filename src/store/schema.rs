@@ -5,10 +5,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::{StoreError, reason};
-use super::rollup;
+use super::{before_upgrade, rollup};
 
 /// In order; the version of a store is the number of them that it has seen.
 const MIGRATIONS: [&str; 10] = [
@@ -38,8 +38,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
     make_private(path).map_err(|error| open_error(error.to_string()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| open_error(words(&e)))?;
-    set_up(&conn).map_err(|e| open_error(words(&e)))?;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| unopened(path, &e))?;
+    set_up(&conn).map_err(|e| unopened(path, &e))?;
     migrate(&mut conn, path)?;
     Ok(conn)
 }
@@ -54,17 +54,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
 
 /// Whether a store at rest is whole, and not of a later version than this program knows.
 pub(super) fn check(path: &Path) -> Result<(), StoreError> {
-    let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
-    let conn = open_reader(path).map_err(|e| open_error(words(&e)))?;
-    let found = version(&conn).map_err(|e| open_error(words(&e)))?;
+    let conn = open_reader(path).map_err(|e| unopened(path, &e))?;
+    let found = version(&conn).map_err(|e| unopened(path, &e))?;
     let known = MIGRATIONS.len() as u32;
     if found > known {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known });
     }
-    let verdict: String = conn
-        .pragma_query_value(None, "integrity_check", |row| row.get(0))
-        .map_err(|e| open_error(words(&e)))?;
-    if verdict == "ok" { Ok(()) } else { Err(open_error("the file is damaged".to_owned())) }
+    let verdict: String =
+        conn.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(|e| unopened(path, &e))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned() }) }
 }
 
 fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
@@ -77,7 +75,7 @@ fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let open_error = |e: rusqlite::Error| StoreError::Open { path: path.to_owned(), reason: words(&e) };
+    let open_error = |e: rusqlite::Error| unopened(path, &e);
     let found = version(conn).map_err(open_error)?;
     let known = MIGRATIONS.len() as u32;
     if found > known {
@@ -85,6 +83,15 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     }
     if found == 0 {
         return apply(conn, SCHEMA, known).map_err(open_error);
+    }
+    if found < known {
+        let copy = before_upgrade::keep(conn, path, found)?;
+        tracing::info!(
+            store.from = found,
+            store.to = known,
+            "The store is brought up to date; what it was before lies in {}.",
+            copy.display()
+        );
     }
     for (done, sql) in (1..).zip(MIGRATIONS).skip(found as usize) {
         apply(conn, sql, done).map_err(open_error)?;
@@ -115,8 +122,13 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn words(error: &rusqlite::Error) -> String {
-    error.sqlite_error_code().map_or("an internal error", reason).to_owned()
+/// Why a store cannot be used.
+pub(super) fn unopened(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path },
+        code => StoreError::Open { path, reason: code.map_or("an internal error", reason).to_owned() },
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod disk;
 pub mod foreground;
+pub mod limits;
 #[cfg(target_os = "linux")]
 mod linux;
 mod machine;

@@ -18,7 +18,7 @@ pub use live::Live;
 pub use ongoing::{NewRequest, Ongoing, Outcome};
 pub use recorder::Recorder;
 pub use report::{GroupBy, UsageError, UsageQuery, usage};
-pub use retention::{prune_once, retain};
+pub use retention::{prune_if_trusted, prune_once, retain};
 pub use throughput::{Throughput, WINDOW};
 pub use view::{AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport, rfc3339};
 

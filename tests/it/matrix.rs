@@ -59,6 +59,8 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/api/v1/auth/me", Known),
     ("GET", "/api/v1/auth/sessions", Person),
     ("DELETE", "/api/v1/auth/sessions/{id}", PersonChanges),
+    ("GET", "/api/v1/log", Reader),
+    ("PUT", "/api/v1/log", Admin),
     ("GET", "/api/v1/users", Reader),
     ("GET", "/api/v1/users/pending/count", Reader),
     ("POST", "/api/v1/users/{id}/approve", Admin),

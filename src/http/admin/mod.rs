@@ -13,6 +13,7 @@ mod events;
 mod fit;
 mod hub;
 mod keys;
+mod log;
 mod models;
 mod plugins;
 mod profiles;
@@ -36,6 +37,7 @@ pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(system::get))
         .routes(routes!(backup::download))
+        .routes(routes!(log::get, log::put))
         .routes(routes!(settings::list))
         .routes(routes!(settings::service))
         .routes(routes!(doctor::get))

@@ -7,7 +7,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list};
+pub use read::{Filter, LIST_MAX, Range, UsageRow, get, last_used, list, newest};
 pub(super) use read::{first_id_at, usage_row, usage_sql};
 pub use record::{AttemptRecord, RequestRecord, Status, Tokens};
 pub use write::prune;

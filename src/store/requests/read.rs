@@ -95,6 +95,16 @@ pub async fn get(store: &Store, id: &str) -> Result<Option<RequestRecord>, Store
         .await
 }
 
+/// When the newest request began, in milliseconds since 1970.
+pub async fn newest(store: &Store) -> Result<Option<i64>, StoreError> {
+    store
+        .read(|conn| {
+            let sql = "SELECT started_at FROM requests ORDER BY id DESC LIMIT 1";
+            conn.prepare_cached(sql)?.query_row((), |row| row.get(0)).optional()
+        })
+        .await
+}
+
 /// When each model was asked last.
 pub async fn last_used(store: &Store) -> Result<HashMap<Arc<str>, i64>, StoreError> {
     store

@@ -22,9 +22,12 @@ pub fn plan(kind: Kind, setup: &Setup) -> Plan {
 }
 
 fn text(kind: Kind, setup: &Setup) -> String {
+    let log = log_file(&setup.data_dir).display().to_string();
+    let arguments = [setup.arguments(), vec!["--log-file".to_owned(), log]].concat();
     let arguments: String =
-        setup.arguments().iter().map(|word| format!("    <string>{}</string>\n", escaped(word))).collect();
-    let log = escaped(&log_file(&setup.data_dir).display().to_string());
+        arguments.iter().map(|word| format!("    <string>{}</string>\n", escaped(word))).collect();
+    // Standard error has what comes before the log begins; the log itself is kept short by the gateway.
+    let before = escaped(&setup.data_dir.join("service.log").display().to_string());
     // A daemon runs as root unless it is told otherwise.
     let user = if kind == Kind::LaunchDaemon {
         format!("  <key>UserName</key>\n  <string>{}</string>\n", escaped(&setup.user))
@@ -64,9 +67,9 @@ fn text(kind: Kind, setup: &Setup) -> String {
   <key>ProcessType</key>
   <string>Interactive</string>
   <key>StandardOutPath</key>
-  <string>{log}</string>
+  <string>{before}</string>
   <key>StandardErrorPath</key>
-  <string>{log}</string>
+  <string>{before}</string>
 </dict>
 </plist>
 "#,

@@ -161,7 +161,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 fn log_file(data_dir: &Path) -> PathBuf {
-    data_dir.join("service.log")
+    data_dir.join("gateway.log")
 }
 
 #[cfg(test)]

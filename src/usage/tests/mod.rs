@@ -1,5 +1,6 @@
 //! The recorder over a real store, with a clock that moves when told.
 
+mod clock_jumps;
 mod endings;
 mod exactly_once;
 mod killed;

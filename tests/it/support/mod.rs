@@ -53,11 +53,13 @@ impl Gateway {
 
     /// Serves the config.toml that the folder holds.
     pub fn serve(folder: Arc<tempfile::TempDir>, env: &[(&str, &str)]) -> Gateway {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
-        clean(&mut command, folder.path());
-        command.args(["serve", "--config"]).arg(folder.path().join("config.toml"));
-        command.arg("--data-dir").arg(folder.path().join("data")).envs(env.iter().copied());
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Gateway::serve_under(folder, env, "exec \"$0\" \"$@\"")
+    }
+
+    /// The same, started by a shell that runs `script`: `$0` is the gateway, `$@` its arguments, and the folder
+    /// is where it stands. The script ends with `exec`.
+    pub fn serve_under(folder: Arc<tempfile::TempDir>, env: &[(&str, &str)], script: &str) -> Gateway {
+        let mut child = serve_command(&folder, script).envs(env.iter().copied()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
@@ -167,12 +169,33 @@ impl Drop for Gateway {
     }
 }
 
+/// A gateway that is to be served, by a shell that runs `script`.
+fn serve_command(folder: &tempfile::TempDir, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    clean(&mut command, folder.path());
+    command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_mlx-gateway")]);
+    command.args(["serve", "--config"]).arg(folder.path().join("config.toml"));
+    command.arg("--data-dir").arg(folder.path().join("data"));
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// One that cannot be served, until it has ended.
+pub fn run_under(folder: &tempfile::TempDir, script: &str) -> Output {
+    serve_command(folder, script).output().unwrap()
+}
+
+/// One that says nothing on standard error; its end is the caller's.
+pub fn spawn_under(folder: &tempfile::TempDir, script: &str) -> Child {
+    serve_command(folder, script).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// A command of the CLI over a folder's configuration and data, whether or not a gateway runs there.
 pub fn cli_in(folder: &tempfile::TempDir, arguments: &[&str]) -> Output {
     cli_command(folder, arguments).output().unwrap()
 }
 
-fn cli_command(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
+pub fn cli_command(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mlx-gateway"));
     clean(&mut command, folder.path());
     command.arg("--config").arg(folder.path().join("config.toml"));
@@ -180,7 +203,7 @@ fn cli_command(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
     command
 }
 
-fn write_config(folder: &Path, profiles: &str) {
+pub fn write_config(folder: &Path, profiles: &str) {
     let model = folder.join("model");
     std::fs::create_dir_all(&model).unwrap();
     std::fs::write(

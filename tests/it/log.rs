@@ -1,0 +1,96 @@
+//! The gateway's own log: its file and its levels.
+
+use std::process::Child;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::support::{Gateway, PROFILES, cli_command, cli_in, spawn_under, wait_for, write_config};
+
+/// Ends with the value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM));
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn levels_are_changed_by_module_while_it_runs_and_come_back() {
+    const NOT_SERVED: &str = "A backend did not serve a request";
+    let gateway = Gateway::start(PROFILES);
+    let fail = || assert_eq!(gateway.chat("qwen", "#error=500").status, 502);
+    let count = |words: &str| gateway.log().matches(words).count();
+    let level = |arguments: &[&str]| {
+        let output = gateway.cli(&[&["log-level"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(level(&[]), "info,hf_hub=off");
+    fail();
+    wait_for("the line", || (count(NOT_SERVED) == 1).then_some(()));
+
+    assert_eq!(level(&["info,mlx_gateway::proxy=off"]), "info,mlx_gateway::proxy=off");
+    fail();
+    // What is logged after it is there, so it was not.
+    level(&["info,mlx_gateway::proxy=off,hyper=warn"]);
+    wait_for("the change to be told", || gateway.log().contains("hyper=warn").then_some(()));
+    assert_eq!(count(NOT_SERVED), 1);
+
+    assert_eq!(
+        gateway.cli_json(&["log-level", "--reset"]),
+        json!({"filter": "info,hf_hub=off", "at_start": "info,hf_hub=off", "file": null})
+    );
+    fail();
+    wait_for("the line again", || (count(NOT_SERVED) == 2).then_some(()));
+
+    let wrong = gateway.cli(&["log-level", "info,mlx_gateway=loud"]);
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("mlx_gateway::backends=debug"), "{wrong:?}");
+    let left_out = gateway.call("PUT", "/api/v1/log", "", Some(&json!({})));
+    assert_eq!(left_out.status, 400, "{left_out:?}");
+}
+
+#[test]
+fn without_a_gateway_there_is_no_level_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(folder.path(), "");
+    let answer = cli_in(&folder, &["log-level", "debug"]);
+    assert_eq!(answer.status.code(), Some(6), "{answer:?}");
+}
+
+#[test]
+fn a_log_file_begins_anew_when_it_is_full_and_so_many_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(folder.path(), "[log]\nfile = \"logs/own.log\"\nmax_size = \"4KiB\"\nkeep = 2\n");
+    let child = Process(spawn_under(&folder, "exec \"$0\" \"$@\""));
+    let log = |name: &str| std::fs::read_to_string(folder.path().join("logs").join(name)).unwrap_or_default();
+    wait_for("the log to begin", || log("own.log").contains("listening on").then_some(()));
+    let setting = |key: &str| {
+        let output = cli_command(&folder, &["log-level", "--json"]).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[key].clone()
+    };
+    assert!(setting("file").as_str().unwrap().ends_with("logs/own.log"));
+    // Each change is a line.
+    for number in 0..120 {
+        let output =
+            cli_command(&folder, &["log-level", &format!("info,number_{number}=off")]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert!(log("own.log").contains("number_119") || log("own.log.1").contains("number_119"));
+    assert!(!log("own.log.1").is_empty() && !log("own.log.2").is_empty());
+    let mut names: Vec<String> = std::fs::read_dir(folder.path().join("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["own.log", "own.log.1", "own.log.2"]);
+    for name in names {
+        assert!(log(&name).len() <= 4096, "{name}");
+    }
+    drop(child);
+    assert!(log("own.log").contains("Everything has ended"), "{}", log("own.log"));
+}
