@@ -43,6 +43,7 @@ pub struct System {
     /// How many backends are in which state.
     #[serde(default, deserialize_with = "or_default")]
     pub backends: Map<String, Value>,
+    pub records_lost: Option<u64>,
     pub memory: Option<Memory>,
     pub cpu_percent: Option<f64>,
     pub gpu: Option<Gpu>,

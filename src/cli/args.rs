@@ -10,6 +10,7 @@ use super::log_level::LogLevelArgs;
 use super::models::ModelsCommand;
 use super::plugins_args::PluginsCommand;
 use super::profiles::ProfilesCommand;
+use super::selftest::SelftestArgs;
 use super::users::UsersCommand;
 
 /// One OpenAI-compatible endpoint for local MLX models.
@@ -161,6 +162,8 @@ pub enum ClientCommand {
     /// Find, fetch, list and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Ask a profile for some minutes, and compare what is measured in different ways
+    Selftest(SelftestArgs),
     /// Write everything that the gateway knows into one file, while it runs
     Backup(BackupArgs),
     /// Put what a backup holds in place, while no gateway runs

@@ -92,7 +92,8 @@ impl Client {
         self.open_with(method, path, json, &[]).await
     }
 
-    async fn open_with(
+    /// The same with headers.
+    pub async fn open_with(
         &self,
         method: Method,
         path: &str,
@@ -118,7 +119,7 @@ impl Client {
 }
 
 impl Lines {
-    fn new(body: Body) -> Lines {
+    pub fn new(body: Body) -> Lines {
         Lines { body, buffer: BytesMut::new(), ended: false }
     }
 
@@ -171,6 +172,11 @@ impl From<TransportError> for CliError {
             TransportError::Denied { .. } => CliError::NotAllowed(error.to_string()),
         }
     }
+}
+
+/// All of an answer, as it is.
+pub async fn whole(body: Body) -> Result<Bytes, CliError> {
+    collect(body).await.map_err(|error| cut_off(&error))
 }
 
 async fn read<T: DeserializeOwned>(body: Body) -> Result<Answer<T>, CliError> {

@@ -29,6 +29,7 @@ mod profiles;
 mod ps;
 mod requests;
 mod run;
+mod selftest;
 mod service;
 mod start;
 mod status;
@@ -201,6 +202,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), C
         ClientCommand::Logs(args) => logs::run(&args, context).await,
         ClientCommand::LogLevel(args) => log_level::run(args, context).await,
         ClientCommand::Run(args) => run::run(args, context).await,
+        ClientCommand::Selftest(args) => selftest::run(args, context).await,
         ClientCommand::Usage(args) => usage::run(&args, context).await,
         ClientCommand::Requests(args) => requests::run(args, context).await,
         ClientCommand::Profiles(command) => profiles::run(command, context).await,

@@ -45,6 +45,8 @@ fn lines(system: &System) -> Vec<String> {
         .filter(|(_, count)| count.as_u64() != Some(0))
         .filter_map(|(state, count)| Some(format!("{} {state}", plain(count)?)))
         .collect();
+    let lost = system.records_lost.filter(|lost| *lost > 0);
+    fact("records", lost.map(|lost| format!("{lost} lost since the start: the store could not take them")));
     fact("backends", Some(if states.is_empty() { "none".into() } else { states.join(", ") }));
     lines
 }

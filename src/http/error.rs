@@ -105,7 +105,14 @@ impl From<AcquireError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        ApiError::internal("the store did not answer", &error)
+        if !error.is_temporary() {
+            return ApiError::internal("the store did not answer", &error);
+        }
+        tracing::error!(%error, "The store could not do what was asked");
+        // Its words hold no path and no SQL, and say what a person may mend.
+        let mut failure = Failure::refused(503, "server_error", "store_unavailable", error.to_string());
+        failure.retry_after_s = Some(5);
+        ApiError(failure)
     }
 }
 

@@ -161,4 +161,6 @@ impl Drop for Inner {
 }
 
 #[cfg(test)]
+mod million;
+#[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ pub mod network;
 mod parse;
 mod probe;
 pub mod process;
+pub mod readings;
 pub mod service;
 mod tree;
 

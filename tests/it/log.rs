@@ -59,7 +59,7 @@ fn without_a_gateway_there_is_no_level_to_change() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "");
     let answer = cli_in(&folder, &["log-level", "debug"]);
-    assert_eq!(answer.status.code(), Some(6), "{answer:?}");
+    assert_eq!(answer.status.code(), Some(3), "{answer:?}");
 }
 
 #[test]

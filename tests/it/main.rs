@@ -35,6 +35,7 @@ mod plugins;
 mod profiles;
 mod reload;
 mod security;
+mod selftest;
 mod shutdown;
 mod tls;
 mod tools;
