@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins
+.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins release first-token
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,12 @@ test-api: setup-test ## The admin API against its own description
 
 bench: ## The load comparison with nginx and a direct connection, and what calls of plugins cost
 	scripts/bench.sh $(ARGS)
+
+release: ## An archive with its checksum and a Homebrew formula, below the target directory
+	scripts/release.sh $(ARGS)
+
+first-token: ## From this clone (or ARGS=ARCHIVE) to the demo model's first token with empty caches, with the times
+	scripts/first-token.sh $(ARGS)
 
 setup-test: ## Install what the tests need and is missing
 	@scripts/setup-test.sh

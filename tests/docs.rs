@@ -16,6 +16,8 @@ const RUN_BY: &[(&str, &str)] = &[
     ("docs/migration.md", "tests/docs_commands.rs"),
     ("docs/operations.md", "tests/docs_commands.rs"),
     ("docs/plugins.md", RUNS_WHOLE),
+    ("docs/getting-started.md", "tests/docs_commands.rs"),
+    ("docs/clients.md", "tests/sdk/python/test_clients.py"),
 ];
 const RUN: &[&str] = &["mlx-gateway", "curl"];
 /// Runs its document from the first command to the last, whatever program each asks for.
