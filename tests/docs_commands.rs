@@ -46,8 +46,9 @@ fn the_commands_of_migration_work() {
 fn run_all(gateway: &Gateway, document: &str) {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines: Vec<String> =
-        blocks.flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let lines: Vec<String> = blocks
+        .flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     let commands: Vec<String> = lines
         .iter()
         .map(|line| line.split(" #").next().unwrap_or(line).trim())

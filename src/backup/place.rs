@@ -66,7 +66,7 @@ pub(super) fn plan(
 ) -> (Vec<Move>, Restored) {
     let keep = places.data_dir.join(format!("before-restore-{now_ms}"));
     let mut moves = Vec::new();
-    let mut set_aside = |path: PathBuf, name: &str, moves: &mut Vec<Move>| {
+    let set_aside = |path: PathBuf, name: &str, moves: &mut Vec<Move>| {
         if path.exists() {
             moves.push(Move::aside(path, keep.join(name)));
         }

@@ -157,7 +157,8 @@ async fn change(user: &str, verb: &str, body: Option<Value>, context: &mut Conte
         return context.out.raw_json(&answer.raw);
     }
     let User { email, role, status, tools: restricted, .. } = answer.value;
-    context.out.line(&format!("{email} is {status} ({role}; tools: {})", tools(restricted.as_deref())))
+    let restricted = restricted.map(|names| format!(", tools: {}", tools(Some(&names)))).unwrap_or_default();
+    context.out.line(&format!("{email} is {status} ({role}){restricted}"))
 }
 
 fn tools(names: Option<&[String]>) -> String {

@@ -127,13 +127,13 @@ fn install<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = builder.with_env_filter(filter).with_filter_reloading();
     if json {
-        let builder = builder.json();
+        let builder = builder.json().with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();
         builder.try_init().map_err(|_| LogError::Twice)?;
         return Ok(Box::new(move |filter| handle.reload(filter).is_ok()));
     }
+    let builder = builder.with_env_filter(filter).with_filter_reloading();
     let handle = builder.reload_handle();
     builder.try_init().map_err(|_| LogError::Twice)?;
     Ok(Box::new(move |filter| handle.reload(filter).is_ok()))

@@ -57,8 +57,8 @@ impl Store {
     /// that died left running. Blocks: meant for start-up.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let mut conn = schema::open_writer(path)?;
-        let unopened = |error: &rusqlite::Error| schema::unopened(path, error);
-        let interrupted = requests::mark_interrupted(&mut conn).map_err(|error| unopened(&error))?;
+        let interrupted =
+            requests::mark_interrupted(&mut conn).map_err(|error| schema::unopened(path, &error))?;
         if interrupted > 0 {
             tracing::warn!(store.interrupted = interrupted, "An earlier run left requests unfinished.");
         }

@@ -46,7 +46,7 @@ pub async fn get(_caller: AdminReader) -> Result<Json<LogView>, ApiError> {
 )]
 pub async fn put(_caller: Admin, Json(asked): Json<LogChange>) -> Result<Json<LogView>, ApiError> {
     let answer = answer(logging::set_filter(asked.filter))?;
-    tracing::info!(log.filter = answer.0.filter, "What is logged was changed");
+    tracing::info!(levels = answer.0.filter, "What is logged was changed");
     Ok(answer)
 }
 

@@ -75,7 +75,7 @@ pub(in crate::store) fn upsert(
 }
 
 /// What a gateway that died left behind. Its counters are as of the last checkpoint.
-pub(in crate::store) fn mark_interrupted(conn: &mut Connection) -> Result<usize, StoreError> {
+pub(in crate::store) fn mark_interrupted(conn: &mut Connection) -> Result<usize, rusqlite::Error> {
     let tx = conn.transaction()?;
     let mut sums = Deltas::default();
     {
