@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mlx_gateway::auth::{Accounts, Road, Shown, Tokens};
+use mlx_gateway::auth::{Accounts, Limits, Road, Shown, Tokens};
 use mlx_gateway::config::{ApiAuth, Auth, Registration};
 use mlx_gateway::store::Store;
 use mlx_gateway::store::keys::{self, KeyRow};
@@ -69,9 +69,13 @@ fn row(n: usize, secret: &str) -> KeyRow {
         prefix: "sk-mgw-".into(),
         scopes: "inference tools".into(),
         profiles: Some(vec!["qwen".into(), "gemma".into()]),
-        requests_per_minute: Some(u32::MAX),
-        tokens_per_minute: Some(u64::MAX / 2),
-        tokens_per_day: Some(u64::MAX / 2),
+        limits: Limits {
+            requests_per_minute: Some(u32::MAX),
+            tokens_per_minute: Some(u64::MAX / 2),
+            tokens_per_day: Some(u64::MAX / 2),
+            ..Limits::default()
+        }
+        .kept(),
         ..KeyRow::default()
     }
 }

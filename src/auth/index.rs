@@ -80,7 +80,7 @@ impl Account {
 impl Key {
     /// A key out of its row; `meter` and the rest live on from what it was before.
     pub fn of(row: KeyRow, meter: Arc<KeyMeter>, before: Option<&Key>) -> Key {
-        meter.set_limits(limits(&row));
+        meter.set_limits(Limits::read(&row.limits));
         let scopes: Vec<Scope> = row.scopes.split(' ').filter_map(Scope::from_name).collect();
         let last_used = row.last_used_at.unwrap_or_default();
         Key {
@@ -101,16 +101,6 @@ impl Key {
     /// Milliseconds since 1970; none: never.
     pub fn last_used_ms(&self) -> Option<i64> {
         Some(self.last_used.load(Ordering::Relaxed)).filter(|at| *at > 0)
-    }
-}
-
-pub fn limits(row: &KeyRow) -> Limits {
-    Limits {
-        requests_per_minute: row.requests_per_minute,
-        tokens_per_minute: row.tokens_per_minute,
-        parallel: row.parallel,
-        tokens_per_day: row.tokens_per_day,
-        tokens_per_month: row.tokens_per_month,
     }
 }
 

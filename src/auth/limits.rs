@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// A minute, over which rates refill.
 const MINUTE: Duration = Duration::from_secs(60);
 /// After how long a refusal for requests under way is worth another try.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What a key may use; `None`: as much as it likes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a key may use; `None`: as much as it likes. Kept, told and read under these names: a new limit is one more
+/// member here, with what it refuses below.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct Limits {
     pub requests_per_minute: Option<u32>,
     pub tokens_per_minute: Option<u64>,
+    /// Requests under way at one time.
     pub parallel: Option<u32>,
     /// Tokens from midnight to midnight, UTC.
     pub tokens_per_day: Option<u64>,
@@ -90,6 +94,52 @@ struct Period {
     end: i64,
     used: u64,
     reserved: u64,
+}
+
+impl Limits {
+    /// As they are kept with a key. What cannot be read allows nothing.
+    pub fn read(kept: &str) -> Limits {
+        if kept.is_empty() {
+            return Limits::default();
+        }
+        serde_json::from_str(kept).unwrap_or(Limits { parallel: Some(0), ..Limits::default() })
+    }
+
+    pub fn kept(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Refusal {
+    /// For the key's owner; `left` of its budgets is what `wanted` would have to fit into.
+    pub fn words(self, limits: &Limits, wanted: u64, left: Option<u64>) -> String {
+        let seconds = self.retry_after.as_secs_f64().ceil() as u64;
+        let number = |limit: Option<u64>| limit.unwrap_or_default();
+        let budget = |most: Option<u64>, span: &str| {
+            format!(
+                "{} of this key's {} tokens a {span} (UTC) are left, the others used or reserved by requests under way, \
+                 and this request may use {wanted}; lower max_tokens, or try again in {seconds} s",
+                number(left),
+                number(most)
+            )
+        };
+        match self.limited {
+            Limited::Requests => format!(
+                "this key may send {} requests a minute; try again in {seconds} s",
+                limits.requests_per_minute.unwrap_or_default()
+            ),
+            Limited::Tokens => format!(
+                "this key may use {} tokens a minute, and this request would pass that; try again in {seconds} s",
+                number(limits.tokens_per_minute)
+            ),
+            Limited::Parallel => format!(
+                "this key may have {} requests under way at one time; try again when one has ended",
+                limits.parallel.unwrap_or_default()
+            ),
+            Limited::Day => budget(limits.tokens_per_day, "day"),
+            Limited::Month => budget(limits.tokens_per_month, "month"),
+        }
+    }
 }
 
 impl Counts {
@@ -306,6 +356,16 @@ mod tests {
 
     fn at(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn limits_are_kept_as_they_are_and_what_cannot_be_read_allows_nothing() {
+        let limits = Limits { parallel: Some(2), tokens_per_day: Some(u64::MAX), ..Limits::default() };
+        assert_eq!(Limits::read(&limits.kept()), limits);
+        assert_eq!((Limits::read(""), Limits::read("{}")), (Limits::default(), Limits::default()));
+        assert!(
+            Counts::default().reserve(&Limits::read("{\"parallel\": \"two\"}"), 1, NOON, at(0.0)).is_err()
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::limits::{Counts, Limited, Limits, Refusal, Reserved, Standing};
+use super::limits::{Counts, Limits, Reserved, Standing};
 use crate::system::clock::Clock;
 
 /// Counts what a key uses. Outlives changes to the key.
@@ -68,7 +68,7 @@ impl KeyMeter {
         match reserved {
             Ok(reserved) => Ok(Permit { taken: Some((Arc::clone(self), reserved)), standing }),
             Err(refusal) => {
-                let words = words(refusal, limits, tokens, counts.left(limits, now_ms));
+                let words = refusal.words(limits, tokens, counts.left(limits, now_ms));
                 Err(LimitError { words, retry_after: refusal.retry_after, standing })
             }
         }
@@ -79,7 +79,7 @@ impl KeyMeter {
         let mut counted = self.counted();
         let Counted { limits, counts } = &mut *counted;
         counts.extend(limits, reserved, tokens, now_ms).map_err(|refusal| {
-            let words = words(refusal, limits, tokens, counts.left(limits, now_ms));
+            let words = refusal.words(limits, tokens, counts.left(limits, now_ms));
             LimitError { words, retry_after: refusal.retry_after, standing: counts.standing(limits, at) }
         })
     }
@@ -138,34 +138,5 @@ impl Drop for Permit {
         if let Some((meter, reserved)) = self.taken.take() {
             meter.settle(reserved, 0);
         }
-    }
-}
-
-fn words(refusal: Refusal, limits: &Limits, wanted: u64, left: Option<u64>) -> String {
-    let seconds = refusal.retry_after.as_secs_f64().ceil() as u64;
-    let number = |limit: Option<u64>| limit.unwrap_or_default();
-    let budget = |most: Option<u64>, span: &str| {
-        format!(
-            "{} of this key's {} tokens a {span} (UTC) are left, the others used or reserved by requests under way, \
-             and this request may use {wanted}; lower max_tokens, or try again in {seconds} s",
-            number(left),
-            number(most)
-        )
-    };
-    match refusal.limited {
-        Limited::Requests => format!(
-            "this key may send {} requests a minute; try again in {seconds} s",
-            limits.requests_per_minute.unwrap_or_default()
-        ),
-        Limited::Tokens => format!(
-            "this key may use {} tokens a minute, and this request would pass that; try again in {seconds} s",
-            number(limits.tokens_per_minute)
-        ),
-        Limited::Parallel => format!(
-            "this key may have {} requests under way at one time; try again when one has ended",
-            limits.parallel.unwrap_or_default()
-        ),
-        Limited::Day => budget(limits.tokens_per_day, "day"),
-        Limited::Month => budget(limits.tokens_per_month, "month"),
     }
 }

@@ -19,7 +19,7 @@ pub use error::{AuthError, AuthFault};
 pub use gate::{AuthGate, ENVIRONMENT, Road, Shown};
 pub use identity::{Caller, Scope, Scopes, Via};
 pub use index::{Account, Index, Key, Session};
-pub use limits::{Rate, Standing};
+pub use limits::{Limits, Rate, Standing};
 pub use meter::{LimitError, Permit};
 pub use password::Passwords;
 pub use secret::new_id;

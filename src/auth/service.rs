@@ -11,8 +11,8 @@ use super::accounts::{self, Change, Role, Status};
 use super::error::AuthFault;
 use super::gate::{AuthGate, ENVIRONMENT};
 use super::identity::{Caller, Via};
-use super::index::{Account, Index, Key, limits};
-use super::limits::{Counts, day_start, month_start};
+use super::index::{Account, Index, Key};
+use super::limits::{Counts, Limits, day_start, month_start};
 use super::meter::KeyMeter;
 use super::password::Passwords;
 use super::secret::{digest, new_id, secret};
@@ -110,7 +110,7 @@ impl Accounts {
         for row in rows {
             let used = |of: &std::collections::HashMap<String, u64>| of.get(&row.id).copied().unwrap_or(0);
             let counts = Counts::resumed(now, used(&day), used(&month));
-            let meter = Arc::new(KeyMeter::new(limits(&row), counts, Arc::clone(&clock)));
+            let meter = Arc::new(KeyMeter::new(Limits::read(&row.limits), counts, Arc::clone(&clock)));
             index.put_key(Key::of(row, meter, None));
         }
         Ok(Accounts {
@@ -357,7 +357,7 @@ impl Accounts {
         if row.scopes.is_empty() {
             row.scopes = super::Scope::Inference.name().into();
         }
-        let meter = KeyMeter::new(limits(&row), Counts::default(), Arc::clone(&self.clock));
+        let meter = KeyMeter::new(Limits::read(&row.limits), Counts::default(), Arc::clone(&self.clock));
         keys::put(&self.store, row.clone()).await?;
         Ok((self.index.put_key(Key::of(row, Arc::new(meter), None)), secret))
     }

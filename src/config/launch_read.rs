@@ -137,7 +137,7 @@ fn check_command(reader: &Reader<'_>, settings: &LaunchSettings) {
 fn model(reader: &Reader<'_>, node: &Node, engine: EngineKind) -> Result<ModelRef, Fault> {
     let text = values::some_text(node)?;
     let text = text.trim();
-    let runs_mlx = matches!(engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm);
+    let runs_mlx = engine.runs_mlx();
     if let Some(name) = text.strip_prefix(BUILTIN) {
         return match name {
             "demo" if runs_mlx => Ok(ModelRef::Demo),

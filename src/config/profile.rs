@@ -130,6 +130,11 @@ impl Default for Timeouts {
 }
 
 impl EngineKind {
+    /// Whether it is a server of ours for MLX models, whose ways are known.
+    pub fn runs_mlx(self) -> bool {
+        matches!(self, EngineKind::MlxOpenaiServer | EngineKind::MlxLm)
+    }
+
     /// The name used in configuration.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 
 use super::operation::Operation;
 use super::scan::Kind;
+use crate::config::EngineKind;
 
 /// Names of fields with the JSON kinds they may have.
 pub type Fields = &'static [(&'static str, &'static [Kind])];
@@ -35,6 +36,15 @@ pub struct Quirks {
 }
 
 impl Quirks {
+    /// Those of an engine.
+    pub fn of(engine: EngineKind) -> &'static Quirks {
+        match engine {
+            EngineKind::MlxOpenaiServer => &MLX_OPENAI_SERVER,
+            EngineKind::MlxLm => &MLX_LM,
+            EngineKind::Command | EngineKind::Url => &PASSTHROUGH,
+        }
+    }
+
     /// The only fields of such a request that may reach the engine; `None`: all.
     pub fn fields_of(&self, operation: Operation) -> Option<Fields> {
         self.fields.map(|chat| match operation {

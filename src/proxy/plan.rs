@@ -9,10 +9,10 @@ use super::failure::Failure;
 use super::flow::Flow;
 use super::upstream::{Message, UpstreamRequest};
 use crate::backends::{LaunchSpec, Target};
-use crate::config::{EngineKind, ModelRef, Profile, Timeouts};
+use crate::config::{ModelRef, Profile, Timeouts};
 use crate::dialect::embeddings::Wish;
 use crate::dialect::operation::Operation;
-use crate::dialect::quirks::{self, Quirks};
+use crate::dialect::quirks::Quirks;
 use crate::dialect::repair::Repair;
 use crate::dialect::request::{self, Scanned};
 use crate::profiles::Entry;
@@ -56,7 +56,7 @@ impl Plan {
         budget: Option<u64>,
     ) -> Result<Plan, Failure> {
         let profile = &entry.profile;
-        let quirks = quirks_of(profile.launch.engine);
+        let quirks = Quirks::of(profile.launch.engine);
         let served_name = served_name(entry);
         let prompt = profile.system_prompt.as_deref().map_or(0, str::len) + request.body.len();
         let prompt_tokens = (prompt as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX);
@@ -134,20 +134,14 @@ impl Plan {
     }
 }
 
-fn quirks_of(engine: EngineKind) -> &'static Quirks {
-    match engine {
-        EngineKind::MlxOpenaiServer => &quirks::MLX_OPENAI_SERVER,
-        EngineKind::MlxLm => &quirks::MLX_LM,
-        EngineKind::Command | EngineKind::Url => &quirks::PASSTHROUGH,
-    }
-}
-
 /// The name upstream knows the model by.
 fn served_name(entry: &Entry) -> String {
     let launch = &entry.profile.launch;
-    match (launch.engine, &launch.model) {
-        (EngineKind::MlxOpenaiServer | EngineKind::MlxLm, _) => entry.launch.served_name.clone(),
-        (_, Some(model @ (ModelRef::Hub(_) | ModelRef::Folder(_)))) => model.to_string(),
+    if launch.engine.runs_mlx() {
+        return entry.launch.served_name.clone();
+    }
+    match &launch.model {
+        Some(model @ (ModelRef::Hub(_) | ModelRef::Folder(_))) => model.to_string(),
         _ => entry.profile.name.clone(),
     }
 }

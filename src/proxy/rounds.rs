@@ -20,7 +20,7 @@ use super::upstream::UpstreamBody;
 use super::{Proxy, ending, failed, headers};
 use crate::auth::{Caller, Permit, Standing};
 use crate::backends::{Asker, Progress};
-use crate::config::{EngineKind, Profile};
+use crate::config::Profile;
 use crate::dialect::facts::Facts;
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
@@ -83,7 +83,7 @@ impl Opened {
 
     /// Whether an engine of ours answers, whose ways are known.
     pub fn is_ours(&self) -> bool {
-        matches!(self.entry.profile.launch.engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm)
+        self.entry.profile.launch.engine.runs_mlx()
     }
 
     /// A field of the request; none: absent or null.

@@ -5,8 +5,7 @@ use rusqlite::{Row, params};
 use super::{Store, StoreError};
 
 const COLUMNS: &str = "id, user, name, digest, old_digest, old_until, prefix, scopes, profiles, tools, \
-    expires_at, requests_per_minute, tokens_per_minute, parallel, tokens_per_day, tokens_per_month, \
-    priority, created_at, last_used_at, revoked_at";
+    expires_at, limits, priority, created_at, last_used_at, revoked_at";
 
 /// One key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,11 +24,8 @@ pub struct KeyRow {
     pub profiles: Option<Vec<String>>,
     pub tools: Option<Vec<String>>,
     pub expires_at: Option<i64>,
-    pub requests_per_minute: Option<u32>,
-    pub tokens_per_minute: Option<u64>,
-    pub parallel: Option<u32>,
-    pub tokens_per_day: Option<u64>,
-    pub tokens_per_month: Option<u64>,
+    /// What it may use, as a JSON object whose members are not known here; empty: all it likes.
+    pub limits: String,
     pub priority: i32,
     pub created_at: i64,
     pub last_used_at: Option<i64>,
@@ -51,7 +47,7 @@ pub async fn put(store: &Store, row: KeyRow) -> Result<(), StoreError> {
         .write(move |conn| {
             let sql = format!(
                 "INSERT OR REPLACE INTO api_keys ({COLUMNS}) VALUES \
-                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
             );
             conn.prepare_cached(&sql)?.execute(params![
                 row.id,
@@ -65,11 +61,7 @@ pub async fn put(store: &Store, row: KeyRow) -> Result<(), StoreError> {
                 encode(row.profiles.as_deref()),
                 encode(row.tools.as_deref()),
                 row.expires_at,
-                row.requests_per_minute,
-                count(row.tokens_per_minute),
-                row.parallel,
-                count(row.tokens_per_day),
-                count(row.tokens_per_month),
+                row.limits,
                 row.priority,
                 row.created_at,
                 row.last_used_at,
@@ -95,7 +87,6 @@ pub async fn touch(store: &Store, used: Vec<(String, i64)>) -> Result<(), StoreE
 }
 
 fn key(row: &Row<'_>) -> Result<KeyRow, rusqlite::Error> {
-    let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(i64::unsigned_abs));
     Ok(KeyRow {
         id: row.get(0)?,
         user: row.get(1)?,
@@ -108,15 +99,11 @@ fn key(row: &Row<'_>) -> Result<KeyRow, rusqlite::Error> {
         profiles: decode(row.get(8)?),
         tools: decode(row.get(9)?),
         expires_at: row.get(10)?,
-        requests_per_minute: row.get(11)?,
-        tokens_per_minute: number(12)?,
-        parallel: row.get(13)?,
-        tokens_per_day: number(14)?,
-        tokens_per_month: number(15)?,
-        priority: row.get(16)?,
-        created_at: row.get(17)?,
-        last_used_at: row.get(18)?,
-        revoked_at: row.get(19)?,
+        limits: row.get(11)?,
+        priority: row.get(12)?,
+        created_at: row.get(13)?,
+        last_used_at: row.get(14)?,
+        revoked_at: row.get(15)?,
     })
 }
 
@@ -128,8 +115,4 @@ pub(super) fn encode(names: Option<&[String]>) -> Option<String> {
 /// A list that cannot be read allows nothing.
 pub(super) fn decode(text: Option<String>) -> Option<Vec<String>> {
     text.map(|text| serde_json::from_str(&text).unwrap_or_default())
-}
-
-fn count(tokens: Option<u64>) -> Option<i64> {
-    tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX))
 }

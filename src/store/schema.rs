@@ -11,7 +11,7 @@ use super::error::{StoreError, reason};
 use super::{before_upgrade, rollup};
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0008_chats.sql"),
     include_str!("migrations/0009_pages.sql"),
     include_str!("migrations/0010_user_tools.sql"),
+    include_str!("migrations/0011_key_limits.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -175,6 +176,26 @@ mod tests {
             assert_eq!(shape(&open_writer(&path).unwrap()), shape(&fresh), "from version {from}");
         }
         assert!(shape(&fresh).iter().any(|line| line.starts_with("table requests: id TEXT 1 1")));
+    }
+
+    #[test]
+    fn limits_of_keys_are_taken_along() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let before = MIGRATIONS.iter().position(|sql| sql.contains("api_keys ADD COLUMN limits")).unwrap();
+        for (version, sql) in (1..).zip(&MIGRATIONS[..before]) {
+            apply(&mut conn, sql, version).unwrap();
+        }
+        let key = "INSERT INTO api_keys (id, name, digest, prefix, scopes, priority, created_at, parallel, tokens_per_day)
+             VALUES ('k', 'k', x'00', 'p', 's', 0, 0, 3, 9007199254740993)";
+        conn.execute(key, []).unwrap();
+        apply(&mut conn, MIGRATIONS[before], 99).unwrap();
+        let limits: String = conn.query_row("SELECT limits FROM api_keys", [], |row| row.get(0)).unwrap();
+        let limits: serde_json::Value = serde_json::from_str(&limits).unwrap();
+        assert_eq!(
+            (&limits["parallel"], &limits["tokens_per_day"]),
+            (&3.into(), &9_007_199_254_740_993_u64.into())
+        );
+        assert!(limits["tokens_per_month"].is_null());
     }
 
     #[test]

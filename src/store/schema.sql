@@ -83,15 +83,12 @@ CREATE TABLE api_keys (
     profiles            TEXT,
     tools               TEXT,
     expires_at          INTEGER,
-    requests_per_minute INTEGER,
-    tokens_per_minute   INTEGER,
-    parallel            INTEGER,
-    tokens_per_day      INTEGER,
-    tokens_per_month    INTEGER,
     priority            INTEGER NOT NULL,
     created_at          INTEGER NOT NULL,
     last_used_at        INTEGER,
-    revoked_at          INTEGER
+    revoked_at          INTEGER,
+    -- A JSON object, read by auth.
+    limits              TEXT    NOT NULL DEFAULT '{}'
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sessions (

@@ -201,18 +201,22 @@ async fn begun(address: &str, request: &str, count: usize) -> Vec<TcpStream> {
 #[test]
 fn a_thousand_clients_that_do_not_read_cost_bounded_memory_and_keep_nobody_waiting() {
     const READERS: usize = 1000;
-    // An answer is 3 MB; kept in memory for all, they would be 3 GB.
-    const PROMPT: &str = "#chunks=300 #token-bytes=10000";
+    // Some are sent more than any buffer holds, the others a little all the time.
+    const FLOODED: usize = 100;
+    const FLOOD: &str = "#chunks=2000 #token-bytes=10000";
+    const TRICKLE: &str = "#chunks=10000 #interval-us=1000000";
+    // The answers of the flooded alone are 2 GB.
     const MOST: u64 = 512 << 20;
     let files = mlx_gateway::system::limits::raise_open_files().unwrap();
     assert!(files > 2048, "this test opens {READERS} connections: allow more open files (ulimit -n 4096)");
     let gateway = Gateway::start(&format!("{ONE}{}", PROFILES.replace("\"qwen\"", "\"free\"")));
     assert_eq!(gateway.chat("q", "#chunks=1").status, 200);
     assert_eq!(gateway.chat("other", "#chunks=1").status, 200);
-    let request = gateway.request("/v1/chat/completions", "", &body("q", PROMPT, true));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut readers = Vec::new();
     while readers.len() < READERS {
+        let prompt = if readers.len() < FLOODED { FLOOD } else { TRICKLE };
+        let request = gateway.request("/v1/chat/completions", "", &body("q", prompt, true));
         // As many at a time as the scripted server takes without its own queue running over.
         readers.extend(runtime.block_on(begun(&gateway.address, &request, 50)));
     }

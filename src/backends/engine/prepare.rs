@@ -132,8 +132,9 @@ impl Preparer {
         report: Report<'_>,
     ) -> Result<(), EngineError> {
         let Some(ModelRef::Hub(id)) = &settings.model else { return Ok(()) };
-        let served = matches!(settings.engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm);
-        if !served || !matches!(self.hub_model(settings, id), Err(EngineError::NotHere { .. })) {
+        if !settings.engine.runs_mlx()
+            || !matches!(self.hub_model(settings, id), Err(EngineError::NotHere { .. }))
+        {
             return Ok(());
         }
         let told = |Arrival { done_bytes, total_bytes }| {

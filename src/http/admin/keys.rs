@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Key, Role, Scope, Scopes, Status};
+use crate::auth::{Key, Limits, Role, Scope, Scopes, Status};
 use crate::config::parse_duration;
 use crate::http::audit::Target;
 use crate::http::caller::SessionUser;
@@ -97,11 +97,8 @@ pub struct KeyView {
     profiles: Option<Vec<String>>,
     tools: Option<Vec<String>>,
     expires_at: Option<String>,
-    requests_per_minute: Option<u32>,
-    tokens_per_minute: Option<u64>,
-    parallel: Option<u32>,
-    tokens_per_day: Option<u64>,
-    tokens_per_month: Option<u64>,
+    #[serde(flatten)]
+    limits: Limits,
     used_tokens_day: u64,
     used_tokens_month: u64,
     priority: i32,
@@ -231,11 +228,14 @@ fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow,
         profiles: asked.profiles,
         tools: asked.tools,
         expires_at: expiry(asked.expires_at.as_deref(), gateway.proxy.clock.unix_ms())?,
-        requests_per_minute: asked.requests_per_minute,
-        tokens_per_minute: asked.tokens_per_minute,
-        parallel: asked.parallel,
-        tokens_per_day: asked.tokens_per_day,
-        tokens_per_month: asked.tokens_per_month,
+        limits: Limits {
+            requests_per_minute: asked.requests_per_minute,
+            tokens_per_minute: asked.tokens_per_minute,
+            parallel: asked.parallel,
+            tokens_per_day: asked.tokens_per_day,
+            tokens_per_month: asked.tokens_per_month,
+        }
+        .kept(),
         priority,
         ..KeyRow::default()
     })
@@ -327,11 +327,7 @@ fn view(gateway: &Shared, key: &Key, now_ms: i64) -> KeyView {
         profiles: row.profiles.clone(),
         tools: row.tools.clone(),
         expires_at: row.expires_at.map(rfc3339),
-        requests_per_minute: row.requests_per_minute,
-        tokens_per_minute: row.tokens_per_minute,
-        parallel: row.parallel,
-        tokens_per_day: row.tokens_per_day,
-        tokens_per_month: row.tokens_per_month,
+        limits: Limits::read(&row.limits),
         used_tokens_day: day,
         used_tokens_month: month,
         priority: row.priority,

@@ -1798,7 +1798,7 @@ export interface components {
             token_from?: components["schemas"]["TokenOrigin"] | null;
         };
         /** @description A key, without its secret. */
-        KeyView: {
+        KeyView: components["schemas"]["Limits"] & {
             id: string;
             name: string;
             /** @description The first characters, to tell keys apart. */
@@ -1812,16 +1812,6 @@ export interface components {
             profiles?: string[] | null;
             tools?: string[] | null;
             expires_at?: string | null;
-            /** Format: int32 */
-            requests_per_minute?: number | null;
-            /** Format: int64 */
-            tokens_per_minute?: number | null;
-            /** Format: int32 */
-            parallel?: number | null;
-            /** Format: int64 */
-            tokens_per_day?: number | null;
-            /** Format: int64 */
-            tokens_per_month?: number | null;
             /** Format: int64 */
             used_tokens_day: number;
             /** Format: int64 */
@@ -1949,6 +1939,40 @@ export interface components {
         };
         /** @enum {string} */
         Level: "ok" | "warning" | "failed" | "unknown";
+        /**
+         * @description What a key may use; `None`: as much as it likes. Kept, told and read under these names: a new limit is one more
+         *     member here, with what it refuses below.
+         */
+        Limits: {
+            /**
+             * Format: int32
+             * @default null
+             */
+            requests_per_minute: number | null;
+            /**
+             * Format: int64
+             * @default null
+             */
+            tokens_per_minute: number | null;
+            /**
+             * Format: int32
+             * @description Requests under way at one time.
+             * @default null
+             */
+            parallel: number | null;
+            /**
+             * Format: int64
+             * @description Tokens from midnight to midnight, UTC.
+             * @default null
+             */
+            tokens_per_day: number | null;
+            /**
+             * Format: int64
+             * @description Tokens of a calendar month, UTC.
+             * @default null
+             */
+            tokens_per_month: number | null;
+        };
         LimitsView: {
             /** Format: int64 */
             memory_bytes: number;
