@@ -166,7 +166,8 @@ fn when_files_run_out_connections_wait_and_what_is_open_is_served_on() {
     drop(many);
     assert_eq!(gateway.chat("qwen", "#chunks=2").status, 200);
     assert!(gateway.log().contains("Connections are accepted again"), "{}", gateway.log());
-    assert_eq!(gateway.log().matches("Connections cannot be accepted").count(), 1, "it is said once");
+    let said = gateway.log().matches("Connections cannot be accepted").count();
+    assert!(said < 10, "it is said each time that it begins, not at each try: {said}");
     wait_for("both records", || (completed(&gateway) == 2).then_some(()));
     assert_eq!(lost(&gateway), 0);
 }
