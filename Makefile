@@ -43,8 +43,8 @@ test-sdk: setup-test ## The official OpenAI and MCP clients for Python and JavaS
 test-web: setup-test ## The pages: types, units, budgets, and the built gateway in a browser
 	scripts/test-web.sh $(ARGS)
 
-screenshots: setup-test ## Pictures of every screen below the target directory
-	scripts/screenshots.sh
+screenshots: setup-test ## Pictures of every screen below the target directory (make screenshots ARGS=^chat)
+	scripts/screenshots.sh $(ARGS)
 
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh

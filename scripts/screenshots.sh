@@ -8,4 +8,4 @@ cd "$ROOT"
 
 cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server --example fake_hub
 cd web
-node e2e/screenshots.mjs "$TARGET_DIR/screenshots"
+node e2e/screenshots.mjs "$TARGET_DIR/screenshots" "${1:-}"

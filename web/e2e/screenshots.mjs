@@ -1,5 +1,5 @@
 // Pictures of every screen at three widths, light and dark, with a page that shows them all.
-//   node e2e/screenshots.mjs FOLDER
+//   node e2e/screenshots.mjs FOLDER [PATTERN]    (of file names, such as `^servers-390`)
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { launch, open } from './lib/browser.mjs';
@@ -8,6 +8,7 @@ import { Hub } from './lib/hub.mjs';
 import { until } from './lib/until.mjs';
 
 const FOLDER = process.argv[2] ?? 'screenshots';
+const WANTED = new RegExp(process.argv[3] ?? '');
 const WIDTHS = [390, 1024, 1600];
 const THEMES = ['light', 'dark'];
 const SCREENS = {
@@ -120,13 +121,14 @@ try {
       const { context, page, said } = await open(browser, gateway.base, { theme, width, height: width < 500 ? 844 : 900 });
       await context.addCookies([{ name: 'mlx_gateway_session', value: token, url: gateway.base }]);
       for (const [name, path] of Object.entries(SCREENS)) {
+        const file = `${name}-${width}-${theme}.png`;
+        if (!WANTED.test(file)) continue;
         const flow = ['servers', 'home', 'requests'].includes(name) ? gateway.askAs(token, 'gemma', '#chunks=300 #interval-us=14000 on') : null;
         await page.goto(gateway.base + (typeof path === 'string' ? path : path()));
         await page.locator('h1').first().waitFor();
         await until(async () => (await page.locator('.bone').count()) === 0, `${name} is loaded`);
         await prepare(page, name);
         if (flow) await until(async () => (await gateway.api('GET', '/api/v1/servers', undefined, { authorization: `Bearer ${token}` })).servers.some((one) => one.tokens_per_s > 20), 'tokens flow');
-        const file = `${name}-${width}-${theme}.png`;
         await page.screenshot({ path: join(FOLDER, file), fullPage: name !== 'captures' });
         rows.push({ name, width, theme, file });
         await flow;

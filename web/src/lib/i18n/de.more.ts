@@ -123,6 +123,7 @@ export const more: Pick<Dictionary, keyof typeof english> = {
     estimated: 'Geschätzt: Das Backend hat nichts gemeldet.',
     id: 'Kennung',
     clientId: 'Kennung des Clients',
+    by: 'Von',
   },
   captures: {
     title: 'Mitschnitte',
@@ -167,7 +168,7 @@ export const more: Pick<Dictionary, keyof typeof english> = {
     notWhole: 'Nicht die ganze Anfrage wurde behalten, darum lässt sie sich nicht wiederholen.',
     later: 'Was sie sagt, erscheint hier, wenn sie zu Ende ist, falls Mitschnitte bei ihrem Beginn an waren.',
     none: 'Mitschnitte waren aus, als diese Anfrage begann, oder das Mitgeschnittene wurde gelöscht.',
-    noneAdmin: 'Mitschnitte waren aus, als diese Anfrage begann, oder das Mitgeschnittene wurde gelöscht. Schalte sie über der Liste der Anfragen ein.',
+    noneAdmin: 'Mitschnitte waren aus, als diese Anfrage begann, oder das Mitgeschnittene wurde gelöscht. Du schaltest sie oben ein.',
     nothingSaid: 'Darin stehen keine Nachrichten.',
     again: 'Die Antwort auf die Wiederholung',
     running: 'Fragt noch einmal',
