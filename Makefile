@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench setup-test fmt plugins release first-token
+.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench fuzz setup-test fmt plugins release first-token
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ lint: setup-test ## Format, clippy, dependencies
 
 check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine
 	scripts/check-macos.sh
+
+fuzz: setup-test ## Every parser of foreign bytes for 20 s
+	MLX_GATEWAY_FUZZ_SECONDS=20 scripts/test-rust.sh --test fuzz
 
 test-rust: setup-test ## Unit and integration tests, the real engine among them
 	scripts/test-rust.sh $(ARGS)

@@ -31,8 +31,10 @@ use crate::http::{
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;
+use crate::outward::Fetcher;
 use crate::profiles::{Apply, ProfileBook};
-use crate::proxy::{Kinds, Proxy, Upstreams};
+use crate::proxy::{Contexts, Kinds, Media, Proxy, Upstreams};
+use crate::responses;
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
 use crate::system::{SystemProbe, memory};
@@ -47,6 +49,8 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is written when keys were last used.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
+/// How long a tokenizer stays in memory that nobody asks.
+const TOKENIZERS_KEPT: Duration = Duration::from_secs(5 * 60);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Everything, wired.
@@ -118,12 +122,16 @@ impl App {
         let captures = Captures::open(store.clone(), Arc::clone(&clock)).await?;
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
+        let hub_cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+        let kinds = Arc::new(Kinds::new(hub_cache));
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
-            kinds: Kinds::new(hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?),
+            contexts: Contexts::new(Arc::clone(&kinds)),
+            kinds,
+            media: Media(media(&config)),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
@@ -166,6 +174,15 @@ impl App {
         let audit_days = self.config.auth.audit_days;
         self.background.spawn(async move { keep_accounts(&accounts, &store, audit_days).await });
         self.background.spawn(self.gateway.captures.write_down());
+        let (store, days) = (self.store.clone(), self.config.responses.retention_days);
+        self.background.spawn(async move { responses::retain(&store, &SystemClock, days).await });
+        let tokenizers = Arc::clone(&self.gateway.proxy.contexts.tokenizers);
+        self.background.spawn(async move {
+            loop {
+                tokio::time::sleep(TOKENIZERS_KEPT).await;
+                tokenizers.drop_idle(TOKENIZERS_KEPT);
+            }
+        });
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
@@ -252,6 +269,13 @@ impl App {
         let urls = self.gateway.about.listen.get().into_iter().flatten();
         urls.map(|url| format!("{url}/setup?token={token}")).collect()
     }
+}
+
+/// Fetches pictures, where the operator allows it.
+fn media(config: &Config) -> Option<Fetcher> {
+    let media = &config.media;
+    let size_max = usize::try_from(media.max_size).unwrap_or(usize::MAX);
+    media.fetch.then(|| Fetcher::new(media.allow_private.clone(), size_max, media.timeout))
 }
 
 fn open_tools(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Registry {

@@ -11,6 +11,7 @@ pub mod http;
 
 pub mod chats;
 pub mod proxy;
+pub mod responses;
 pub mod tools;
 
 pub mod auth;
@@ -27,5 +28,6 @@ pub mod events;
 pub mod logging;
 pub mod metrics;
 pub mod models;
+pub mod outward;
 pub mod store;
 pub mod system;

@@ -17,6 +17,7 @@ const EDGES: &[(&str, &str)] = &[
     ("http", "UPPER LOWER BASE"),
     ("tools", "LOWER BASE"),
     ("chats", "LOWER BASE"),
+    ("responses", "LOWER BASE"),
     (
         "proxy",
         "dialect backends usage profiles auth::Caller auth::Scope auth::Permit auth::Standing auth::Rate auth::LimitError BASE",
@@ -31,17 +32,18 @@ const EDGES: &[(&str, &str)] = &[
     ("profiles", "BASE"),
     ("models", ""),
     ("events", ""),
+    ("outward", ""),
     ("store", ""),
     ("system", ""),
-    ("config", ""),
+    ("config", "outward::Network"),
     ("metrics", ""),
     ("logging", ""),
 ];
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
-    ("UPPER", "tools proxy chats"),
+    ("UPPER", "tools proxy chats responses"),
     ("LOWER", "dialect backends usage auth backup captures hub profiles"),
-    ("BASE", "models events store system config metrics logging"),
+    ("BASE", "models events store system config metrics logging outward"),
 ];
 
 /// Crates and paths that only some modules may name, and why.
@@ -51,6 +53,7 @@ const FENCES: &[(&str, &str, &str)] = &[
     ("hyper_util::server", "http app", "connections are served in one place"),
     ("rusqlite", "store", "the store speaks operations, not SQL"),
     ("wasmtime", "tools", "plugins are run in one place"),
+    ("tokenizers", "models", "tokens are counted in one place"),
     ("hf_hub", "hub", "one client of the model hub"),
     ("nix", "backends system", "signals, groups and ids stay with processes"),
     ("libc", "backends system", "signals, groups and ids stay with processes"),

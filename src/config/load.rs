@@ -11,8 +11,8 @@ use super::reader::{Context, Findings, Reader};
 use super::tree::{self, Table};
 use super::values::Bases;
 use super::{
-    Auth, Config, Engines, Hub, LoadError, Log, Memory, Origins, Plugins, Problem, Server, Usage, Warning,
-    profile_read,
+    Auth, Config, Engines, Hub, LoadError, Log, Media, Memory, Origins, Plugins, Problem, Responses, Server,
+    Usage, Warning, profile_read,
 };
 
 /// What the command line says.
@@ -112,6 +112,8 @@ fn read_sections(
     Config {
         memory: root.table("memory", Memory::read),
         usage: root.table("usage", Usage::read),
+        responses: root.table("responses", Responses::read),
+        media: root.table("media", Media::read),
         hub: root.table("hub", Hub::read),
         log: root.table("log", Log::read),
         plugins: root.table("plugins", |reader| Plugins::read(reader, &default_plugins)),

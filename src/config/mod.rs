@@ -10,6 +10,7 @@ mod launch_read;
 mod load;
 mod locate;
 mod log;
+mod media;
 mod memory;
 mod names;
 mod plugins;
@@ -17,6 +18,7 @@ mod problem;
 mod profile;
 mod profile_read;
 mod reader;
+mod responses;
 mod server;
 mod shown;
 mod stored;
@@ -32,6 +34,7 @@ pub use engine::{Engines, ManagedEngine};
 pub use hub::Hub;
 pub use load::{Flags, Sources, load};
 pub use log::Log;
+pub use media::Media;
 pub use memory::{Memory, MemoryBudget};
 pub use names::{MAX_NAME_LEN, valid_alias, valid_hub_id, valid_profile_name};
 pub use plugins::Plugins;
@@ -39,6 +42,7 @@ pub use problem::{LoadError, Problem, Warning};
 pub use profile::{
     EngineKind, KeepAlive, KeySource, LaunchSettings, ModelRef, ModelType, Profile, Queue, Timeouts, Upstream,
 };
+pub use responses::Responses;
 pub use server::{DEFAULT_PORT, Server, Tls};
 pub use shown::{Shown, shown};
 pub use stored::{read_stored, settings_from_toml, settings_of, to_toml};
@@ -55,6 +59,8 @@ pub struct Config {
     pub auth: Auth,
     pub memory: Memory,
     pub usage: Usage,
+    pub responses: Responses,
+    pub media: Media,
     pub hub: Hub,
     pub log: Log,
     pub plugins: Plugins,

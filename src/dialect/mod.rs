@@ -8,15 +8,20 @@ pub mod edit;
 pub mod embeddings;
 pub mod facts;
 pub mod failure;
+pub mod form;
+pub mod notes;
 pub mod operation;
+pub mod prompt;
 pub mod quirks;
 pub mod repair;
 pub mod request;
+pub mod responses;
 pub mod rope;
 pub mod scan;
 pub mod sse;
 pub mod structured;
 pub mod text;
+pub mod transcript;
 
 #[cfg(test)]
 mod golden;

@@ -9,11 +9,19 @@ pub enum Operation {
     Completion,
     Embedding,
     Image,
+    ImageEdit,
+    Transcription,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 4] =
-        [Operation::Chat, Operation::Completion, Operation::Embedding, Operation::Image];
+    pub const ALL: [Operation; 6] = [
+        Operation::Chat,
+        Operation::Completion,
+        Operation::Embedding,
+        Operation::Image,
+        Operation::ImageEdit,
+        Operation::Transcription,
+    ];
 
     /// As clients name it.
     pub fn path(self) -> &'static str {
@@ -22,6 +30,8 @@ impl Operation {
             Operation::Completion => "/v1/completions",
             Operation::Embedding => "/v1/embeddings",
             Operation::Image => "/v1/images/generations",
+            Operation::ImageEdit => "/v1/images/edits",
+            Operation::Transcription => "/v1/audio/transcriptions",
         }
     }
 
@@ -32,7 +42,14 @@ impl Operation {
             Operation::Completion => "completions",
             Operation::Embedding => "embeddings",
             Operation::Image => "images",
+            Operation::ImageEdit => "image-edits",
+            Operation::Transcription => "transcriptions",
         }
+    }
+
+    /// Whether its body is a form, with files in it.
+    pub fn is_form(self) -> bool {
+        matches!(self, Operation::ImageEdit | Operation::Transcription)
     }
 
     /// Below a backend's base path.
@@ -48,6 +65,8 @@ impl Operation {
             }
             Operation::Embedding => model_type == ModelType::Embeddings,
             Operation::Image => model_type == ModelType::ImageGeneration,
+            Operation::ImageEdit => model_type == ModelType::ImageEdit,
+            Operation::Transcription => model_type == ModelType::Whisper,
         }
     }
 
@@ -95,17 +114,19 @@ mod tests {
     #[test]
     fn each_engine_serves_what_its_models_can() {
         use EngineKind::{Command, MlxLm, MlxOpenaiServer, Url};
-        use Operation::{Chat, Completion, Embedding, Image};
+        use Operation::{Chat, Completion, Embedding, Image, ImageEdit, Transcription};
         for (engine, model_type, served) in [
             (MlxOpenaiServer, Some(ModelType::Lm), &[Chat][..]),
             (MlxOpenaiServer, Some(ModelType::Multimodal), &[Chat]),
             (MlxOpenaiServer, Some(ModelType::Embeddings), &[Embedding]),
             (MlxOpenaiServer, Some(ModelType::ImageGeneration), &[Image]),
-            (MlxOpenaiServer, None, &[Chat, Embedding, Image]),
+            (MlxOpenaiServer, Some(ModelType::ImageEdit), &[ImageEdit]),
+            (MlxOpenaiServer, Some(ModelType::Whisper), &[Transcription]),
+            (MlxOpenaiServer, None, &[Chat, Embedding, Image, ImageEdit, Transcription]),
             (MlxLm, Some(ModelType::Lm), &[Chat, Completion]),
             (MlxLm, Some(ModelType::Embeddings), &[]),
-            (Url, None, &[Chat, Completion, Embedding, Image]),
-            (Command, Some(ModelType::Lm), &[Chat, Completion, Embedding, Image]),
+            (Url, None, &Operation::ALL),
+            (Command, Some(ModelType::Lm), &Operation::ALL),
         ] {
             assert_eq!(Operation::served_by(engine, model_type), served, "{engine:?} {model_type:?}");
         }

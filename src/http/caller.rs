@@ -25,6 +25,9 @@ pub struct SessionUser(pub Caller);
 /// A [`SessionUser`] who may change what is theirs.
 pub struct SessionChanger(pub SessionUser);
 
+/// Anybody who may ask models.
+pub struct ModelCaller(pub Caller);
+
 /// Anybody who may call tools.
 pub struct ToolCaller(pub Caller);
 
@@ -84,6 +87,18 @@ impl FromRequestParts<Shared> for SessionChanger {
         let user = SessionUser::from_request_parts(parts, gateway).await?;
         user.may_change()?;
         Ok(SessionChanger(user))
+    }
+}
+
+impl FromRequestParts<Shared> for ModelCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let caller = caller(parts, gateway)?;
+        if caller.has(Scope::Inference) {
+            return Ok(ModelCaller(caller));
+        }
+        Err(Failure::no_inference().into())
     }
 }
 

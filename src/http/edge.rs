@@ -21,6 +21,7 @@ use super::capture::{self, Captured};
 use super::error::ApiError;
 use super::openai::inference::{infer, operation};
 use super::peer::Peer;
+use super::responses;
 use super::state::Shared;
 use crate::auth::Road;
 use crate::dialect::operation::Operation;
@@ -166,6 +167,11 @@ impl Visit {
         let anthropic = || Asked::of(request.method(), request.uri().path()).map(Model::Anthropic);
         if let Some(model) = self.inference.map(Model::OpenAi).or_else(anthropic) {
             return Box::pin(model.noted(&self.gateway, arrival, request)).await;
+        }
+        if let Some(asked) = responses::Asked::of(request.method(), request.uri().path()) {
+            return Box::pin(responses::answer(&self.gateway, asked, arrival, request))
+                .await
+                .map(Reply::Answer);
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(arrival);

@@ -20,6 +20,7 @@ mod openapi;
 mod patient;
 mod peer;
 mod replays;
+mod responses;
 mod serve;
 mod state;
 mod threads;
@@ -61,6 +62,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .iter()
         .map(|operation| operation.path())
         .chain(anthropic::Asked::ALL.map(anthropic::Asked::path))
+        .chain(responses::Asked::ALL.map(responses::Asked::path))
         .fold(described, |routes, path| routes.route(path, post(unknown_path)));
     inference
         .route("/", get(ui::index))
@@ -86,6 +88,9 @@ pub fn described() -> (Router<Shared>, OpenApi) {
         .routes(routes!(health::ready))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .routes(routes!(responses::get, responses::delete))
+        .routes(routes!(responses::cancel))
+        .routes(routes!(responses::input_items))
         .routes(routes!(openapi::document))
         .nest("/api/v1", admin::routes());
     let (router, mut document) = routes.split_for_parts();

@@ -19,6 +19,7 @@ pub mod safetensors;
 mod sources;
 mod suggest;
 pub mod template;
+mod tokens;
 mod weights;
 
 #[cfg(test)]
@@ -31,3 +32,4 @@ pub use folder::{FactsError, read};
 pub use quantization::Quantization;
 pub use sources::{ModelFile, Sources, inspect};
 pub use suggest::{Suggestion, suggest};
+pub use tokens::{Count, Tokenizers};

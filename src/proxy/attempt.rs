@@ -28,6 +28,7 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::Scanner;
 use crate::dialect::sse;
+use crate::dialect::transcript;
 use crate::usage::Ongoing;
 
 /// Bytes of an error answer that are read.
@@ -231,11 +232,11 @@ impl Answered {
     /// As one JSON object.
     async fn whole(self, plan: &Plan) -> Response<Answer> {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
-        let mut response = if plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed {
-            Box::pin(self.collected(plan)).await
-        } else {
-            self.passed(plan)
+        let changed = match plan.operation.is_form() {
+            true => plan.transcript == Some(true),
+            false => plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed,
         };
+        let mut response = if changed { Box::pin(self.collected(plan)).await } else { self.passed(plan) };
         headers::profile(response.headers_mut(), &plan.profile.name);
         headers::waits(response.headers_mut(), queue_ms, start_ms);
         response
@@ -265,6 +266,9 @@ impl Answered {
             match &plan.embeddings {
                 Some(wish) => embedded(body, plan, wish, &mut facts).await,
                 None if plan.is_always_streamed() => aggregated(body, plan, &ending, &mut facts).await,
+                None if plan.transcript.is_some() => {
+                    collect(body, ANSWER_LIMIT).await.map(|answer| transcript::plain(&answer).into())
+                }
                 None => renamed(body, plan, &mut facts).await,
             }
         };
@@ -277,14 +281,14 @@ impl Answered {
             }
         };
         match collected {
-            Ok(json) => {
+            Ok(whole) => {
                 ending.responded(200);
                 ending.complete(&facts);
-                let mut response = headers::response(Answer::Full(json));
+                let mut response = headers::response(Answer::Full(whole));
                 *response.status_mut() = StatusCode::OK;
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let text = plan.transcript == Some(true);
+                let kind = if text { "text/plain; charset=utf-8" } else { "application/json" };
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
                 response
             }
             Err(failure) => {

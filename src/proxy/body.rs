@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use crate::dialect::form::{self, Form};
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::Scanner;
@@ -41,6 +42,29 @@ where
     }
     let scan = scanner.finish()?;
     Ok(Scanned::new(rope, scan))
+}
+
+/// Reads a body that is a form; its fields may come in any order. Files stay as they came.
+pub async fn read_form<B>(body: B, limit: u64, content_type: &str) -> Result<Scanned, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let boundary = form::boundary(content_type)?;
+    if body.size_hint().lower() > limit {
+        return Err(Failure::too_large(limit));
+    }
+    let (mut whole, mut body, mut began) = (BytesMut::new(), body, None);
+    while let Some(frame) = next(&mut body, &mut began, whole.len()).await? {
+        let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if (whole.len() + piece.len()) as u64 > limit {
+            return Err(Failure::too_large(limit));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    let form = Form::read(&whole, boundary)?;
+    Ok(Scanned::of_form(whole.freeze(), form))
 }
 
 /// The next piece; a client that is far slower than any network is not waited for.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use crate::auth::LimitError;
 use crate::backends::AcquireError;
 use crate::dialect::failure::UpstreamFailure;
+use crate::dialect::form::FormError;
 use crate::dialect::request::BadRequest;
 use crate::dialect::scan::ScanError;
 use crate::usage::Status;
@@ -36,6 +37,14 @@ impl Failure {
         }
     }
 
+    /// A prompt that its model cannot hold.
+    pub fn context_length(message: impl Into<String>) -> Failure {
+        Failure {
+            param: Some("messages".into()),
+            ..Failure::refused(400, "invalid_request_error", "context_length_exceeded", message)
+        }
+    }
+
     pub fn too_large(limit: u64) -> Failure {
         let message = format!("the body is larger than {limit} bytes; raise server.max_body to allow more");
         Failure::refused(413, "invalid_request_error", "request_too_large", message)
@@ -58,6 +67,11 @@ impl Failure {
 
     pub fn not_allowed(message: impl Into<String>) -> Failure {
         Failure::refused(403, "permission_error", "permission_denied", message)
+    }
+
+    /// Of a caller that may not ask models.
+    pub fn no_inference() -> Failure {
+        Failure::not_allowed("this key may not ask models; use one with the scope inference")
     }
 
     pub fn shutting_down() -> Failure {
@@ -136,6 +150,12 @@ impl Failure {
 
 impl From<ScanError> for Failure {
     fn from(error: ScanError) -> Self {
+        Failure::invalid(error.to_string(), None)
+    }
+}
+
+impl From<FormError> for Failure {
+    fn from(error: FormError) -> Self {
         Failure::invalid(error.to_string(), None)
     }
 }

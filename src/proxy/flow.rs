@@ -9,6 +9,7 @@ use super::tap;
 use crate::dialect::facts::Facts;
 use crate::dialect::repair::Repair;
 use crate::dialect::sse;
+use crate::dialect::transcript::Transcript;
 
 /// Bytes of one event that are waited for; a larger one is an error.
 pub const EVENT_LIMIT: usize = 16 << 20;
@@ -32,6 +33,8 @@ enum Kind {
     /// The name the client gets to see, as JSON.
     Rename(String),
     Repair(Box<Repair>),
+    /// Transcriptions of mlx engines, and what is written of them.
+    Transcript(Transcript, Vec<u8>),
 }
 
 impl Flow {
@@ -48,6 +51,11 @@ impl Flow {
     /// A stream of mlx engines.
     pub fn repair(repair: Repair) -> Flow {
         Flow::new(Kind::Repair(Box::new(repair)))
+    }
+
+    /// A stream of transcriptions of mlx engines.
+    pub fn transcript() -> Flow {
+        Flow::new(Kind::Transcript(Transcript::default(), Vec::new()))
     }
 
     fn new(kind: Kind) -> Flow {
@@ -85,6 +93,12 @@ impl Flow {
             Kind::Rename(name) => {
                 tap::events(&events, &mut self.facts);
                 rename(&events, name, &mut self.out);
+            }
+            Kind::Transcript(transcript, told) => {
+                tap::events(&events, &mut self.facts);
+                transcript.feed(&events, told);
+                self.out.extend_from_slice(told);
+                told.clear();
             }
             Kind::Repair(repair) => repair.feed(&events, &mut self.out, &mut self.facts),
         }

@@ -55,11 +55,19 @@ impl Kinds {
         })
     }
 
+    /// Where a model lies; none: it is not here, or made on first use.
+    pub fn folder(&self, model: &ModelRef) -> Option<PathBuf> {
+        match model {
+            ModelRef::Demo => None,
+            ModelRef::Folder(folder) => Some(folder.clone()),
+            ModelRef::Hub(id) => hub_cache::cached_snapshot(&self.hub_cache, id),
+        }
+    }
+
     fn look(&self, model: &ModelRef) -> Option<Known> {
         let folder = match model {
             ModelRef::Demo => return Some(Known { kind: ModelType::Lm, input: Arc::new([Modality::Text]) }),
-            ModelRef::Folder(folder) => folder.clone(),
-            ModelRef::Hub(id) => hub_cache::cached_snapshot(&self.hub_cache, id)?,
+            model => self.folder(model)?,
         };
         let facts = models::read(&folder).ok()?;
         let input = facts.input.map(|input| input.value).unwrap_or_default().into();

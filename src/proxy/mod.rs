@@ -4,12 +4,14 @@
 mod answer;
 mod attempt;
 mod body;
+mod context;
 mod deadlines;
 mod ending;
 mod failure;
 mod flow;
 mod headers;
 mod kinds;
+mod media;
 mod metered;
 mod plan;
 mod resolve;
@@ -30,19 +32,21 @@ use http_body::Body;
 use uuid::Uuid;
 
 pub use answer::Answer;
+pub use context::Contexts;
 pub use failure::Failure;
 pub use kinds::Kinds;
+pub use media::Media;
 pub use metered::BoxError;
 pub use rounds::{Opened, Rounds, collected, streamed, waited};
 pub use upstream::Upstreams;
 pub use waiting::comment;
 pub use working::working;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Scope};
 use crate::backends::Backends;
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
-use crate::profiles::ProfileSet;
+use crate::profiles::{Entry, ProfileSet};
 use crate::system::clock::Clock;
 use crate::usage::{NewRequest, Ongoing, Recorder};
 
@@ -52,7 +56,9 @@ pub struct Proxy {
     pub backends: Backends,
     pub recorder: Recorder,
     pub upstreams: Upstreams,
-    pub kinds: Kinds,
+    pub kinds: Arc<Kinds>,
+    pub contexts: Contexts,
+    pub media: Media,
     pub clock: Arc<dyn Clock>,
     /// Bytes.
     pub max_body: u64,
@@ -95,7 +101,16 @@ impl Proxy {
     {
         let arrived = Instant::now();
         let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body } = request;
-        let read = body::read(body, self.max_body).await;
+        let kind = headers.get(header::CONTENT_TYPE).cloned();
+        // Nobody's files are read who may not ask.
+        let read = if !caller.has(Scope::Inference) {
+            Err(Failure::no_inference())
+        } else if operation.is_form() {
+            let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            Box::pin(body::read_form(body, self.max_body, kind)).await
+        } else {
+            body::read(body, self.max_body).await
+        };
         let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         let resolved = read.and_then(|scanned| {
             let profiles = self.profiles.load();
@@ -106,17 +121,65 @@ impl Proxy {
                 None => Ok((scanned, entry)),
             }
         });
-        let (scanned, entry) = match resolved {
-            Ok(resolved) => resolved,
+        let ready = match resolved {
+            // Rare, and in a place of its own: most prompts are short, and hold what they show.
+            Ok((scanned, entry))
+                if scanned.scan.foreign_media.is_some()
+                    || self.contexts.may_exceed(&entry, operation, &scanned) =>
+            {
+                Box::pin(self.made_ready(scanned, entry, operation)).await
+            }
+            Ok(ready) => Ok(ready),
+            Err(failure) => Err(failure),
+        };
+        let (scanned, entry) = match ready {
+            Ok(ready) => ready,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
                 return Err(failure);
             }
         };
         ongoing.set_profile(&entry.name, Some(&entry.model));
-        let headers = headers::upstream(&headers, &told_id);
+        let mut headers = headers::upstream(&headers, &told_id);
+        if let Some(kind) = kind.filter(|_| operation.is_form()) {
+            headers.insert(header::CONTENT_TYPE, kind);
+        }
         let proxy = Arc::clone(self);
         Ok(Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived })
+    }
+
+    /// A request whose pictures are in it, and whose prompt fits.
+    async fn made_ready(
+        &self,
+        mut scanned: Scanned,
+        entry: Entry,
+        operation: Operation,
+    ) -> Result<(Scanned, Entry), Failure> {
+        if self.contexts.may_exceed(&entry, operation, &scanned) {
+            self.contexts.check(&entry, &scanned).await?;
+        }
+        if scanned.scan.foreign_media.is_some() {
+            scanned = self.media.inline(scanned, self.max_body).await?;
+        }
+        Ok((scanned, entry))
+    }
+
+    /// Tokens of a chat by its model's own tokenizer; none: it has none here, or there is no such model.
+    pub async fn count_tokens(&self, model: &str, chat: &serde_json::Value) -> Option<u64> {
+        let entry = self.profiles.load().entry(model)?.clone();
+        self.contexts.count(&entry, chat).await
+    }
+
+    /// Records a request that is refused before it can be opened.
+    pub fn refuse(
+        &self,
+        endpoint: &'static str,
+        caller: &Caller,
+        id: Uuid,
+        client_id: Option<Arc<str>>,
+        failure: &Failure,
+    ) {
+        ending::refuse(self.begin(endpoint, caller, id, client_id, None), failure);
     }
 
     /// Whether a caller may ask a model, and there is one of that name.

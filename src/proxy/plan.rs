@@ -42,6 +42,8 @@ pub struct Plan {
     pub stops: Vec<String>,
     /// How embeddings have to be made out of what the engine answers.
     pub embeddings: Option<Wish>,
+    /// A transcription of an engine of ours, and whether it is to be text.
+    pub transcript: Option<bool>,
     prompt_tokens: u64,
 }
 
@@ -80,6 +82,7 @@ impl Plan {
             renamed: served_name != profile.name || !quirks.names_model,
             operation,
             embeddings: prepared.embeddings,
+            transcript: prepared.transcript,
             stops: prepared.stops,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
@@ -96,7 +99,7 @@ impl Plan {
     pub fn tokens(&self) -> u64 {
         let answer = match self.operation {
             Operation::Chat | Operation::Completion => self.max_tokens.unwrap_or(ANSWER_TOKENS),
-            Operation::Embedding | Operation::Image => 0,
+            Operation::Embedding | Operation::Image | Operation::ImageEdit | Operation::Transcription => 0,
         };
         self.prompt_tokens().saturating_add(answer)
     }
@@ -126,6 +129,8 @@ impl Plan {
         if self.quirks.repair && self.operation == Operation::Chat {
             let repair = Repair::new(name, self.include_usage, self.max_tokens);
             Flow::repair(repair.stopping_at(&self.stops, self.prompt_tokens))
+        } else if self.transcript.is_some() {
+            Flow::transcript()
         } else if self.renamed {
             Flow::rename(name)
         } else {

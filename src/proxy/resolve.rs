@@ -7,7 +7,7 @@ use crate::profiles::{Entry, ProfileSet};
 /// The profile that serves `model` for `caller`.
 pub fn resolve<'a>(profiles: &'a ProfileSet, caller: &Caller, model: &str) -> Result<&'a Entry, Failure> {
     if !caller.has(Scope::Inference) {
-        return Err(Failure::not_allowed("this key may not ask models; use one with the scope inference"));
+        return Err(Failure::no_inference());
     }
     let entry = profiles.entry(model).ok_or_else(|| Failure::model_not_found(model))?;
     if !caller.may_use(&entry.profile.name) {

@@ -17,6 +17,7 @@ pub mod plugins;
 pub mod profiles;
 mod readers;
 pub mod requests;
+pub mod responses;
 pub mod rollup;
 mod schedule;
 mod schema;

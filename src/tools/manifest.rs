@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::permissions::{Destination, Network, Permissions};
+use super::permissions::Permissions;
 use super::schema;
 use crate::config::parse_bytes;
+use crate::outward::{Destination, Network};
 
 /// Bytes of a `plugin.toml`.
 pub const MANIFEST_MAX: u64 = 64 << 10;

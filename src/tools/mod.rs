@@ -14,6 +14,6 @@ mod schema;
 pub use content::{Body, Content, ToolOutput};
 pub use error::{CallError, PluginError};
 pub use manifest::{Limits, Manifest};
-pub use permissions::{Destination, Network, Permissions};
+pub use permissions::Permissions;
 pub use registry::{Added, Bundled, NewPlugin, PluginView, Registry, RegistryDeps, Tool, ToolView, bundled};
 pub use sandbox::{Call, Level, Listener, Origin};

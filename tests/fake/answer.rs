@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::args::Args;
+use crate::form;
 use crate::http1::{Connection, Request};
 use crate::process::{burn, die, leak, log};
 use crate::script::Script;
@@ -48,6 +51,24 @@ async fn answer(
             seen.begin(request);
             seen.end(End::Finished);
             embeddings(&request.body, name)
+        }
+        ("POST", "/v1/images/edits") => {
+            seen.begin(request);
+            seen.end(End::Finished);
+            let said = STANDARD.encode(form::heard(&form::fields(request)));
+            json_response(200, &json!({"created": now_seconds(), "data": [{"b64_json": said}]}).to_string())
+        }
+        ("POST", "/v1/audio/transcriptions") => {
+            seen.begin(request);
+            seen.end(End::Finished);
+            let fields = form::fields(request);
+            if form::text(&fields, "stream") == "true" {
+                connection.write(stream_head()).await?;
+                connection.write(&frame(form::stream(&fields).as_bytes())).await?;
+                connection.write(b"0\r\n\r\n").await?;
+                return Ok(Next::KeepAlive);
+            }
+            json_response(200, &form::transcription(&fields).to_string())
         }
         ("POST", "/v1/completions") => {
             seen.begin(request);

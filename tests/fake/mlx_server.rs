@@ -3,6 +3,7 @@
 
 mod answer;
 mod args;
+mod form;
 mod http1;
 mod process;
 mod script;

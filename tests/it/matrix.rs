@@ -46,8 +46,16 @@ const TABLE: &[(&str, &str, For)] = &[
     ("POST", "/v1/completions", Inference),
     ("POST", "/v1/embeddings", Inference),
     ("POST", "/v1/images/generations", Inference),
+    ("POST", "/v1/images/edits", Inference),
+    ("POST", "/v1/audio/transcriptions", Inference),
     ("POST", "/v1/messages", Inference),
     ("POST", "/v1/messages/count_tokens", Inference),
+    ("POST", "/v1/responses", Inference),
+    ("POST", "/v1/responses/input_tokens", Inference),
+    ("GET", "/v1/responses/{id}", Inference),
+    ("DELETE", "/v1/responses/{id}", Inference),
+    ("POST", "/v1/responses/{id}/cancel", Inference),
+    ("GET", "/v1/responses/{id}/input_items", Inference),
     ("POST", "/mcp", Mcp),
     ("GET", "/mcp", Mcp),
     ("DELETE", "/mcp", Mcp),
@@ -150,16 +158,21 @@ const UNDESCRIBED: &[&str] = &[
     "/v1/completions",
     "/v1/embeddings",
     "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/audio/transcriptions",
     "/v1/messages",
     "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
     "/mcp",
 ];
 /// Where such routes stand.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("../../src/http/mod.rs"),
     include_str!("../../src/http/mcp/mod.rs"),
     include_str!("../../src/dialect/operation.rs"),
     include_str!("../../src/http/anthropic/messages.rs"),
+    include_str!("../../src/http/responses/create.rs"),
 ];
 
 /// A kind of caller.
@@ -408,7 +421,9 @@ fn request(gateway: &Gateway, method: &str, path: &str, headers: &str) -> String
             | "/v1/embeddings"
             | "/v1/images/generations"
             | "/v1/messages"
-            | "/v1/messages/count_tokens",
+            | "/v1/messages/count_tokens"
+            | "/v1/responses"
+            | "/v1/responses/input_tokens",
         ) => Some(json!({"model": "nope", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})),
         ("POST", "/api/v1/keys") => Some(json!({"name": "nope"})),
         ("POST", "/mcp") => Some(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})),

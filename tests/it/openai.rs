@@ -91,7 +91,10 @@ fn the_list_of_models_says_what_each_can_do() {
     assert_eq!((&qwen["input"], &find("other-server")["input"]), (&json!(["text"]), &json!(null)));
     assert_eq!(qwen["state"], "stopped");
     assert_eq!(find("embed")["capabilities"], json!(["embeddings"]));
-    assert_eq!(find("other-server")["capabilities"], json!(["chat", "completions", "embeddings", "images"]));
+    assert_eq!(
+        find("other-server")["capabilities"],
+        json!(["chat", "completions", "embeddings", "images", "image-edits", "transcriptions"])
+    );
     ask(&gateway, "/v1/embeddings", &json!({"model": "embed", "input": "x"}));
     assert_eq!(find("embed")["state"], "ready");
 }

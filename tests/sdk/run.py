@@ -65,6 +65,21 @@ max_concurrent = 1
 queue = {{ size = 0 }}
 
 [[profile]]
+name = "embed"
+model = "./model"
+model_type = "embeddings"
+
+[[profile]]
+name = "hears"
+model = "./model"
+model_type = "whisper"
+
+[[profile]]
+name = "paints"
+model = "./model"
+model_type = "image-edit"
+
+[[profile]]
 name = "broken"
 model = "./model"
 env = {{ FAKE_FAIL_LOAD = "1" }}

@@ -59,6 +59,11 @@ fn every_setting_in_its_comments_is_valid_and_is_the_default() {
     assert_eq!(config.auth.audit_days, plain.auth.audit_days);
     assert_eq!(config.memory.min_stay, plain.memory.min_stay);
     assert_eq!(config.usage.retention_days, plain.usage.retention_days);
+    assert_eq!(config.responses.retention_days, plain.responses.retention_days);
+    assert_eq!(
+        (config.media.fetch, config.media.max_size, config.media.timeout),
+        (plain.media.fetch, plain.media.max_size, plain.media.timeout),
+    );
     assert_eq!(config.hub.endpoint, plain.hub.endpoint);
     assert_eq!(config.plugins.max_rounds, plain.plugins.max_rounds);
 }

@@ -4,15 +4,18 @@
 
 mod checks;
 mod fill;
+mod form;
 mod plain;
 
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::edit::Edits;
 use super::embeddings::Wish;
+use super::form::Form;
 use super::operation::Operation;
 use super::quirks::Quirks;
 use super::rope::Rope;
@@ -22,6 +25,8 @@ use super::scan::{Kind, Member, Scan};
 /// endless generation ends.
 pub const DEFAULT_MAX_TOKENS: u64 = 32_768;
 
+const NO_MODEL: &str = "name the model in \"model\": a profile's name or alias";
+
 /// A body with what one pass found in it.
 #[derive(Debug, Clone)]
 pub struct Scanned {
@@ -29,6 +34,8 @@ pub struct Scanned {
     pub scan: Scan,
     model: Result<String, BadRequest>,
     stream: Result<bool, BadRequest>,
+    /// Where the fields lie, of a body that is a form.
+    form: Option<Form>,
 }
 
 /// What the profile and its engine make of a request.
@@ -62,6 +69,8 @@ pub struct Prepared {
     pub stops: Vec<String>,
     /// How embeddings are wanted, where the engine's answer has to be made so.
     pub embeddings: Option<Wish>,
+    /// An engine of ours transcribes: its answer has to be put right, and whether it is to be text.
+    pub transcript: Option<bool>,
 }
 
 /// Why a request cannot be served as it is; always the client's to mend.
@@ -83,9 +92,32 @@ impl Scanned {
     /// Reads the two members that decide the way of every request.
     pub fn new(body: Rope, scan: Scan) -> Scanned {
         let unread = || Err(BadRequest::new("model", ""));
-        let mut scanned = Scanned { body, scan, model: unread(), stream: Ok(false) };
+        let mut scanned = Scanned { body, scan, model: unread(), stream: Ok(false), form: None };
         scanned.model = scanned.read_model();
         scanned.stream = scanned.read_stream();
+        scanned
+    }
+
+    /// The same of a form.
+    pub fn of_form(body: Bytes, form: Form) -> Scanned {
+        let body = Rope::from(body);
+        let mut scanned = Scanned {
+            body,
+            scan: Scan::none(),
+            model: Ok(String::new()),
+            stream: Ok(false),
+            form: Some(form),
+        };
+        scanned.model = scanned.form_text("model").and_then(|name| match name {
+            Some(name) if !name.trim().is_empty() => Ok(name),
+            _ => Err(BadRequest::new("model", NO_MODEL)),
+        });
+        scanned.stream = match scanned.form_text("stream") {
+            Ok(None) => Ok(false),
+            Ok(Some(word)) if word == "true" || word == "false" => Ok(word == "true"),
+            Ok(Some(_)) => Err(BadRequest::new("stream", "\"stream\" must be true or false")),
+            Err(error) => Err(error),
+        };
         scanned
     }
 
@@ -115,14 +147,13 @@ impl Scanned {
     }
 
     fn read_model(&self) -> Result<String, BadRequest> {
-        let missing = "name the model in \"model\": a profile's name or alias";
         match self.scan.get("model") {
             Some(member) if member.kind == Kind::String => {
                 let name: String = self.value(member)?;
-                if name.trim().is_empty() { Err(BadRequest::new("model", missing)) } else { Ok(name) }
+                if name.trim().is_empty() { Err(BadRequest::new("model", NO_MODEL)) } else { Ok(name) }
             }
             Some(_) => Err(BadRequest::new("model", "\"model\" must be a string")),
-            None => Err(BadRequest::new("model", missing)),
+            None => Err(BadRequest::new("model", NO_MODEL)),
         }
     }
 
@@ -148,6 +179,9 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
     let stream = request.wants_stream()?;
     let include_usage = include_usage(request)?;
     let quirks = target.quirks;
+    if let Some(form) = &request.form {
+        return form::prepare(request, form, target);
+    }
     checks::media(&request.scan, quirks.fields.is_some())?;
     if target.operation != Operation::Chat {
         return plain::prepare(request, target, include_usage);
@@ -181,6 +215,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
         warnings,
         stops,
         embeddings: None,
+        transcript: None,
     })
 }
 

@@ -27,7 +27,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>, include_usage: bool) -> Re
                 image(request)?;
                 checks::unsupported(request, quirks)?;
             }
-            Operation::Chat | Operation::Embedding => {}
+            Operation::Chat | Operation::Embedding | Operation::ImageEdit | Operation::Transcription => {}
         }
         checks::kinds(&request.scan, fields)?;
         drop_unknown(&request.scan, fields, &mut edits, &mut warnings);
@@ -41,6 +41,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>, include_usage: bool) -> Re
         warnings,
         stops: Vec::new(),
         embeddings: None,
+        transcript: None,
     };
     if target.operation == Operation::Embedding {
         prepared.embeddings = fields.is_some().then(|| Wish::read(request, true)).transpose()?;

@@ -80,6 +80,17 @@ pub const MAX_DEPTH: usize = 128;
 pub const MAX_MEMBERS: usize = 256;
 
 impl Scan {
+    /// Of what is not JSON.
+    pub fn none() -> Scan {
+        Scan {
+            members: Vec::new(),
+            braces: 0..0,
+            developer_roles: Vec::new(),
+            has_system: false,
+            foreign_media: None,
+        }
+    }
+
     /// The member of that name.
     pub fn get(&self, key: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.key == key)

@@ -6,10 +6,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Full, Limited};
 use serde_json::{Value, json};
 
-use crate::auth::Caller;
 use crate::dialect::anthropic::{self, Events, chat, estimated_tokens};
 use crate::dialect::operation::Operation;
-use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference;
 use crate::http::state::Shared;
@@ -74,7 +72,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let caller = known(gateway, &arrival, &parts)?;
+    let caller = inference::known(gateway, &arrival, &parts)?;
     let asked = read(body, gateway.proxy.max_body).await?;
     let chat = chat(&asked, true).map_err(|error| Failure::invalid(error.to_string(), None))?;
     let tokens = estimated_tokens(&chat);
@@ -91,14 +89,14 @@ where
         headers: parts.headers,
         body: Full::new(Bytes::from(chat.to_string())),
     };
-    let response = inference::serve(gateway, inference, tools).await;
+    let response = inference::serve(gateway, inference, tools, false).await;
     if !response.status().is_success() {
         return Ok(response);
     }
     if streamed { Ok(stream(response, &model, tokens)) } else { whole(response, &model).await }
 }
 
-/// How many tokens a request has, about, without asking a model.
+/// How many tokens a request has, without asking a model: by its tokenizer where that is here, else about.
 async fn tokens<B>(
     gateway: &Shared,
     arrival: &Arrival,
@@ -109,17 +107,13 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let caller = known(gateway, arrival, &parts)?;
+    let caller = inference::known(gateway, arrival, &parts)?;
     let asked = read(body, gateway.proxy.max_body).await?;
     let model = asked["model"].as_str().unwrap_or_default();
     gateway.proxy.may_ask(&caller, model)?;
     let chat = chat(&asked, false).map_err(|error| Failure::invalid(error.to_string(), None))?;
-    Ok(json_response(&json!({"input_tokens": estimated_tokens(&chat)})))
-}
-
-fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
-    let known = caller::identify(&parts.headers, &parts.method, arrival.road, gateway);
-    known.map_err(|error| crate::http::error::ApiError::from(error).0)
+    let counted = gateway.proxy.count_tokens(model, &chat).await;
+    Ok(json_response(&json!({"input_tokens": counted.unwrap_or_else(|| estimated_tokens(&chat))})))
 }
 
 async fn read<B>(body: B, limit: u64) -> Result<Value, Failure>
@@ -127,10 +121,7 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let collected = Limited::new(body, most).collect().await;
-    let bytes = collected.map_err(|_cut| Failure::too_large(limit))?.to_bytes();
-    serde_json::from_slice(&bytes)
+    serde_json::from_slice(&inference::read(body, limit).await?)
         .map_err(|error| Failure::invalid(format!("the body is not valid JSON: {error}"), None))
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Interval;
 
 use crate::backends::Progress;
-use crate::dialect::aggregate::Aggregate;
+use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::facts::Facts;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
@@ -31,8 +31,17 @@ pub type Out = mpsc::Sender<Bytes>;
 /// How the rounds ended.
 pub type Ended = Result<Facts, Stop<Failure>>;
 
-/// Answers out of what `run` does, in which `choices` choices come.
-pub async fn answer<F>(opened: Opened, choices: usize, run: F) -> Response<Answer>
+/// How an answer comes that no stream was asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Whole {
+    /// As one object with so many choices.
+    Object(usize),
+    /// As all the events that a stream would have had.
+    Events,
+}
+
+/// Answers out of what `run` does.
+pub async fn answer<F>(opened: Opened, form: Whole, run: F) -> Response<Answer>
 where
     F: for<'a> FnOnce(&'a mut Asking, Out) -> BoxFuture<'a, Ended> + Send + 'static,
 {
@@ -49,7 +58,10 @@ where
             Ok(Ok(())) | Err(_) => streamed(Box::pin(driven), &profile, arrived),
         }
     } else {
-        whole(driven, &profile, arrived, choices).await
+        match form {
+            Whole::Object(choices) => whole(driven, &profile, arrived, choices).await,
+            Whole::Events => gathered(driven, &profile, arrived).await,
+        }
     };
     waited(response, &progress)
 }
@@ -115,6 +127,21 @@ async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usi
     match merged(all) {
         Ok(json) => collected(json, profile, arrived),
         Err(failure) => failed(&failure.into()),
+    }
+}
+
+/// All the events, once it is known that nothing failed.
+async fn gathered(mut driven: Driven, profile: &str, arrived: Instant) -> Response<Answer> {
+    let mut all = Vec::new();
+    while let Some(piece) = driven.next().await {
+        if all.len() + piece.len() > ANSWER_LIMIT {
+            return failed(&Failure::backend(format!("the answer is larger than {ANSWER_LIMIT} bytes")));
+        }
+        all.extend_from_slice(&piece);
+    }
+    match &driven.failure {
+        Some(failure) => failed(failure),
+        None => streamed(Box::pin(futures_util::stream::iter([Bytes::from(all)])), profile, arrived),
     }
 }
 

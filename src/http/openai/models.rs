@@ -30,7 +30,7 @@ pub struct Model {
     context_length: Option<u32>,
     /// lm, multimodal, embeddings, whisper, image-generation or image-edit; null: unknown.
     model_type: Option<&'static str>,
-    /// What may be asked of it: chat, completions, embeddings, images.
+    /// What may be asked of it: chat, completions, embeddings, images, image-edits, transcriptions.
     capabilities: Vec<&'static str>,
     /// What goes in: text, image, audio, video; null: unknown.
     input: Option<Vec<Modality>>,

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use serde_json::{Map, Value, json};
 
-use super::driven::{self, Asking, Ended, Out};
+use super::driven::{self, Asking, Ended, Out, Whole};
 use crate::dialect::facts::{Facts, Usage};
 use crate::dialect::sse;
 use crate::dialect::structured::Format;
@@ -61,7 +61,7 @@ pub async fn answer(opened: Opened, several: Several) -> Response<Answer> {
     body.insert("stream".into(), true.into());
     body.insert("stream_options".into(), json!({"include_usage": true}));
     let choices = usize::try_from(several.choices).unwrap_or(1);
-    driven::answer(opened, choices, move |asking, out| {
+    driven::answer(opened, Whole::Object(choices), move |asking, out| {
         let work = Work { body, several, tells_usage, out, sums: Sums::default() };
         Box::pin(work.run(asking)) as BoxFuture<'_, Ended>
     })

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::{HeaderMap, Response};
 use uuid::Uuid;
 
-use super::driven;
+use super::driven::{self, Whole};
 use crate::dialect::facts::Facts;
 use crate::http::state::Shared;
 use crate::proxy::{Answer, Failure, Opened};
@@ -33,8 +33,15 @@ pub fn wanted(asked: Option<Wanted>, opened: &Opened) -> Option<Wanted> {
     asked.or_else(|| (!opened.profile().tools.is_empty()).then_some(Wanted::Profile)).or(bound)
 }
 
-/// Answers a chat in as many rounds as it takes.
-pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) -> Response<Answer> {
+/// Answers a chat in as many rounds as it takes. `told`: what the tools do stands between the chunks, and
+/// the whole comes as events too.
+pub async fn answer(
+    gateway: &Shared,
+    opened: Opened,
+    wanted: Wanted,
+    id: Uuid,
+    told: bool,
+) -> Response<Answer> {
     let tools = match taking_part(gateway, &opened, &wanted).await {
         Ok(tools) => tools,
         Err(failure) => return opened.refuse(&failure),
@@ -52,8 +59,9 @@ pub async fn answer(gateway: &Shared, opened: Opened, wanted: Wanted, id: Uuid) 
     let (max_rounds, request_id, model) = (gateway.max_rounds, id.to_string(), opened.profile().name.clone());
     let principal = opened.caller.principal().map(str::to_owned);
     let (deadline, aside) = (Instant::now() + total, gateway.aside.clone());
-    driven::answer(opened, 1, move |asking, out| {
-        let chat = Chat { plan, tools, max_rounds, request_id, model, principal, deadline, aside, out };
+    let form = if told { Whole::Events } else { Whole::Object(1) };
+    driven::answer(opened, form, move |asking, out| {
+        let chat = Chat { plan, tools, max_rounds, request_id, model, principal, deadline, aside, told, out };
         Box::pin(async move { chat.run(asking).await.map(facts) })
     })
     .await

@@ -154,6 +154,8 @@ fn an_older_store_gets_its_sums_from_its_records() {
         "captures",
         "settings",
         "pinned_backends",
+        "response_items",
+        "responses",
     ] {
         conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }

@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::aside::Aside;
+use crate::dialect::notes::LABEL;
 use crate::tools::Tool;
 use std::sync::Arc;
-
-/// The label by which a request names the gateway's own tools.
-pub const LABEL: &str = "mlx-gateway";
 
 /// Which of the gateway's tools a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

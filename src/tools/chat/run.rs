@@ -15,6 +15,7 @@ use super::request::Plan;
 use super::turn::{Frame, ModelCall, Turn, sum};
 use super::{Called, Outcome, Round};
 use crate::dialect::facts::Usage;
+use crate::dialect::notes;
 use crate::tools::{Call, CallError, Origin, Tool, ToolOutput};
 
 /// Equal calls with equal arguments before a model is told that it runs in circles.
@@ -37,6 +38,8 @@ pub struct Chat {
     pub deadline: Instant,
     /// Where results wait for a client that runs the other calls of their round.
     pub aside: Aside,
+    /// Whether the stream tells which tools take part, and what becomes of their calls.
+    pub told: bool,
     /// What the client is to see. A closed one means that it has left.
     pub out: Sender<Bytes>,
 }
@@ -70,6 +73,9 @@ impl Chat {
     /// closing chunks have been sent; `[DONE]` has not.
     pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<Outcome, Stop<R::Failure>> {
         let mut sofar = Sofar::default();
+        if self.told {
+            self.send(notes::tools(self.tools.iter().map(|tool| tool.listed()).collect())).await?;
+        }
         for number in 1.. {
             let last = number >= self.max_rounds;
             let insists = self.plan.insists();
@@ -176,7 +182,10 @@ impl Chat {
             let results = self.run_calls(rounds, &own, sofar).await?;
             let calls = own.iter().map(ModelCall::to_json).collect();
             let ids = client.iter().map(|call| call.id.clone()).collect();
-            self.aside.put(self.principal.as_deref(), ids, Part { calls, results });
+            // Who was told of them has them in the conversation itself.
+            if !self.told {
+                self.aside.put(self.principal.as_deref(), ids, Part { calls, results });
+            }
         }
         self.send(sofar.frame.calls(&client)).await
     }
@@ -204,14 +213,21 @@ impl Chat {
         let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
         self.send(format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " ")).into_bytes())
             .await?;
+        if self.told {
+            self.send(notes::calls(calls.iter().map(ModelCall::as_note).collect())).await?;
+        }
         let repeats: Vec<u32> = calls.iter().map(|call| sofar.repeated(call)).collect();
         let run =
             calls.iter().zip(repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, repeats));
-        let mut messages = Vec::with_capacity(calls.len());
+        let (mut messages, mut results) = (Vec::with_capacity(calls.len()), Vec::new());
         for (call, (text, called)) in calls.iter().zip(join_all(run).await) {
+            results.push(json!({"id": call.id, "text": text, "failed": called.error.is_some()}));
             messages
                 .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
             rounds.called(&called);
+        }
+        if self.told {
+            self.send(notes::results(results)).await?;
         }
         Ok(messages)
     }

@@ -67,6 +67,7 @@ async fn chat(body: Value, scripts: Vec<Vec<String>>) -> (Result<Outcome, Stop<S
         principal: None,
         deadline: Instant::now() + Duration::from_secs(60),
         aside: Aside::default(),
+        told: false,
         out,
     };
     let mut rounds = Scripted { scripts: scripts.into(), ..Scripted::default() };
@@ -143,6 +144,7 @@ async fn a_client_that_leaves_ends_the_chat() {
         principal: None,
         deadline: Instant::now() + Duration::from_secs(60),
         aside: Aside::default(),
+        told: false,
         out,
     };
     let mut rounds = Scripted { scripts: vec![says("hello")].into(), ..Scripted::default() };

@@ -170,6 +170,11 @@ impl Turn {
 }
 
 impl ModelCall {
+    /// As it is told to who asks what is run.
+    pub fn as_note(&self) -> Value {
+        json!({"id": self.id, "name": self.name, "arguments": self.arguments})
+    }
+
     pub fn to_json(&self) -> Value {
         json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}})
     }

@@ -94,6 +94,14 @@ impl Tool {
         hints
     }
 
+    /// As MCP lists it.
+    pub fn listed(&self) -> Value {
+        json!({
+            "name": self.name, "description": self.description, "input_schema": self.input.value,
+            "annotations": self.annotations(),
+        })
+    }
+
     /// As a function for a model.
     pub fn function(&self) -> Value {
         json!({"type": "function", "function": {

@@ -3,26 +3,19 @@
 //! time bounded. Knows nothing of what is asked.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
-use hyper_rustls::ConfigBuilderExt;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::address::may_reach;
 use super::body::Bounded;
-use crate::tools::permissions::{Destination, Network};
+use crate::outward::{ConnectError, Destination, Network, Resolve, Stream, connect, system_resolver};
 
 /// Of one call: requests, and bytes of their bodies in both directions together.
 pub const REQUESTS_MAX: u32 = 32;
@@ -31,14 +24,8 @@ pub const BYTES_MAX: u64 = 8 << 20;
 /// unless the guest asks for less. The call's own deadline stands above all.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// Addresses of a name that are looked at.
-const ADDRESSES_MAX: usize = 16;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Resolved = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
-
-/// Turns a name into addresses.
-pub type Resolve = Arc<dyn Fn(String) -> Resolved + Send + Sync>;
 
 /// What a plugin may reach.
 #[derive(Clone)]
@@ -74,9 +61,6 @@ pub struct Spent {
     denied: Mutex<Option<String>>,
 }
 
-trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Access {
     /// Nothing at all.
     pub fn none() -> Access {
@@ -87,16 +71,6 @@ impl Access {
             resolve: system_resolver(),
         }
     }
-}
-
-/// The system's name service.
-pub fn system_resolver() -> Resolve {
-    Arc::new(|host| {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).take(ADDRESSES_MAX).collect())
-        })
-    })
 }
 
 impl Connector {
@@ -190,30 +164,21 @@ impl Connector {
     }
 
     async fn connect(&self, destination: &Destination) -> Result<Box<dyn Stream>, Error> {
-        let addresses = match destination.host.parse::<IpAddr>() {
-            Ok(address) => vec![address],
-            Err(_) => (self.access.resolve)(destination.host.clone())
-                .await
-                .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?,
-        };
-        // One address that may not be reached is a reason to trust none of them.
-        if let Some(address) = addresses.iter().find(|ip| !may_reach(**ip, &self.access.allow_private)) {
-            let reason = format!(
-                "{} leads to {address}, which is not a public address; permissions.allow_private could allow it",
-                destination.host
-            );
-            self.deny(reason);
-            return Err(Error::DestinationIpProhibited);
-        }
-        let mut last = Error::DnsError { rcode: Some("no address".to_owned()), info_code: None };
-        for address in addresses {
-            match TcpStream::connect(SocketAddr::new(address, destination.port)).await {
-                Ok(stream) if destination.https => return secured(stream, &destination.host).await,
-                Ok(stream) => return Ok(Box::new(stream)),
-                Err(error) => last = Error::Connect(error),
+        let connected = connect(destination, &self.access.allow_private, &self.access.resolve).await;
+        connected.map_err(|error| match error {
+            ConnectError::Name(why) => Error::DnsError { rcode: Some(why), info_code: None },
+            ConnectError::Forbidden(address) => {
+                self.deny(format!(
+                    "{} leads to {address}, which is not a public address; permissions.allow_private could allow it",
+                    destination.host
+                ));
+                Error::DestinationIpProhibited
             }
-        }
-        Err(last)
+            ConnectError::Connect(error) => Error::Connect(error),
+            ConnectError::Tls(error) => Error::Tls(error),
+            ConnectError::Host => Error::HttpRequestUriInvalid,
+            ConnectError::NoTls(_) => Error::ConfigurationError,
+        })
     }
 }
 
@@ -226,27 +191,6 @@ impl WasiHttpHooks for Connector {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
         Box::new(self.clone().send(request, options))
     }
-}
-
-async fn secured(stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, Error> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::HttpRequestUriInvalid)?;
-    let connector = TlsConnector::from(tls()?);
-    let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
-    Ok(Box::new(stream))
-}
-
-/// Read once: the system's certificates.
-fn tls() -> Result<Arc<ClientConfig>, Error> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(Arc::clone(config));
-    }
-    let ring = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| Error::ConfigurationError)?;
-    let config = builder.with_native_roots().map_err(Error::Tls)?.with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tests of the connector against small servers of this machine.
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;

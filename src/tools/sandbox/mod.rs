@@ -1,7 +1,6 @@
 //! Runs components, one fresh instance per call, within limits and with nothing but what was granted.
 //! Knows what a component is, not which there are.
 
-mod address;
 mod bindings;
 mod body;
 mod cache;

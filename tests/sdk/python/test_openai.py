@@ -1,6 +1,7 @@
 """The official Python client, unmodified, over the fake backend and over a real one."""
 
 import asyncio
+import base64
 import json
 
 import openai
@@ -208,3 +209,21 @@ def test_a_client_that_loses_patience_ends_its_request_too(counted):
         )
     assert len(sent) == 1
     record_of("impatient-1", "cancelled")
+
+
+@pytest.mark.skipif(not FAKE, reason="the demo model neither hears nor paints")
+def test_recordings_and_pictures_are_sent_as_forms(client):
+    heard = client.audio.transcriptions.create(model="hears", file=("it.wav", b"RIFF1234"), language="de")
+    assert "file=8 bytes" in heard.text and "language=de" in heard.text
+    plain = client.audio.transcriptions.create(
+        model="hears", file=("it.wav", b"RIFF1234"), response_format="text"
+    )
+    assert "file=8 bytes" in plain
+    stream = client.audio.transcriptions.create(model="hears", file=("it.wav", b"RIFF1234"), stream=True)
+    *deltas, done = list(stream)
+    assert done.type == "transcript.text.done" and done.text == "".join(event.delta for event in deltas)
+    images = [("a.png", b"PNG1"), ("b.png", b"PNG22")]
+    edited = client.images.edit(model="paints", image=images, prompt="bluer")
+    assert "image=4 bytes, image=5 bytes" in base64.b64decode(edited.data[0].b64_json).decode()
+    with pytest.raises(openai.BadRequestError, match="type lm"):
+        client.audio.transcriptions.create(model=MODEL, file=("it.wav", b"RIFF"))

@@ -1,8 +1,14 @@
-//! Which addresses a plugin may reach. Pure.
+//! Which addresses may be reached: public ones, and what was allowed beside them. Pure.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::tools::permissions::Network;
+/// Addresses with a prefix in common; one address is a network of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
 
 /// Whether an address that a name led to may be connected to.
 pub fn may_reach(address: IpAddr, allowed: &[Network]) -> bool {
@@ -40,6 +46,42 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let tunnel = a == 0x2002 || (a == 0x2001 && b < 0x0200);
     let documentation = (a == 0x2001 && b == 0x0db8) || (a == 0x3fff && b < 0x1000);
     (a & 0xe000) == 0x2000 && !tunnel && !documentation
+}
+
+impl Network {
+    /// Reads `127.0.0.1` or `10.0.0.0/8`.
+    pub fn parse(text: &str) -> Result<Network, String> {
+        let wrong = || format!("`{text}` is not an address or network such as 127.0.0.1 or 10.0.0.0/8");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        if bits > width { Err(wrong()) } else { Ok(Network { address, bits }) }
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                let shift = 32 - u32::from(self.bits);
+                u32::from(net).checked_shr(shift) == u32::from(address).checked_shr(shift)
+            }
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                let shift = 128 - u32::from(self.bits);
+                u128::from(net).checked_shr(shift) == u128::from(address).checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.bits == width { self.address.fmt(f) } else { write!(f, "{}/{}", self.address, self.bits) }
+    }
 }
 
 #[cfg(test)]
@@ -105,5 +147,18 @@ mod tests {
         assert!(!reach("127.0.0.2", &["127.0.0.1"]));
         assert!(reach("10.9.9.9", &["10.0.0.0/8"]));
         assert!(!reach("192.168.0.1", &["10.0.0.0/8"]));
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        let holds =
+            |net: &str, address: &str| Network::parse(net).unwrap().contains(address.parse().unwrap());
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        assert!(holds("0.0.0.0/0", "8.8.8.8") && holds("fd00::/8", "fd12::1"));
+        assert!(!holds("127.0.0.1", "::1"));
+        for wrong in ["10.0.0.0/33", "::/129", "local", "1.2.3/8", "/8"] {
+            assert!(Network::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

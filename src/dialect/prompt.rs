@@ -1,0 +1,85 @@
+//! The texts of a prompt that a model reads, out of a request's body; media are left out, unread.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(default, borrow)]
+    messages: Vec<Message<'a>>,
+    #[serde(default, borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    prompt: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default, borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    tool_calls: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(default, borrow)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// Every text of a chat or text completion; none of what is not one.
+pub fn texts(body: &[u8]) -> Vec<String> {
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return Vec::new() };
+    let mut texts = Vec::new();
+    for message in &body.messages {
+        texts.extend(message.content.into_iter().flat_map(of));
+        texts.extend(message.tool_calls.map(|calls| calls.get().to_owned()));
+    }
+    texts.extend(body.prompt.into_iter().flat_map(of));
+    texts.extend(body.tools.map(|tools| tools.get().to_owned()));
+    texts
+}
+
+/// A string, or the texts in a list of parts or strings.
+fn of(content: &RawValue) -> Vec<String> {
+    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+        return vec![text];
+    }
+    if let Ok(texts) = serde_json::from_str::<Vec<String>>(content.get()) {
+        return texts;
+    }
+    let parts: Vec<Part<'_>> = serde_json::from_str(content.get()).unwrap_or_default();
+    parts.into_iter().filter_map(|part| part.text.map(Cow::into_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_model_reads_is_found_and_media_are_not() {
+        let chat = json!({
+            "model": "m",
+            "messages": [
+                {"role": "system", "content": "Be \"brief\"."},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "What\nis it?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                ]},
+                {"role": "assistant", "content": null, "tool_calls": [{"id": "a"}]},
+            ],
+            "tools": [{"type": "function"}],
+        });
+        assert_eq!(
+            texts(chat.to_string().as_bytes()),
+            ["Be \"brief\".", "What\nis it?", "[{\"id\":\"a\"}]", "[{\"type\":\"function\"}]"]
+        );
+        assert_eq!(texts(br#"{"prompt":"Once"}"#), ["Once"]);
+        assert_eq!(texts(br#"{"prompt":["a","b"]}"#), ["a", "b"]);
+        assert!(texts(b"{\"messages\":7}").is_empty() && texts(b"nonsense").is_empty());
+    }
+}

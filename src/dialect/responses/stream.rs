@@ -1,0 +1,190 @@
+//! A stream of chat completion chunks, or a whole completion, as the events of a response.
+
+use serde_json::{Value, json};
+
+use super::object;
+use super::output::{Manner, Output};
+use crate::dialect::{notes, sse};
+
+/// Bytes that a response may grow to.
+const BYTES_MAX: usize = 64 << 20;
+
+/// One response on its way.
+#[derive(Debug)]
+pub struct Events {
+    /// As it begins, and at its end as it is.
+    response: Value,
+    output: Output,
+    started: bool,
+    finish_reason: Option<String>,
+    usage: Option<Value>,
+    /// The chat's error.
+    error: Option<Value>,
+    over: bool,
+    bytes: usize,
+    /// Bytes of an event that is not complete.
+    rest: Vec<u8>,
+}
+
+/// How a response ended.
+#[derive(Debug)]
+pub struct End {
+    /// As it is kept.
+    pub response: Value,
+    /// The chat's error, if it failed.
+    pub error: Option<Value>,
+    /// The events that tell it.
+    pub events: Vec<u8>,
+}
+
+impl Events {
+    /// `response`: as it begins; `stem`: what ids are made of.
+    pub fn new(response: Value, stem: &str, manner: Manner) -> Events {
+        Events {
+            response,
+            output: Output::new(stem, manner),
+            started: false,
+            finish_reason: None,
+            usage: None,
+            error: None,
+            over: false,
+            bytes: 0,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Takes bytes of a chat's stream and gives events of the response; comments go on as they are.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = sse::last_boundary(&self.rest, 0) else { return Vec::new() };
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        self.start();
+        if whole.starts_with(b":") && sse::events(&whole).next().is_none() {
+            self.output.pass(&whole);
+        }
+        for data in sse::events(&whole) {
+            if self.over {
+                break;
+            }
+            if data.as_ref() == sse::DONE {
+                self.over = true;
+            } else if let Ok(chunk) = serde_json::from_slice::<Value>(&data) {
+                self.bytes += data.len();
+                self.chunk(&chunk);
+            }
+        }
+        self.output.take_events()
+    }
+
+    /// Takes a whole completion.
+    pub fn take(&mut self, completion: &Value) {
+        self.start();
+        let choice = &completion["choices"][0];
+        self.delta(&choice["message"]);
+        self.note_end(completion, choice);
+        self.over = true;
+    }
+
+    /// Whether the chat has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The end. `at`: seconds since 1970.
+    pub fn finish(&mut self, at: i64) -> End {
+        self.start();
+        let cut = match self.finish_reason.as_deref() {
+            Some("length") => Some("max_output_tokens"),
+            Some("content_filter") => Some("content_filter"),
+            _ => None,
+        };
+        if self.finish_reason.is_none() && self.error.is_none() {
+            self.error = Some(
+                json!({"message": "the answer broke off", "type": "api_error", "code": "backend_error"}),
+            );
+        }
+        let (status, name) = match (&self.error, cut) {
+            (Some(_), _) => ("failed", "response.failed"),
+            (None, Some(_)) => ("incomplete", "response.incomplete"),
+            (None, None) => ("completed", "response.completed"),
+        };
+        self.output.finish(if status == "completed" { "completed" } else { "incomplete" });
+        let response = &mut self.response;
+        response["status"] = status.into();
+        response["output"] = self.output.items().to_vec().into();
+        match (&self.error, cut) {
+            (Some(error), _) => response["error"] = object::error(error),
+            (None, Some(reason)) => response["incomplete_details"] = json!({"reason": reason}),
+            (None, None) => response["completed_at"] = at.into(),
+        }
+        if let Some(usage) = &self.usage {
+            response["usage"] = object::usage(usage);
+        }
+        self.output.emit(name, json!({"response": self.response}));
+        End { response: self.response.clone(), error: self.error.clone(), events: self.output.take_events() }
+    }
+
+    fn start(&mut self) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        for name in ["response.created", "response.in_progress"] {
+            self.output.emit(name, json!({"response": self.response}));
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Value) {
+        if self.bytes > BYTES_MAX {
+            return self.fail(&json!({"message": format!("the answer is larger than {BYTES_MAX} bytes")}));
+        }
+        if let Some(error) = chunk.get("error").filter(|error| error.is_object()) {
+            return self.fail(error);
+        }
+        if let Some(note) = chunk.get(notes::KEY) {
+            return self.note(note);
+        }
+        let choice = &chunk["choices"][0];
+        self.delta(&choice["delta"]);
+        self.note_end(chunk, choice);
+    }
+
+    fn fail(&mut self, error: &Value) {
+        self.error = Some(error.clone());
+        self.over = true;
+    }
+
+    fn delta(&mut self, delta: &Value) {
+        let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(thought) = text("reasoning_content").or_else(|| text("reasoning")) {
+            self.output.think(thought);
+        }
+        if let Some(words) = text("content") {
+            self.output.speak(words);
+        }
+        for (at, call) in (0..).zip(delta["tool_calls"].as_array().into_iter().flatten()) {
+            let function = &call["function"];
+            let name = function["name"].as_str().unwrap_or_default();
+            let arguments = function["arguments"].as_str().unwrap_or_default();
+            let id = call["id"].as_str().unwrap_or_default();
+            self.output.call(call["index"].as_u64().unwrap_or(at), id, name, arguments);
+        }
+    }
+
+    fn note_end(&mut self, chunk: &Value, choice: &Value) {
+        if chunk["usage"].is_object() {
+            self.usage = Some(chunk["usage"].clone());
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.finish_reason = Some(reason.to_owned());
+        }
+    }
+
+    fn note(&mut self, note: &Value) {
+        let all = |key: &str| note.get(key).and_then(Value::as_array).into_iter().flatten();
+        if let Some(tools) = note.get("tools") {
+            self.output.list_tools(tools);
+        }
+        all("calls").for_each(|call| self.output.run(call));
+        all("results").for_each(|result| self.output.ran(result));
+    }
+}

@@ -1,0 +1,4 @@
+//! What clients send, and what they read.
+
+mod request;
+mod stream;
