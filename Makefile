@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web screenshots lint check-macos soak bench fuzz setup-test fmt plugins release first-token
+.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web test-assistants screenshots lint check-macos soak bench fuzz setup-test fmt plugins release first-token
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test-plugins: setup-test ## The plugins built anew, plugins in Rust, JavaScript 
 
 test-sdk: setup-test ## The official OpenAI and MCP clients for Python and JavaScript against the built gateway
 	scripts/test-sdk.sh
+
+test-assistants: setup-test ## Codex, Claude Code and opencode against the built gateway; fetches a gigabyte, so `make test` leaves it out
+	scripts/test-assistants.sh
 
 test-web: setup-test ## The pages: types, units, budgets, and the built gateway in a browser
 	scripts/test-web.sh $(ARGS)

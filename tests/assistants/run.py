@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Coding assistants for the terminal, unmodified, against the gateway: each writes a file by a tool call that
+the scripted backend makes, and tells what came of it. The way to everything but the gateway is closed to them."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "sdk"))
+import run as sdk  # noqa: E402
+
+WITHIN_S = 120
+NOWHERE = "http://127.0.0.1:9"
+COMMAND = "echo\\u0020made\\u0020>\\u0020made.txt"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gateway", required=True, help="the program under test")
+    parser.add_argument("--fake", required=True, help="the fake_mlx_server program")
+    parser.add_argument("--bin", default=HERE / "node_modules/.bin", help="where the assistants lie")
+    parser.add_argument("assistants", nargs="*", help="only these; else all")
+    options = parser.parse_args()
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="mlx-gateway-assistants-") as folder:
+        work = sdk.make_work(Path(folder, "gateway"), sdk.FAKE_CONFIG.format(fake=json.dumps(options.fake)))
+        with sdk.gateway(options.gateway, work, work / "data") as base_url:
+            for name in options.assistants or sorted(ASSISTANTS):
+                if not writes_a_file(name, Path(options.bin), base_url, Path(folder, name)):
+                    failed.append(name)
+    if failed:
+        sys.exit(f"assistants that did not do their work: {', '.join(failed)}")
+
+
+def writes_a_file(name, programs, base_url, folder):
+    project, home = folder / "project", folder / "home"
+    project.mkdir(parents=True)
+    home.mkdir()
+    arguments, settings, endpoint = ASSISTANTS[name](base_url, project, home)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "HTTP_PROXY": NOWHERE,
+        "HTTPS_PROXY": NOWHERE,
+        "NO_PROXY": "127.0.0.1",
+    }
+    done = subprocess.run(
+        [programs / name, *arguments],
+        cwd=project,
+        env=environment | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    made = project / "made.txt"
+    asked = {r["endpoint"] for r in sdk.get(base_url, "/api/v1/requests?limit=5")["requests"]}
+    good = made.exists() and made.read_text().strip() == "made" and b"The tool said" in done.stdout
+    good = good and endpoint in asked
+    print(f"{'ok  ' if good else 'FAIL'} {name} over {endpoint}", file=sys.stderr, flush=True)
+    if not good:
+        print(done.stdout.decode(errors="replace")[-4000:], file=sys.stderr)
+    return good
+
+
+def claude(base_url, _project, _home):
+    arguments = json.dumps({"command": "X", "description": "writes"}, separators=(",", ":"))
+    prompt = f"#call=Bash #args={arguments.replace('X', COMMAND)}"
+    settings = {
+        "ANTHROPIC_BASE_URL": base_url,
+        "ANTHROPIC_API_KEY": sdk.API_KEY,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+    return ["-p", prompt, "--allowedTools", "Bash"], settings, "/v1/messages"
+
+
+def codex(base_url, _project, home):
+    (home / "config.toml").write_text(
+        'model = "fake"\nmodel_provider = "gateway"\n[model_providers.gateway]\nname = "gateway"\n'
+        f'base_url = "{base_url}/v1"\nenv_key = "GATEWAY_KEY"\nwire_api = "responses"\n'
+    )
+    prompt = '#call=exec_command #args={"cmd":"' + COMMAND + '"}'
+    arguments = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", prompt]
+    return arguments, {"CODEX_HOME": str(home), "GATEWAY_KEY": sdk.API_KEY}, "/v1/responses"
+
+
+def opencode(base_url, project, _home):
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "gateway",
+        "options": {"baseURL": f"{base_url}/v1", "apiKey": sdk.API_KEY},
+        "models": {"fake": {"name": "fake"}},
+    }
+    config = {
+        "provider": {"gateway": provider},
+        "model": "gateway/fake",
+        "small_model": "gateway/fake",
+        "autoupdate": False,
+        "share": "disabled",
+    }
+    (project / "opencode.json").write_text(json.dumps(config))
+    call = '#args={"command":"' + COMMAND + '","description":"writes"}'
+    return ["run", "-m", "gateway/fake", "please", "#call=bash", call], {}, "/v1/chat/completions"
+
+
+ASSISTANTS = {"claude": claude, "codex": codex, "opencode": opencode}
+
+if __name__ == "__main__":
+    main()
