@@ -121,6 +121,9 @@ impl Proxy {
                 None => Ok((scanned, entry)),
             }
         });
+        if let Ok((_, entry)) = &resolved {
+            ongoing.set_profile(&entry.name, Some(&entry.model));
+        }
         let ready = match resolved {
             // Rare, and in a place of its own: most prompts are short, and hold what they show.
             Ok((scanned, entry))
@@ -139,7 +142,6 @@ impl Proxy {
                 return Err(failure);
             }
         };
-        ongoing.set_profile(&entry.name, Some(&entry.model));
         let mut headers = headers::upstream(&headers, &told_id);
         if let Some(kind) = kind.filter(|_| operation.is_form()) {
             headers.insert(header::CONTENT_TYPE, kind);
