@@ -118,11 +118,13 @@ async fn settle(signs: &mut mpsc::Receiver<()>) {
 /// The sections that differ and are read only at the start.
 fn sections_changed(before: &Config, now: &Config) -> Vec<&'static str> {
     let same = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") == format!("{b:?}");
-    let sections: [(&'static str, bool); 7] = [
+    let sections: [(&'static str, bool); 9] = [
         ("server", same(&before.server, &now.server)),
         ("auth", same(&before.auth, &now.auth)),
         ("memory", same(&before.memory, &now.memory)),
         ("usage", same(&before.usage, &now.usage)),
+        ("responses", same(&before.responses, &now.responses)),
+        ("media", same(&before.media, &now.media)),
         ("hub", same(&before.hub, &now.hub)),
         ("plugins", same(&before.plugins, &now.plugins)),
         ("engine", same(&before.engines, &now.engines)),
