@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::kinds::Kinds;
-use crate::config::{EngineKind, LaunchSettings, ModelRef};
+use crate::config::{LaunchSettings, ModelRef};
 use crate::dialect::operation::Operation;
 use crate::dialect::prompt;
 use crate::dialect::request::Scanned;
@@ -102,8 +102,7 @@ impl Contexts {
 
 /// The model whose files are here, behind an engine of ours.
 fn local(launch: &LaunchSettings) -> Option<&ModelRef> {
-    let ours = matches!(launch.engine, EngineKind::MlxOpenaiServer | EngineKind::MlxLm);
-    launch.model.as_ref().filter(|_| ours)
+    launch.model.as_ref().filter(|_| launch.engine.runs_mlx())
 }
 
 /// Of all that the model is to read, at most.
