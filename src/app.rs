@@ -122,8 +122,7 @@ impl App {
         let captures = Captures::open(store.clone(), Arc::clone(&clock)).await?;
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
-        let hub_cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
-        let kinds = Arc::new(Kinds::new(hub_cache));
+        let kinds = kinds()?;
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
@@ -269,6 +268,12 @@ impl App {
         let urls = self.gateway.about.listen.get().into_iter().flatten();
         urls.map(|url| format!("{url}/setup?token={token}")).collect()
     }
+}
+
+/// What kinds of models there are on this machine.
+fn kinds() -> Result<Arc<Kinds>, AppError> {
+    let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
+    Ok(Arc::new(Kinds::new(cache)))
 }
 
 /// Fetches pictures, where the operator allows it.
