@@ -21,11 +21,11 @@ OUT="$(cd "$OUT" && pwd)"
 step "build $NAME"
 BEGUN=$SECONDS
 if [ "$TARGET" = "$HOST" ]; then
-    cargo build --release --locked --bin mlx-gateway
-    PROGRAM="$TARGET_DIR/release/mlx-gateway"
+    cargo build --profile dist --locked --bin mlx-gateway
+    PROGRAM="$TARGET_DIR/dist/mlx-gateway"
 else
-    cargo build --release --locked --bin mlx-gateway --target "$TARGET"
-    PROGRAM="$TARGET_DIR/$TARGET/release/mlx-gateway"
+    cargo build --profile dist --locked --bin mlx-gateway --target "$TARGET"
+    PROGRAM="$TARGET_DIR/$TARGET/dist/mlx-gateway"
 fi
 say "built in $((SECONDS - BEGUN)) s"
 
