@@ -19,4 +19,5 @@ step "pages: budgets"
 npm run --silent budgets
 
 step "pages: in a browser"
-node --test --test-concurrency 1 --test-reporter spec ${1:+--test-name-pattern "$1"} e2e/*.test.mjs
+# A browser that stands still fails after a quarter of an hour; all of them take three minutes.
+node --test --test-timeout 900000 --test-concurrency 1 --test-reporter spec ${1:+--test-name-pattern "$1"} e2e/*.test.mjs
