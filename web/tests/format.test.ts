@@ -102,6 +102,9 @@ it('calls of tools stand between the answers that asked for them and came of the
   const shown = timed(10, null, 200, 1000, calls);
   expect(lines(shown)).toEqual(['queue 0+10', 'prefill 10+190', 'decode 200+300', 'tool calculator 500+20', 'tool get_weather 520+80', 'decode 600+400']);
   expect(shown.map((phase) => phase.failed ?? false)).toEqual([false, false, false, false, true, false]);
+  // A call that took less than a millisecond was made all the same.
+  const quick = timed(0, null, 200, 1000, [['qwen', 'completed', 0, 500], ['tool:calculator', 'completed', 500, 0], ['qwen', 'completed', 500, 500]]);
+  expect(lines(quick)).toEqual(['prefill 0+200', 'decode 200+300', 'tool calculator 500+0', 'decode 500+500']);
 });
 it('a try that came to nothing is told apart from the one after it', () => {
   expect(lines(timed(null, null, 300, 700, [['qwen', 'failed', 0, 100], ['qwen', 'completed', 150, 550]]))).toEqual(['again 0+100', 'prefill 150+150', 'decode 300+400']);

@@ -14,7 +14,7 @@ export interface Phase {
 type Timed = Pick<RequestRecord, 'queue_ms' | 'start_ms' | 'ttft_ms' | 'duration_ms' | 'started_at_ms'> & { attempts: Pick<Attempt, 'backend' | 'status' | 'started_at_ms' | 'duration_ms'>[] };
 
 const TOOL = 'tool:';
-/** What takes less is not worth a line. */
+/** A wait that takes less is not worth a line; a call of a tool always is. */
 const SHOWN_MS = 0.5;
 
 /**
@@ -43,7 +43,7 @@ export function phases(request: Timed): Phase[] {
     else if (one.status !== 'completed' && i < rounds.length - 1) all.push({ id: 'again', from, ms: ends(i) - from, failed: true });
     else all.push(...answered(from, ends(i), first));
   });
-  return all.filter((phase) => phase.ms >= SHOWN_MS);
+  return all.filter((phase) => phase.id === 'tool' || phase.ms >= SHOWN_MS);
 }
 
 /** A model's work from one moment to another, in which its first token may have come. */
