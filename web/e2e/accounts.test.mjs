@@ -91,6 +91,8 @@ test('B AUTH-05: a password is reset by a link that works once', () =>
     await other.getByLabel('Password').fill('another long one');
     await other.getByRole('button', { name: 'Set password' }).click();
     await other.getByText('Your password is set').waitFor();
+    // Who was logged in with the old one is so no more.
+    await page.waitForURL('**/login?next=%2Fusers');
     await fill(other, { ...ADA, password: 'another long one' });
     await other.getByRole('button', { name: 'Log in' }).click();
     await other.getByRole('heading', { name: 'Home' }).waitFor();

@@ -20,14 +20,27 @@ export async function launch() {
 
 /** Longer than anything takes on a machine that is slow and busy. */
 const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 90_000);
+/** Closing a page takes a moment; the end of the browser closes what did not. */
+const CLOSE_MS = 5_000;
 /** `SLOWDOWN=8 make test-web`: as on a machine that much slower. */
 const SLOWDOWN = Number(process.env.SLOWDOWN ?? 1);
+
+/** Chromium never says that a context is closed when a page of it is just leaving for another address. */
+function closeInTime(context) {
+  const close = context.close.bind(context);
+  context.close = async () => {
+    let timer;
+    const late = new Promise((done) => (timer = setTimeout(done, CLOSE_MS)));
+    await Promise.race([close(), late]).finally(() => clearTimeout(timer));
+  };
+}
 
 /** A fresh page of its own; `said` holds what it should not have said. */
 export async function open(browser, base, options = {}) {
   const { width = 1280, height = 800, theme = 'light', language = 'en', ...rest } = options;
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language === 'de' ? 'de-DE' : 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...rest });
   context.setDefaultTimeout(PATIENCE_MS);
+  closeInTime(context);
   const page = await context.newPage();
   if (SLOWDOWN > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: SLOWDOWN });
   const said = [];
