@@ -28,6 +28,7 @@ const STAMP: &str = ".sources";
 const SWITCH: &str = "MLX_GATEWAY_WEB";
 
 fn main() -> Outcome<()> {
+    pack_relocations();
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let web = root.join("web");
@@ -60,6 +61,25 @@ fn main() -> Outcome<()> {
     }
     fs::write(out.join("web_assets.rs"), table(&copy)?)?;
     Ok(())
+}
+
+/// The start reads every relocation and keeps what it has read in memory: packed they are some kilobytes instead of
+/// megabytes. Linux with glibc can read them packed since 2.36.
+fn pack_relocations() {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    let native = of("TARGET") == of("HOST");
+    let glibc = of("CARGO_CFG_TARGET_OS") == "linux" && of("CARGO_CFG_TARGET_ENV") == "gnu";
+    if native && glibc && glibc_version().is_some_and(|version| version >= (2, 36)) {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Of this machine, as `getconf` says it: `glibc 2.36`.
+fn glibc_version() -> Option<(u32, u32)> {
+    let told = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    let told = String::from_utf8(told.stdout).ok()?;
+    let (major, minor) = told.trim().strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
 }
 
 /// The folder with the built pages, built now where the last build came from other sources; or why there

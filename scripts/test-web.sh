@@ -20,4 +20,4 @@ npm run --silent budgets
 
 step "pages: in a browser"
 # A browser that stands still fails after a quarter of an hour; all of them take three minutes.
-node --test --test-timeout 900000 --test-concurrency 1 --test-reporter spec ${1:+--test-name-pattern "$1"} e2e/*.test.mjs
+node --test --test-force-exit --test-timeout 900000 --test-concurrency 1 --test-reporter spec ${1:+--test-name-pattern "$1"} e2e/*.test.mjs

@@ -47,8 +47,10 @@ impl Bench {
         let (port, pids) = self.place(target, &scenario.work)?;
         let ask_stream = scenario.work.plan.is_some() && target != Target::Aggregated;
         let mut workload = workload(&scenario.work, target, port, ask_stream);
-        if let (Target::Limited, Some(gateway)) = (target, &self.gateway) {
-            workload.key.clone_from(&gateway.limited_key);
+        match (target, &self.gateway) {
+            (Target::Keyed, Some(gateway)) => workload.key.clone_from(&gateway.free_key),
+            (Target::Limited, Some(gateway)) => workload.key.clone_from(&gateway.limited_key),
+            _ => {}
         }
         let (tally, cpu, memory) = generate(&workload, &pids, scenario.work.measure_memory)?;
         results.add_errors(scenario.id, target, &tally);
@@ -101,7 +103,7 @@ impl Bench {
                 let naive = self.naive.as_ref().ok_or_else(missing)?;
                 (naive.port, vec![naive.running.pid()])
             }
-            Target::Gateway | Target::Limited | Target::Repaired | Target::Aggregated => {
+            Target::Gateway | Target::Keyed | Target::Limited | Target::Repaired | Target::Aggregated => {
                 let gateway = self.gateway.as_ref().ok_or_else(missing)?;
                 // Not its backends.
                 (gateway.port, vec![gateway.running.pid()])

@@ -53,7 +53,7 @@ impl Results {
         }
         let pair = |base| [Target::Gateway, base];
         found.extend(self.throughput("small", "throughput ÷ nginx", pair(Target::Nginx), 0.7));
-        let limited = [Target::Limited, Target::Gateway];
+        let limited = [Target::Limited, Target::Keyed];
         found.extend(self.throughput("limited", "throughput ÷ without limits", limited, 0.97));
         found.extend(self.ratio("streams", "CPU per chunk ÷ nginx", "cpu_us", 1.2));
         found.extend(self.plain("streams", "memory in all", "pss_mib", 40.0, "MiB"));

@@ -30,7 +30,9 @@ pub enum Target {
     Naive,
     /// The gateway with `engine = "url"`.
     Gateway,
-    /// The same, asked with a key that has limits and budgets.
+    /// The same, asked with a key of an account.
+    Keyed,
+    /// The same, asked with such a key that has limits and budgets.
     Limited,
     /// The gateway with `engine = "mlx-openai-server"`: its stream repaired.
     Repaired,
@@ -68,6 +70,7 @@ impl Target {
             Target::Nginx => "nginx",
             Target::Naive => "naive hyper",
             Target::Gateway => "gateway",
+            Target::Keyed => "gateway, key without limits",
             Target::Limited => "gateway, limited key",
             Target::Repaired => "gateway, mlx repaired",
             Target::Aggregated => "gateway, mlx aggregated",
@@ -125,9 +128,9 @@ fn whole_answers(base: Work) -> Vec<Scenario> {
         },
         Scenario {
             id: "limited",
-            title: "the same with a key that has rates and budgets, beside the operator's",
+            title: "the same with a key that has rates and budgets, beside one that has none",
             unit: Unit::Request,
-            targets: &[Target::Gateway, Target::Limited],
+            targets: &[Target::Keyed, Target::Limited],
             work: base,
         },
         Scenario {

@@ -1,8 +1,10 @@
 //! Which headers cross the gateway, in either direction. Everything else stays where it came from:
 //! credentials, cookies, hop-by-hop headers, and whatever a backend might take for a setting.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -88,27 +90,48 @@ static TOKENS: RateNames = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// Tells how a key stands: `x-ratelimit-*`.
+/// Room for the six values of two rates, about.
+const STANDING: usize = 64;
+
+/// Tells how a key stands: `x-ratelimit-*`. All values share one allocation: every answer to a key with limits has
+/// them.
 pub fn standing(headers: &mut HeaderMap, standing: Standing) {
-    for (names, rate) in [(&REQUESTS, standing.requests), (&TOKENS, standing.tokens)] {
+    let rates = [(&REQUESTS, standing.requests), (&TOKENS, standing.tokens)];
+    if rates.iter().all(|(_, rate)| rate.is_none()) {
+        return;
+    }
+    let mut values = BytesMut::with_capacity(STANDING);
+    for (names, rate) in rates {
         let Some(Rate { limit, remaining, reset }) = rate else { continue };
-        let [limit_name, remaining_name, reset_name] = names.clone();
-        headers.insert(limit_name, HeaderValue::from(limit));
-        headers.insert(remaining_name, HeaderValue::from(remaining));
-        if let Ok(reset) = HeaderValue::try_from(span(reset)) {
-            headers.insert(reset_name, reset);
-        }
+        let [limit_name, remaining_name, reset_name] = names;
+        tell(headers, limit_name, written(&mut values, format_args!("{limit}")));
+        tell(headers, remaining_name, written(&mut values, format_args!("{remaining}")));
+        tell(headers, reset_name, span(&mut values, reset));
+    }
+}
+
+fn tell(headers: &mut HeaderMap, name: &HeaderName, value: BytesMut) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.freeze()) {
+        headers.insert(name.clone(), value);
+    }
+}
+
+/// What was written, taken off the front of `buffer`.
+fn written(buffer: &mut BytesMut, text: fmt::Arguments<'_>) -> BytesMut {
+    // Writing to memory does not fail; what could not be written would be no value, which is left out.
+    match buffer.write_fmt(text) {
+        Ok(()) | Err(fmt::Error) => buffer.split(),
     }
 }
 
 /// As OpenAI writes spans: `6m0s`, `1.5s`, `20ms`.
-fn span(span: Duration) -> String {
+fn span(buffer: &mut BytesMut, span: Duration) -> BytesMut {
     let ms = span.as_millis();
     match ms {
-        0..1000 => format!("{ms}ms"),
-        1000..60_000 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
-        1000..60_000 => format!("{}.{:03}s", ms / 1000, ms % 1000),
-        _ => format!("{}m{}s", ms / 60_000, ms % 60_000 / 1000),
+        0..1000 => written(buffer, format_args!("{ms}ms")),
+        1000..60_000 if ms.is_multiple_of(1000) => written(buffer, format_args!("{}s", ms / 1000)),
+        1000..60_000 => written(buffer, format_args!("{}.{:03}s", ms / 1000, ms % 1000)),
+        _ => written(buffer, format_args!("{}m{}s", ms / 60_000, ms % 60_000 / 1000)),
     }
 }
 
@@ -149,7 +172,8 @@ mod tests {
 
     #[test]
     fn spans_are_written_as_openai_writes_them() {
-        let written = [0, 20, 1000, 1500, 60_000, 366_000].map(|ms| span(Duration::from_millis(ms)));
+        let written = [0, 20, 1000, 1500, 60_000, 366_000]
+            .map(|ms| span(&mut BytesMut::new(), Duration::from_millis(ms)));
         assert_eq!(written, ["0ms", "20ms", "1s", "1.500s", "1m0s", "6m6s"]);
     }
 

@@ -22,6 +22,8 @@ pub struct Gateway {
     pub port: u16,
     /// From the start of the process to the first answer of /livez.
     pub start: Duration,
+    /// A key without limits.
+    pub free_key: String,
     /// A key with limits that no run reaches.
     pub limited_key: String,
     /// Its log.
@@ -51,21 +53,28 @@ impl Gateway {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             format!("the gateway does not serve: {error}\n{log}")
         })?;
-        let limited_key = limited_key(program, &config, &folder.join("data"))?;
-        Ok(Gateway { running, port, start: served - before, limited_key, log, ready_at })
+        let key = |name, limits| create_key(program, &config, &folder.join("data"), name, limits);
+        let (free_key, limited_key) = (key("free", &[])?, key("limited", &LIMITS)?);
+        Ok(Gateway { running, port, start: served - before, free_key, limited_key, log, ready_at })
     }
 }
 
-fn limited_key(program: &Path, config: &Path, data: &Path) -> Outcome<String> {
+/// Every limit there is; no run reaches one.
+const LIMITS: [&str; 8] = [
+    "--rpm",
+    "4000000000",
+    "--tpm",
+    "1000000000000",
+    "--parallel",
+    "4000",
+    "--day-budget",
+    "1000000000000000",
+];
+
+fn create_key(program: &Path, config: &Path, data: &Path, name: &str, limits: &[&str]) -> Outcome<String> {
     let mut command = Command::new(program);
-    command
-        .arg("--config")
-        .arg(config)
-        .arg("--data-dir")
-        .arg(data)
-        .args(["keys", "create", "limited", "--json"]);
-    command.args(["--rpm", "4000000000", "--tpm", "1000000000000", "--parallel", "4000"]);
-    let told = command.args(["--day-budget", "1000000000000000"]).output()?;
+    command.arg("--config").arg(config).arg("--data-dir").arg(data).args(["keys", "create", name, "--json"]);
+    let told = command.args(limits).output()?;
     let made: serde_json::Value = serde_json::from_slice(&told.stdout)
         .map_err(|error| format!("no key was made: {error}: {}", String::from_utf8_lossy(&told.stderr)))?;
     Ok(made["key"].as_str().ok_or("the answer has no key")?.to_owned())

@@ -15,20 +15,22 @@ const PLACES = [
 export async function launch() {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error('no Chromium found; run scripts/setup-test.sh, or name one: CHROMIUM=/path make test');
-  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
+  closeInTime(browser);
+  return browser;
 }
 
 /** Longer than anything takes on a machine that is slow and busy. */
 const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 90_000);
-/** Closing a page takes a moment; the end of the browser closes what did not. */
-const CLOSE_MS = 5_000;
+/** Closing takes a moment; the end of the test's process ends what did not. */
+const CLOSE_MS = 10_000;
 /** `SLOWDOWN=8 make test-web`: as on a machine that much slower. */
 const SLOWDOWN = Number(process.env.SLOWDOWN ?? 1);
 
-/** Chromium never says that a context is closed when a page of it is just leaving for another address. */
-function closeInTime(context) {
-  const close = context.close.bind(context);
-  context.close = async () => {
+/** Chromium never says that a context is closed when a page of it is just leaving for another address, nor that itself is then. */
+function closeInTime(what) {
+  const close = what.close.bind(what);
+  what.close = async () => {
     let timer;
     const late = new Promise((done) => (timer = setTimeout(done, CLOSE_MS)));
     await Promise.race([close(), late]).finally(() => clearTimeout(timer));
