@@ -9,12 +9,6 @@ use super::tree::Node;
 use super::values::{self, Fault};
 use super::{EngineKind, KeySource, LaunchSettings, ModelRef, ModelType, Upstream, environment};
 
-const ENGINES: [(&str, EngineKind); 4] = [
-    ("mlx-openai-server", EngineKind::MlxOpenaiServer),
-    ("mlx-lm", EngineKind::MlxLm),
-    ("command", EngineKind::Command),
-    ("url", EngineKind::Url),
-];
 const MODEL_TYPES: [(&str, ModelType); 6] = [
     ("lm", ModelType::Lm),
     ("multimodal", ModelType::Multimodal),
@@ -35,7 +29,7 @@ const LONGEST_CONTEXT: u32 = 1 << 28;
 const BUILTIN: &str = "builtin:";
 
 pub(super) fn read(reader: &Reader<'_>) -> LaunchSettings {
-    let engine = reader.choice("engine", &ENGINES);
+    let engine = reader.choice("engine", &EngineKind::ALL.map(|kind| (kind.name(), kind)));
     let given = engine.unwrap_or(EngineKind::MlxOpenaiServer);
     let settings = LaunchSettings {
         engine: given,
@@ -60,14 +54,15 @@ pub(super) fn read(reader: &Reader<'_>) -> LaunchSettings {
 /// What each engine needs, and what it has no use for.
 fn check_engine(reader: &Reader<'_>, settings: &LaunchSettings) {
     let engine = settings.engine;
-    match engine {
-        EngineKind::MlxOpenaiServer | EngineKind::MlxLm => check_model(reader, settings),
-        EngineKind::Command => check_command(reader, settings),
-        EngineKind::Url if !reader.has("url") => {
-            let fault = Fault::new("has no `url`, which engine = \"url\" needs");
-            reader.problem("", fault.suggest("add url = \"http://HOST:PORT/v1\""));
-        }
-        EngineKind::Url => {}
+    if engine.runs_mlx() {
+        check_model(reader, settings);
+    }
+    if engine == EngineKind::Command {
+        check_command(reader, settings);
+    }
+    if engine == EngineKind::Url && !reader.has("url") {
+        let fault = Fault::new("has no `url`, which engine = \"url\" needs");
+        reader.problem("", fault.suggest("add url = \"http://HOST:PORT/v1\""));
     }
     if engine != EngineKind::Command && reader.has("command") {
         reader.problem(

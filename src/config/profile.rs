@@ -130,6 +130,9 @@ impl Default for Timeouts {
 }
 
 impl EngineKind {
+    pub(super) const ALL: [EngineKind; 4] =
+        [EngineKind::MlxOpenaiServer, EngineKind::MlxLm, EngineKind::Command, EngineKind::Url];
+
     /// Whether it is a server of ours for MLX models, whose ways are known.
     pub fn runs_mlx(self) -> bool {
         matches!(self, EngineKind::MlxOpenaiServer | EngineKind::MlxLm)

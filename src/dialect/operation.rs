@@ -1,5 +1,6 @@
 //! What a request can ask of a model, which engines do it, and with which kinds of models. Pure data.
 
+use super::quirks::Quirks;
 use crate::config::{EngineKind, ModelType};
 
 /// An endpoint of `/v1` that asks a model.
@@ -73,12 +74,8 @@ impl Operation {
     /// Whether an engine has it, for a model of that type (`None`: unknown, so it is let through where some
     /// type has it). Other servers are asked, and say so themselves.
     pub fn is_served_by(self, engine: EngineKind, model_type: Option<ModelType>) -> bool {
-        let has = match engine {
-            EngineKind::MlxOpenaiServer => self != Operation::Completion,
-            EngineKind::MlxLm => matches!(self, Operation::Chat | Operation::Completion),
-            EngineKind::Command | EngineKind::Url => return true,
-        };
-        has && model_type.is_none_or(|model_type| self.takes(model_type))
+        let Some(serves) = Quirks::of(engine).serves else { return true };
+        serves.contains(&self) && model_type.is_none_or(|model_type| self.takes(model_type))
     }
 
     /// All that an engine has for such a model.

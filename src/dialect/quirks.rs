@@ -11,6 +11,8 @@ pub type Fields = &'static [(&'static str, &'static [Kind])];
 /// How requests to and answers of an engine are treated.
 #[derive(Debug)]
 pub struct Quirks {
+    /// What it has endpoints for; `None`: only it knows.
+    pub serves: Option<&'static [Operation]>,
     /// The only fields of a chat that may reach it, with the JSON kinds it takes; `None`: all.
     pub fields: Option<Fields>,
     /// The same of a text completion and of embeddings.
@@ -71,6 +73,7 @@ const CHOICE: &[Kind] = &[Kind::String, Kind::Object];
 
 /// Other OpenAI-compatible servers: everything passes.
 pub static PASSTHROUGH: Quirks = Quirks {
+    serves: None,
     fields: None,
     completion_fields: &[],
     embedding_fields: &[],
@@ -89,6 +92,13 @@ pub static PASSTHROUGH: Quirks = Quirks {
 
 /// `mlx-openai-server` 1.6 to 1.8.
 pub static MLX_OPENAI_SERVER: Quirks = Quirks {
+    serves: Some(&[
+        Operation::Chat,
+        Operation::Embedding,
+        Operation::Image,
+        Operation::ImageEdit,
+        Operation::Transcription,
+    ]),
     fields: Some(&[
         ("model", TEXT),
         ("messages", LIST),
@@ -172,6 +182,7 @@ pub static MLX_OPENAI_SERVER: Quirks = Quirks {
 
 /// `mlx_lm.server` 0.31. Its `model`, `adapters` and `draft_model` would load any local path.
 pub static MLX_LM: Quirks = Quirks {
+    serves: Some(&[Operation::Chat, Operation::Completion]),
     fields: Some(&[
         ("model", TEXT),
         ("messages", LIST),

@@ -9,6 +9,7 @@ mod env;
 mod error;
 mod exclusive;
 mod fetch;
+mod kinds;
 mod launch;
 mod lock;
 mod managed;

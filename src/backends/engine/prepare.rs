@@ -1,14 +1,12 @@
 //! Owns the way from launch settings to a [`Command`]: which program, which model, which
-//! arguments and environment. The order is told in [`Preparer::prepare`]; the pure parts live in
-//! `argv`, `env`, `model` and `parsers`.
+//! arguments and environment. The order is told in [`Preparer::prepare`]; what differs from engine to engine is in
+//! `kinds`, the pure parts in `argv`, `env`, `model` and `parsers`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use serde_json::json;
 
 use super::argv::{self, Launch};
 use super::capabilities::Capabilities;
@@ -23,9 +21,6 @@ use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
 use crate::models::Facts;
 use crate::models::hub_cache::cached_snapshot;
 use crate::models::parsers;
-
-/// Since 1.8 mlx-openai-server leaves the model to a process that Python's multiprocessing spawns.
-const WORKER_MARK: &str = "--multiprocessing-fork";
 
 /// What stands for the port and for the folder of its own that each start chooses.
 pub const PREVIEW_PORT: &str = "{port}";
@@ -49,10 +44,10 @@ pub struct Preparer {
 pub type Asked = (PathBuf, String, Option<SystemTime>);
 
 /// What the caller of `prepare` gave, beside the settings.
-struct Instance<'a> {
-    served_name: &'a str,
-    port: &'a str,
-    dir: &'a Path,
+pub struct Instance<'a> {
+    pub served_name: &'a str,
+    pub port: &'a str,
+    pub dir: &'a Path,
 }
 
 impl Preparer {
@@ -88,11 +83,7 @@ impl Preparer {
 
     /// What the first start would have to make first.
     fn missing(&self, settings: &LaunchSettings) -> Option<&'static str> {
-        let model_type = match settings.engine {
-            EngineKind::MlxOpenaiServer => self.model_type(settings, self.facts(settings).as_ref()),
-            EngineKind::MlxLm => ModelType::Lm,
-            EngineKind::Command | EngineKind::Url => return None,
-        };
+        let model_type = self.installed_for(settings)?;
         // What cannot be installed at all is told as that.
         let lock = self.managed.locks.for_type(model_type).ok().filter(|_| self.server.managed);
         if lock.is_some_and(|lock| self.managed.current(lock.set).is_none()) {
@@ -102,27 +93,13 @@ impl Preparer {
         unmade.then_some("the demo model is not made yet")
     }
 
-    fn facts(&self, settings: &LaunchSettings) -> Option<Facts> {
+    pub(super) fn facts(&self, settings: &LaunchSettings) -> Option<Facts> {
         crate::models::read(&self.present(settings)?).ok()
     }
 
-    fn model_type(&self, settings: &LaunchSettings, facts: Option<&Facts>) -> ModelType {
+    pub(super) fn model_type(&self, settings: &LaunchSettings, facts: Option<&Facts>) -> ModelType {
         let text_only = self.server.managed && !self.platform.is_macos();
         model::model_type(settings.model_type, facts, text_only)
-    }
-
-    async fn built(
-        &self,
-        settings: &LaunchSettings,
-        instance: &Instance<'_>,
-        report: Report<'_>,
-    ) -> Result<Command, EngineError> {
-        match settings.engine {
-            EngineKind::MlxOpenaiServer => self.openai_server(settings, instance, report).await,
-            EngineKind::MlxLm => self.mlx_lm(settings, instance, report).await,
-            EngineKind::Command => self.command(settings, instance, report).await,
-            EngineKind::Url => Err(EngineError::NothingToLaunch),
-        }
     }
 
     /// Has the model fetched that these settings want and that is not here.
@@ -168,84 +145,6 @@ impl Preparer {
         upgrade::prove(&command, port, report).await.map_err(unproven)
     }
 
-    async fn openai_server(
-        &self,
-        settings: &LaunchSettings,
-        instance: &Instance<'_>,
-        report: Report<'_>,
-    ) -> Result<Command, EngineError> {
-        let model = self.model(settings, report).await?;
-        let model_type = self.model_type(settings, model.facts.as_ref());
-        let program = self.server_program(model_type, report).await?;
-        self.launch_server(settings, instance, program, model, model_type).await
-    }
-
-    async fn launch_server(
-        &self,
-        settings: &LaunchSettings,
-        instance: &Instance<'_>,
-        program: Program,
-        model: Resolved,
-        model_type: ModelType,
-    ) -> Result<Command, EngineError> {
-        let known = match &program.installed {
-            Some(installed) => self.managed.capabilities(installed)?,
-            None => self.ask_server(&program).await?,
-        };
-        let prompt_cache_dir = self.prompt_cache_dir(instance);
-        let launch = self.launch(settings, instance, &model, model_type, &prompt_cache_dir);
-        let args = argv::mlx_openai_server(&known, &launch)?;
-        let mut command = self.assemble(settings, instance, program, args, model.offline);
-        command.version = known.version;
-        command.worker_mark = Some(WORKER_MARK);
-        command.request_model = Some(instance.served_name.to_owned());
-        Ok(command)
-    }
-
-    async fn mlx_lm(
-        &self,
-        settings: &LaunchSettings,
-        instance: &Instance<'_>,
-        report: Report<'_>,
-    ) -> Result<Command, EngineError> {
-        let model = self.model(settings, report).await?;
-        let program = self.mlx_lm_program(report).await?;
-        let known = self.ask(&program.path, &[], &["--help"]).await?;
-        let prompt_cache_dir = self.prompt_cache_dir(instance);
-        let launch = self.launch(settings, instance, &model, ModelType::Lm, &prompt_cache_dir);
-        let args = argv::mlx_lm_server(&known, &launch)?;
-        let mut command = self.assemble(settings, instance, program, args, model.offline);
-        // Any other name would be taken for a path and loaded.
-        command.request_model = Some("default_model".to_owned());
-        command.readiness.first_token = Some(json!({
-            "model": "default_model",
-            "max_tokens": 1,
-            "messages": [{"role": "user", "content": "hi"}],
-        }));
-        Ok(command)
-    }
-
-    async fn command(
-        &self,
-        settings: &LaunchSettings,
-        instance: &Instance<'_>,
-        report: Report<'_>,
-    ) -> Result<Command, EngineError> {
-        let (name, template) = settings.command.split_first().ok_or(EngineError::NoCommand)?;
-        let argument = match &settings.model {
-            None => None,
-            // What it does with a Hub id is its own business.
-            Some(ModelRef::Hub(id)) => Some(OsString::from(id)),
-            Some(_) => Some(self.model(settings, report).await?.argument),
-        };
-        let mut args = argv::command(template, argument.as_deref(), instance.port);
-        args.extend(settings.extra_args.iter().map(OsString::from));
-        let program = Program { path: self.find(name)?, first_args: Vec::new(), installed: None };
-        let mut command = self.assemble(settings, instance, program, args, false);
-        command.readiness.paths.push("/v1/models");
-        Ok(command)
-    }
-
     /// The model's folder, if it is here already. Looks at files.
     pub(super) fn present(&self, settings: &LaunchSettings) -> Option<PathBuf> {
         match settings.model.as_ref()? {
@@ -256,7 +155,11 @@ impl Preparer {
     }
 
     /// The model as a folder wherever that can be had.
-    async fn model(&self, settings: &LaunchSettings, report: Report<'_>) -> Result<Resolved, EngineError> {
+    pub(super) async fn model(
+        &self,
+        settings: &LaunchSettings,
+        report: Report<'_>,
+    ) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();
         match wanted.ok_or(EngineError::NoModel(settings.engine.name()))? {
             ModelRef::Folder(folder) => Ok(Resolved::folder(folder)?),
@@ -278,7 +181,7 @@ impl Preparer {
         Ok(Resolved::folder(&snapshot)?)
     }
 
-    fn launch<'a>(
+    pub(super) fn launch<'a>(
         &self,
         settings: &'a LaunchSettings,
         instance: &Instance<'a>,
@@ -301,7 +204,7 @@ impl Preparer {
         }
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         &self,
         settings: &LaunchSettings,
         instance: &Instance<'_>,
@@ -335,11 +238,11 @@ impl Preparer {
         }
     }
 
-    fn temporary_dir(&self, instance: &Instance<'_>) -> PathBuf {
+    pub(super) fn temporary_dir(&self, instance: &Instance<'_>) -> PathBuf {
         instance.dir.join("tmp")
     }
 
-    fn prompt_cache_dir(&self, instance: &Instance<'_>) -> PathBuf {
+    pub(super) fn prompt_cache_dir(&self, instance: &Instance<'_>) -> PathBuf {
         instance.dir.join("prompt-cache")
     }
 }

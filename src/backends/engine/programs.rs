@@ -47,14 +47,6 @@ impl Preparer {
         Ok(Program { path: self.find(name)?, first_args: first_args.to_vec(), installed: None })
     }
 
-    /// `mlx_lm.server`: in the same environment as the above.
-    pub(super) async fn mlx_lm_program(&self, report: Report<'_>) -> Result<Program, EngineError> {
-        let server = self.server_program(ModelType::Lm, report).await?;
-        let beside = server.path.with_file_name("mlx_lm.server");
-        let path = if beside.is_file() { beside } else { self.find("mlx_lm.server")? };
-        Ok(Program { path, first_args: Vec::new(), installed: server.installed })
-    }
-
     /// A Python that has the engine's packages.
     pub(super) async fn python(
         &self,
