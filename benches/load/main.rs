@@ -104,6 +104,7 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
             let own = folder.join(format!("start-{round}"));
             let start = |load| Gateway::start(&program, &own, upstream.port, load);
             measure::start(start, &mut results)?;
+            measure::plugins(start, &mut results)?;
         }
     }
     let load = std::time::Duration::ZERO;

@@ -48,8 +48,8 @@ impl Bench {
         let ask_stream = scenario.work.plan.is_some() && target != Target::Aggregated;
         let mut workload = workload(&scenario.work, target, port, ask_stream);
         match (target, &self.gateway) {
-            (Target::Keyed, Some(gateway)) => workload.key.clone_from(&gateway.free_key),
-            (Target::Limited, Some(gateway)) => workload.key.clone_from(&gateway.limited_key),
+            (Target::Keyed, Some(gateway)) => workload.key = gateway.free_key()?,
+            (Target::Limited, Some(gateway)) => workload.key = gateway.limited_key()?,
             _ => {}
         }
         let (tally, cpu, memory) = generate(&workload, &pids, scenario.work.measure_memory)?;
@@ -114,7 +114,7 @@ impl Bench {
 
 /// Starts a gateway of its own: how soon it serves, what it needs idle, and how soon a request that
 /// waits for its backend gets its first byte. No other gateway may run, for memory is shared.
-pub fn start(gateway: impl FnOnce(Duration) -> Outcome<Gateway>, results: &mut Results) -> Outcome<()> {
+pub fn start(gateway: impl Fn(Duration) -> Outcome<Gateway>, results: &mut Results) -> Outcome<()> {
     let gateway = gateway(LOAD)?;
     let mut add = |metric, value| results.add(START, Target::Gateway, metric, value);
     add("start_ms", gateway.start.as_secs_f64() * 1e3);
@@ -138,6 +138,22 @@ pub fn start(gateway: impl FnOnce(Duration) -> Outcome<Gateway>, results: &mut R
         let ns = tally.first_event_unix_ns.saturating_sub(ready_at);
         results.add(START, Target::Gateway, "ready_ms", ns as f64 / 1e6);
     }
+    Ok(())
+}
+
+/// What both bundled plugins add to a gateway that has compiled them before: their loading and a call of one. No other
+/// gateway may run.
+pub fn plugins(gateway: impl Fn(Duration) -> Outcome<Gateway>, results: &mut Results) -> Outcome<()> {
+    gateway(LOAD)?.use_plugins()?;
+    let gateway = gateway(LOAD)?;
+    // The same way into it, so that this is not counted.
+    gateway.status()?;
+    std::thread::sleep(IDLE);
+    let before = pss_mib(&[gateway.running.pid()]);
+    gateway.use_plugins()?;
+    std::thread::sleep(IDLE);
+    let after = pss_mib(&[gateway.running.pid()]);
+    results.add(START, Target::Gateway, "plugins_mib", after - before);
     Ok(())
 }
 

@@ -72,6 +72,7 @@ impl Results {
         found.extend(self.throughput("flood", "throughput ÷ direct", pair(Target::Direct), 0.5));
         found.extend(self.aggregated());
         found.extend(self.plain(START, "idle memory", "idle_mib", 30.0, "MiB"));
+        found.extend(self.plain(START, "both bundled plugins", "plugins_mib", 10.0, "MiB"));
         found.extend(self.plain(START, "start until it serves", "start_ms", 100.0, "ms"));
         found.extend(self.plain(START, "backend ready to first byte", "ready_ms", 25.0, "ms"));
         found

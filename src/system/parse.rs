@@ -3,11 +3,6 @@
 
 use super::machine::{Gpu, Pressure, Thermal};
 
-/// Share of the memory that is left when pressure begins, and when it is critical (Linux).
-const WARNING_LEFT: f64 = 0.10;
-const CRITICAL_LEFT: f64 = 0.03;
-/// Share of the last ten seconds in which everything waited for memory, in percent (Linux).
-const CRITICAL_STALL: f64 = 25.0;
 /// What macOS keeps for others when nobody has set `iogpu.wired_limit_mb`: a quarter of a large
 /// machine, a third of a small one.
 const SMALL_MACHINE: u64 = 36 << 30;
@@ -33,26 +28,6 @@ impl MemInfo {
             swap_used: swap.map(|(total, free)| total.saturating_sub(free)),
         }
     }
-
-    /// How short memory is, by what is left and by how much everybody waits for it
-    /// (`/proc/pressure/memory`, where the kernel has it).
-    pub fn pressure(self, stalls: Option<&str>) -> Option<Pressure> {
-        let left = self.available? as f64 / self.total.filter(|total| *total > 0)? as f64;
-        let stalled = stalls.and_then(full_stall).unwrap_or(0.0);
-        Some(match () {
-            () if left < CRITICAL_LEFT || (left < WARNING_LEFT && stalled > CRITICAL_STALL) => {
-                Pressure::Critical
-            }
-            () if left < WARNING_LEFT => Pressure::Warning,
-            () => Pressure::Normal,
-        })
-    }
-}
-
-/// `full avg10=` of a pressure file: percent of the last ten seconds.
-fn full_stall(text: &str) -> Option<f64> {
-    let full = text.lines().find(|line| line.starts_with("full "))?;
-    full.split_whitespace().find_map(|word| word.strip_prefix("avg10=")?.parse().ok())
 }
 
 /// `sysctl -n kern.memorystatus_vm_pressure_level` (macOS): 1, 2 or 4.
@@ -107,7 +82,6 @@ mod tests {
     use super::*;
 
     const MEMINFO: &str = "MemTotal:       24596552 kB\nMemFree:        16928384 kB\nMemAvailable:   22139392 kB\nSwapTotal:       2097148 kB\nSwapFree:        2097000 kB\n";
-    const STALLS: &str = "some avg10=31.20 avg60=9.00 avg300=2.00 total=18\nfull avg10=30.00 avg60=8.00 avg300=1.00 total=12\n";
 
     #[test]
     fn meminfo_is_read_and_what_it_does_not_say_is_unknown() {
@@ -116,16 +90,6 @@ mod tests {
         assert_eq!(read.available, Some(22_139_392 << 10));
         assert_eq!(read.swap_used, Some(148 << 10));
         assert_eq!(MemInfo::read("MemTotal: many\n"), MemInfo::default());
-        assert_eq!(MemInfo::default().pressure(None), None);
-    }
-
-    #[test]
-    fn pressure_goes_by_what_is_left_and_by_how_long_everybody_waits() {
-        let left = |percent: u64| MemInfo { total: Some(100), available: Some(percent), swap_used: None };
-        assert_eq!(left(50).pressure(Some(STALLS)), Some(Pressure::Normal));
-        assert_eq!(left(9).pressure(None), Some(Pressure::Warning));
-        assert_eq!(left(9).pressure(Some(STALLS)), Some(Pressure::Critical));
-        assert_eq!(left(2).pressure(None), Some(Pressure::Critical));
     }
 
     #[test]

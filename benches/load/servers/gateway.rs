@@ -22,10 +22,10 @@ pub struct Gateway {
     pub port: u16,
     /// From the start of the process to the first answer of /livez.
     pub start: Duration,
-    /// A key without limits.
-    pub free_key: String,
-    /// A key with limits that no run reaches.
-    pub limited_key: String,
+    /// What its commands are called with.
+    program: PathBuf,
+    config: PathBuf,
+    data: PathBuf,
     /// Its log.
     pub log: PathBuf,
     pub ready_at: PathBuf,
@@ -53,13 +53,55 @@ impl Gateway {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             format!("the gateway does not serve: {error}\n{log}")
         })?;
-        let key = |name, limits| create_key(program, &config, &folder.join("data"), name, limits);
-        let (free_key, limited_key) = (key("free", &[])?, key("limited", &LIMITS)?);
-        Ok(Gateway { running, port, start: served - before, free_key, limited_key, log, ready_at })
+        let (program, data) = (program.to_owned(), folder.join("data"));
+        Ok(Gateway { running, port, start: served - before, program, config, data, log, ready_at })
+    }
+
+    /// Makes a key without limits.
+    pub fn free_key(&self) -> Outcome<String> {
+        self.create_key("free", &[])
+    }
+
+    /// Makes a key with every limit there is, none of which a run reaches.
+    pub fn limited_key(&self) -> Outcome<String> {
+        self.create_key("limited", &LIMITS)
+    }
+
+    fn create_key(&self, name: &str, limits: &[&str]) -> Outcome<String> {
+        let told = self.command(&[&["keys", "create", name, "--json"], limits].concat())?;
+        let made: serde_json::Value =
+            serde_json::from_slice(&told).map_err(|error| format!("no key was made: {error}"))?;
+        Ok(made["key"].as_str().ok_or("the answer has no key")?.to_owned())
+    }
+
+    /// Asks how it is, over the way that commands take.
+    pub fn status(&self) -> Outcome<()> {
+        self.command(&["status"]).map(drop)
+    }
+
+    /// Loads both bundled plugins and calls a tool.
+    pub fn use_plugins(&self) -> Outcome<()> {
+        let told = self.command(&["plugins", "call", "calculator", r#"{"expression":"6*7"}"#])?;
+        if String::from_utf8_lossy(&told).contains("42") {
+            Ok(())
+        } else {
+            Err("the tool did not answer".into())
+        }
+    }
+
+    /// What one of its commands says.
+    fn command(&self, words: &[&str]) -> Outcome<Vec<u8>> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&self.config).arg("--data-dir").arg(&self.data).args(words);
+        let told = command.stdin(Stdio::null()).output()?;
+        if told.status.success() {
+            return Ok(told.stdout);
+        }
+        Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&told.stderr)).into())
     }
 }
 
-/// Every limit there is; no run reaches one.
+/// Every limit there is.
 const LIMITS: [&str; 8] = [
     "--rpm",
     "4000000000",
@@ -70,15 +112,6 @@ const LIMITS: [&str; 8] = [
     "--day-budget",
     "1000000000000000",
 ];
-
-fn create_key(program: &Path, config: &Path, data: &Path, name: &str, limits: &[&str]) -> Outcome<String> {
-    let mut command = Command::new(program);
-    command.arg("--config").arg(config).arg("--data-dir").arg(data).args(["keys", "create", name, "--json"]);
-    let told = command.args(limits).output()?;
-    let made: serde_json::Value = serde_json::from_slice(&told.stdout)
-        .map_err(|error| format!("no key was made: {error}: {}", String::from_utf8_lossy(&told.stderr)))?;
-    Ok(made["key"].as_str().ok_or("the answer has no key")?.to_owned())
-}
 
 fn configuration(port: u16, upstream: u16, load: Duration, ready_at: &Path) -> Outcome<String> {
     let this = std::env::current_exe()?;
