@@ -161,7 +161,7 @@ fn load(runtime: &Runtime, folder: &Path) -> f64 {
 /// Milliseconds that others wait longer, on one serving thread, while a plugin that spins runs there too.
 fn spinning(registry: &Registry, calculator: &Arc<Tool>) -> f64 {
     let manifest = "name = \"test_tools\"\n[limits]\ncpu_ms = 3000\n".to_owned();
-    let wasm = include_bytes!("../plugins/test_tools/test_tools.wasm").to_vec();
+    let wasm = include_bytes!("../tests/plugins/test_tools/test_tools.wasm").to_vec();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         registry.add(NewPlugin { manifest: Some(manifest), name: None, wasm }).await.unwrap();

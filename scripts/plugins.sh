@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the plugins below plugins/ on this machine, builds them for wasm32-wasip2, and puts the
-# components beside their sources. With --check nothing is written: it fails when a plugin has grown
+# Tests the plugins below plugins/ and the one of the tests on this machine, builds them for wasm32-wasip2, and
+# puts the components beside their sources. With --check nothing is written: it fails when a plugin has grown
 # beyond its bound, or does not build.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -29,11 +29,12 @@ step "plugins: tests"
 cargo test --locked --quiet
 step "plugins: components"
 cargo build --locked --quiet --release --target "$TARGET"
-for name in calculator get_weather test_tools; do
+for folder in calculator get_weather ../tests/plugins/test_tools; do
+    name="$(basename "$folder")"
     built="$CARGO_TARGET_DIR/$TARGET/release/$name.wasm"
     size="$(wc -c <"$built")"
     say "$name: $size bytes"
     # The one for tests alone is never shipped.
     [ "$name" = test_tools ] || [ "$size" -lt "$SIZE_MAX" ] || fail "$name has $size bytes, $SIZE_MAX at most"
-    if [ "${1:-}" != --check ]; then cp "$built" "$name/$name.wasm"; fi
+    if [ "${1:-}" != --check ]; then cp "$built" "$folder/$name.wasm"; fi
 done

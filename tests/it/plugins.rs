@@ -53,7 +53,7 @@ fn the_command_line_lists_adds_grants_calls_and_removes() {
     std::fs::create_dir_all(&own).unwrap();
     let manifest = "name = \"test_tools\"\n[permissions]\nhttp = [\"http://127.0.0.1:9\"]\n";
     std::fs::write(own.join("plugin.toml"), manifest).unwrap();
-    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/test_tools/test_tools.wasm");
+    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/test_tools/test_tools.wasm");
     std::fs::copy(wasm, own.join("test_tools.wasm")).unwrap();
     let added = gateway.cli(&["plugins", "add", own.to_str().unwrap()]);
     assert_eq!(added.status.code(), Some(4), "{added:?}");
@@ -106,7 +106,7 @@ fn a_folder_that_is_dropped_into_the_directory_is_picked_up() {
     let folder = gateway.folder.path().join("plugins/test_tools");
     wait_for("the plugin directory", || folder.parent().unwrap().is_dir().then_some(()));
     std::fs::create_dir_all(&folder).unwrap();
-    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/test_tools/test_tools.wasm");
+    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/test_tools/test_tools.wasm");
     std::fs::copy(wasm, folder.join("test_tools.wasm")).unwrap();
     std::fs::write(folder.join("plugin.toml"), "name = \"test_tools\"").unwrap();
     wait_for("the plugin", || {

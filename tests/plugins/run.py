@@ -62,7 +62,7 @@ def main():
         (work / "model").mkdir()
         (work / "config.toml").write_text(CONFIG)
         shutil.copytree(
-            ROOT / "plugins" / "test_tools", work / "plugins" / "test_tools", ignore=lambda *_: ["src"]
+            ROOT / "tests" / "plugins" / "test_tools", work / "plugins" / "test_tools", ignore=lambda *_: ["src"]
         )
         with gateway(options.gateway, work) as base_url:
             document(options, work)

@@ -130,7 +130,7 @@ def make_work(folder, config):
     (folder / "config.toml").write_text(config)
     plugin = folder / "plugins" / "test_tools"
     plugin.mkdir(parents=True)
-    shutil.copy(HERE.parents[1] / "plugins" / "test_tools" / "test_tools.wasm", plugin)
+    shutil.copy(HERE.parents[0] / "plugins" / "test_tools" / "test_tools.wasm", plugin)
     (plugin / "plugin.toml").write_text(TEST_TOOLS)
     return folder
 

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { launch, open } from './lib/browser.mjs';
 import { Gateway } from './lib/gateway.mjs';
 
-const COMPONENT = resolve('../plugins/test_tools/test_tools.wasm');
+const COMPONENT = resolve('../tests/plugins/test_tools/test_tools.wasm');
 const FIRST = 'https://api.example.com';
 const SECOND = 'https://more.example.com';
 

@@ -52,7 +52,7 @@ function plugins(gateway) {
     else writeFileSync(join(folder, `${name}.wasm`), 'not a component');
     writeFileSync(join(folder, 'plugin.toml'), manifest);
   };
-  put('test_tools', 'name = "test_tools"\nversion = "0.3.0"\ndescription = "Looks things up in the house"\n[permissions]\nhttp = ["https://api.example.com", "https://more.example.com"]\n', resolve('../plugins/test_tools/test_tools.wasm'));
+  put('test_tools', 'name = "test_tools"\nversion = "0.3.0"\ndescription = "Looks things up in the house"\n[permissions]\nhttp = ["https://api.example.com", "https://more.example.com"]\n', resolve('../tests/plugins/test_tools/test_tools.wasm'));
   put('broken', 'name = "broken"\ndescription = "Was not copied whole"\n', null);
 }
 

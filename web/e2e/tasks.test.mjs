@@ -9,7 +9,7 @@ import { Hub } from './lib/hub.mjs';
 import { until } from './lib/until.mjs';
 import { tile } from './lib/visit.mjs';
 
-const COMPONENT = resolve('../plugins/test_tools/test_tools.wasm');
+const COMPONENT = resolve('../tests/plugins/test_tools/test_tools.wasm');
 /** What the document promises, by the number of the task. */
 const PROMISED = new Map([...readFileSync('../docs/tasks.md', 'utf8').matchAll(/^\| (\d+) \| [^|]+ \| (\d+) \|/gm)].map(([, task, clicks]) => [Number(task), Number(clicks)]));
 const DAY_MS = 86_400_000;

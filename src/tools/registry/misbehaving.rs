@@ -10,7 +10,7 @@ use super::tests::{call, component, registry};
 use super::*;
 use crate::tools::{Call, CallError, Level, Listener, Origin, ToolOutput};
 
-const WASM: &[u8] = include_bytes!("../../../plugins/test_tools/test_tools.wasm");
+const WASM: &[u8] = include_bytes!("../../../tests/plugins/test_tools/test_tools.wasm");
 
 fn wasm() -> Vec<u8> {
     component("test_tools").unwrap_or_else(|| WASM.to_vec())

@@ -224,3 +224,14 @@ async fn a_folder_that_is_dropped_into_the_directory_is_noticed() {
     }
     following.abort();
 }
+
+/// A gateway that is started in a clone takes what lies in `plugins/` for its user's own: nothing for tests may lie there.
+#[test]
+fn the_plugins_of_a_clone_are_those_that_come_along() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let lying: std::collections::BTreeSet<String> =
+        entries.filter_map(|path| std::fs::read_to_string(path.join("plugin.toml")).ok()).collect();
+    let known = bundled().into_iter().map(|plugin| plugin.manifest.to_owned()).collect();
+    assert_eq!(lying, known);
+}

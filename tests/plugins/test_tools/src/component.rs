@@ -1,6 +1,6 @@
 //! All of them, by name.
 
-wit_bindgen::generate!({ path: "../wit", world: "http-tool-plugin", generate_all });
+wit_bindgen::generate!({ path: "../../../plugins/wit", world: "http-tool-plugin", generate_all });
 
 use exports::mlx_gateway::plugin::tools::Guest;
 use mlx_gateway::plugin::types::{Blob, Body, CallContext, Content, Embedded, Tool, ToolError, ToolResult};
