@@ -1,4 +1,4 @@
-//! What telling apart 10,000 keys costs: time per request and memory. Prints figures; not part of the
+//! What telling apart up to 10,000 keys costs: time per request and memory. Prints figures; not part of the
 //! tests, because a loaded machine says nothing about them.
 
 use std::hint::black_box;
@@ -8,11 +8,11 @@ use std::time::Instant;
 use mlx_gateway::auth::{Accounts, Limits, Road, Shown, Tokens};
 use mlx_gateway::config::{ApiAuth, Auth, Registration};
 use mlx_gateway::store::Store;
-use mlx_gateway::store::keys::{self, KeyRow};
+use mlx_gateway::store::keys::{KeyRow, put};
 use mlx_gateway::system::clock::SystemClock;
 use sha2::{Digest, Sha256};
 
-const KEYS: usize = 10_000;
+const KEYS: [usize; 3] = [100, 1_000, 10_000];
 const LOOKUPS: usize = 1_000_000;
 /// The median of so many rounds counts.
 const ROUNDS: usize = 5;
@@ -21,6 +21,13 @@ const NANOS_MAX: f64 = 2_000.0;
 const MEBIBYTES_MAX: f64 = 40.0;
 
 fn main() {
+    let found = KEYS.map(measure);
+    let most = |figure: fn(&(f64, f64)) -> f64| found.iter().map(figure).fold(0.0, f64::max);
+    assert!(most(|of| of.0) <= NANOS_MAX && most(|of| of.1) <= MEBIBYTES_MAX, "beyond what is promised");
+}
+
+/// Nanoseconds a request and mebibytes, of so many keys.
+fn measure(keys: usize) -> (f64, f64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = Auth {
@@ -30,11 +37,11 @@ fn main() {
         audit_days: 365,
         environment_key: None,
     };
-    let secrets: Vec<String> = (0..KEYS).map(|n| format!("sk-mgw-{n:043}")).collect();
+    let secrets: Vec<String> = (0..keys).map(|n| format!("sk-mgw-{n:043}")).collect();
     let store = Store::open(&folder.path().join("bench.db")).unwrap();
     runtime.block_on(async {
         for (n, secret) in secrets.iter().enumerate() {
-            keys::put(&store, row(n, secret)).await.unwrap();
+            put(&store, row(n, secret)).await.unwrap();
         }
     });
     let tokens = || Tokens::open(folder.path()).unwrap();
@@ -47,7 +54,7 @@ fn main() {
     for nanos in &mut rounds {
         let began = Instant::now();
         for n in 0..LOOKUPS {
-            let shown = Shown { bearer: Some(&secrets[n * 7919 % KEYS]), ..Shown::default() };
+            let shown = Shown { bearer: Some(&secrets[n * 7919 % keys]), ..Shown::default() };
             let caller = accounts.gate.admit(black_box(shown), Road::Network).unwrap();
             let permit = caller.reserve(100).unwrap();
             black_box(permit).settle(50);
@@ -56,9 +63,9 @@ fn main() {
     }
     rounds.sort_by(f64::total_cmp);
     let nanos = rounds[ROUNDS / 2];
-    println!("{KEYS} keys: {nanos:.0} ns to identify, reserve and settle (at most {NANOS_MAX:.0})");
-    println!("{KEYS} keys: {grown:.1} MiB of memory (at most {MEBIBYTES_MAX:.0})");
-    assert!(nanos <= NANOS_MAX && grown <= MEBIBYTES_MAX, "beyond what is promised");
+    println!("{keys} keys: {nanos:.0} ns to identify, reserve and settle (at most {NANOS_MAX:.0})");
+    println!("{keys} keys: {grown:.1} MiB of memory (at most {MEBIBYTES_MAX:.0})");
+    (nanos, grown)
 }
 
 fn row(n: usize, secret: &str) -> KeyRow {

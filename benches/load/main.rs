@@ -3,6 +3,7 @@
 //! and nothing is left behind.
 
 mod generator;
+mod growth;
 #[path = "../../tests/fake/http1.rs"]
 #[expect(dead_code, reason = "the fake server needs a little more of it")]
 mod http1;
@@ -42,12 +43,15 @@ struct Options {
     /// Rounds of which the median counts [default: 5]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Only these scenarios: small, large-first, large-last, streams, first-chunk, flood, aggregate, start
+    /// Only these scenarios: small, limited, large-first, large-last, streams, first-chunk, flood, flood-64, aggregate, start
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     only: Vec<String>,
     /// All figures as JSON
     #[arg(long)]
     json: bool,
+    /// How the gateway's figures grow with connections and streams, instead
+    #[arg(long)]
+    growth: bool,
     /// A plain hyper proxy too
     #[arg(long)]
     naive: bool,
@@ -97,7 +101,8 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
     let program = options.gateway.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_mlx-gateway").into());
     let upstream = Upstream::start(URL_PROFILE)?;
     let mut results = Results::default();
-    let wants_start = options.only.is_empty() || options.only.iter().any(|id| id == START);
+    let wants_start =
+        (options.only.is_empty() && !options.growth) || options.only.iter().any(|id| id == START);
     for round in 1..=rounds {
         if wants_start && !options.without_gateway {
             progress(&format!("start, round {round} of {rounds}"));
@@ -138,7 +143,7 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
 }
 
 fn chosen(options: &Options) -> Outcome<Vec<Scenario>> {
-    let mut all = scenarios::all(options.quick);
+    let mut all = scenarios::all(options.quick, options.growth);
     let known: Vec<&str> = all.iter().map(|s| s.id).chain([START]).collect();
     if let Some(unknown) = options.only.iter().find(|id| !known.contains(&id.as_str())) {
         return Err(format!("no scenario {unknown}; there are {}", known.join(", ")).into());

@@ -98,8 +98,8 @@ const EVERYBODY: &[Target] = &[Target::Direct, Target::Nginx, Target::Naive, Tar
 const WITH_REPAIR: &[Target] =
     &[Target::Direct, Target::Nginx, Target::Naive, Target::Gateway, Target::Repaired];
 
-/// All scenarios but the start, which is no traffic; shorter ones when `quick`.
-pub fn all(quick: bool) -> Vec<Scenario> {
+/// All scenarios but the start, which is no traffic, or those that grow; shorter ones when `quick`.
+pub fn all(quick: bool, growth: bool) -> Vec<Scenario> {
     let seconds = if quick { 1.0 } else { 2.0 };
     let base = Work {
         body: BodyKind::Small,
@@ -111,6 +111,9 @@ pub fn all(quick: bool) -> Vec<Scenario> {
         warm_up: 20,
         measure_memory: false,
     };
+    if growth {
+        return super::growth::all(base);
+    }
     let mut scenarios = whole_answers(base);
     scenarios.extend(streams(base, quick));
     scenarios

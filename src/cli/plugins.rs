@@ -17,6 +17,9 @@ use super::out::Table;
 use super::plugins_args::{AddArgs, CallArgs, PluginsCommand};
 use crate::tools::{Manifest, PluginView};
 
+/// Tools of a plugin that a row of a table names.
+const FEW: usize = 3;
+
 const PATH: &str = "/api/v1/plugins";
 
 #[derive(Debug, Deserialize)]
@@ -63,13 +66,21 @@ async fn list(context: &mut Context) -> Result<(), CliError> {
             plugin.name,
             plugin.state,
             plugin.version,
-            plugin.tools.join(", "),
+            first_few(&plugin.tools),
             format::count(plugin.calls),
             format::count(errors),
             plugin.path.unwrap_or_else(|| "mlx-gateway".to_owned()),
         ]);
     }
     context.out.table(&table)
+}
+
+/// Names in a row of a table; `info` has all of them.
+fn first_few(names: &[String]) -> String {
+    match names.split_at_checked(FEW) {
+        Some((few, rest)) if !rest.is_empty() => format!("{} and {} more", few.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
 }
 
 async fn info(name: &str, context: &mut Context) -> Result<(), CliError> {
@@ -244,4 +255,17 @@ async fn send<T: serde::de::DeserializeOwned>(
 
 fn one(name: &str) -> String {
     format!("{PATH}/{}", encode(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_few;
+
+    #[test]
+    fn a_row_names_a_few_tools() {
+        let names = |count: usize| (0..count).map(|at| format!("t{at}")).collect::<Vec<_>>();
+        assert_eq!(first_few(&names(0)), "");
+        assert_eq!(first_few(&names(3)), "t0, t1, t2");
+        assert_eq!(first_few(&names(24)), "t0, t1, t2 and 21 more");
+    }
 }

@@ -1,5 +1,7 @@
 //! Names and schemas of tools: what is accepted, and whether a value fits. Pure.
 
+use std::sync::OnceLock;
+
 use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
@@ -10,11 +12,12 @@ const SCHEMA_MAX: usize = 256 << 10;
 /// Faults of a value that are told.
 const FAULTS_TOLD: usize = 5;
 
-/// A schema and what checks values against it.
+/// A schema and what checks values against it, built when it is first needed: that takes some megabytes of the
+/// program into memory.
 #[derive(Debug)]
 pub struct Schema {
     pub value: Value,
-    validator: Validator,
+    validator: OnceLock<Result<Validator, String>>,
 }
 
 /// OpenAI's pattern for function names, `^[A-Za-z0-9_-]{1,64}$`.
@@ -29,6 +32,15 @@ pub fn check_name(name: &str) -> Result<(), String> {
 impl Schema {
     /// JSON Schema 2020-12 for an object.
     pub fn parse(text: &str) -> Result<Schema, String> {
+        let schema = Schema::known(text)?;
+        match schema.validator() {
+            Ok(_) => Ok(schema),
+            Err(why) => Err(why.clone()),
+        }
+    }
+
+    /// The same, where it is known to be valid; nothing is built yet.
+    pub fn known(text: &str) -> Result<Schema, String> {
         if text.len() > SCHEMA_MAX {
             return Err(format!("the schema is larger than {SCHEMA_MAX} bytes"));
         }
@@ -37,23 +49,29 @@ impl Schema {
         if value.get("type").and_then(Value::as_str) != Some("object") {
             return Err("the schema has to say \"type\": \"object\" at its root".to_owned());
         }
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .build(&value)
-            .map_err(|error| format!("the schema is not valid JSON Schema 2020-12: {error}"))?;
-        Ok(Schema { value, validator })
+        Ok(Schema { value, validator: OnceLock::new() })
+    }
+
+    fn validator(&self) -> Result<&Validator, &String> {
+        let built = || {
+            let options = jsonschema::options().with_draft(Draft::Draft202012);
+            let invalid = |error| format!("the schema is not valid JSON Schema 2020-12: {error}");
+            options.build(&self.value).map_err(invalid)
+        };
+        self.validator.get_or_init(built).as_ref()
     }
 
     /// What of `value` does not fit, in words.
     pub fn check(&self, value: &Value) -> Result<(), String> {
-        if self.validator.is_valid(value) {
+        let validator = self.validator().map_err(String::clone)?;
+        if validator.is_valid(value) {
             return Ok(());
         }
         let told = |error: jsonschema::ValidationError<'_>| match error.instance_path().as_str() {
             "" => error.to_string(),
             path => format!("{path}: {error}"),
         };
-        let faults: Vec<String> = self.validator.iter_errors(value).take(FAULTS_TOLD).map(told).collect();
+        let faults: Vec<String> = validator.iter_errors(value).take(FAULTS_TOLD).map(told).collect();
         Err(faults.join("; "))
     }
 }

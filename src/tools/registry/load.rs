@@ -13,6 +13,7 @@ use crate::tools::error::PluginError;
 use crate::tools::manifest::Manifest;
 use crate::tools::permissions::Permissions;
 use crate::tools::sandbox::{Access, Component, SecretHeader};
+use crate::tools::schema::Schema;
 
 /// Tools of one plugin.
 const TOOLS_MAX: usize = 128;
@@ -79,6 +80,8 @@ impl Registry {
             Some(_) => Access::none(),
             None => self.access(&source.manifest)?,
         };
+        // Those of the plugins that come along are checked by a test.
+        let schema = if source.comes_along { Schema::known } else { Schema::parse };
         let component = self.component(source, access).await?;
         let listed = component.list().await.map_err(PluginError::List)?;
         if listed.len() > TOOLS_MAX {
@@ -86,7 +89,8 @@ impl Registry {
         }
         let tool = |listed| {
             let counters = Arc::clone(&plugin.counters);
-            Tool::new(listed, &plugin.name, withheld.clone(), Arc::clone(&component), counters).map(Arc::new)
+            Tool::new(listed, schema, &plugin.name, withheld.clone(), Arc::clone(&component), counters)
+                .map(Arc::new)
         };
         listed.into_iter().map(tool).collect()
     }

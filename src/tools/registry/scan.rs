@@ -32,6 +32,8 @@ pub struct Source {
     pub manifest: Manifest,
     pub wasm: Cow<'static, [u8]>,
     pub digest: String,
+    /// Its component is one that comes with the program.
+    pub comes_along: bool,
 }
 
 /// Everything there is: what comes with the program first, then the directory by name.
@@ -43,9 +45,10 @@ pub fn scan(dir: &Path, bundled: &[Bundled]) -> Vec<Found> {
         let name = content.as_ref().map_or(stem.clone(), |source| source.manifest.name.clone());
         let mut one = Found { name, path: Some(path), content, given: Permissions::default() };
         let same = found.iter().position(|other| other.name == one.name);
-        match (same, &one.content) {
+        match (same, &mut one.content) {
             // The same component as the one that comes along is that plugin, with its own settings.
             (Some(at), Ok(source)) if is_same(&found[at], source) => {
+                source.comes_along = true;
                 one.given = found[at].given.clone();
                 found[at] = one;
             }
@@ -81,14 +84,14 @@ pub fn read(path: &Path) -> Result<Source, PluginError> {
 
 pub fn source(manifest: Manifest, wasm: Vec<u8>) -> Result<Source, PluginError> {
     let digest = digest(&wasm);
-    Ok(Source { manifest, wasm: Cow::Owned(wasm), digest })
+    Ok(Source { manifest, wasm: Cow::Owned(wasm), digest, comes_along: false })
 }
 
 fn one(bundled: &Bundled) -> Option<Found> {
     let manifest = Manifest::parse(bundled.manifest).ok()?;
     let given = manifest.permissions();
     let (name, digest) = (manifest.name.clone(), digest(&bundled.wasm));
-    let content = Ok(Source { manifest, wasm: bundled.wasm.clone(), digest });
+    let content = Ok(Source { manifest, wasm: bundled.wasm.clone(), digest, comes_along: true });
     Some(Found { name, path: None, content, given })
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::system::clock::SystemClock;
+use crate::tools::schema::Schema;
 use crate::tools::{Call, CallError, Origin, ToolOutput};
 
 pub fn registry(folder: &Path) -> Registry {
@@ -234,4 +235,17 @@ fn the_plugins_of_a_clone_are_those_that_come_along() {
         entries.filter_map(|path| std::fs::read_to_string(path.join("plugin.toml")).ok()).collect();
     let known = bundled().into_iter().map(|plugin| plugin.manifest.to_owned()).collect();
     assert_eq!(lying, known);
+}
+
+/// Loading does not check them.
+#[tokio::test]
+async fn the_schemas_of_the_plugins_that_come_along_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = registry(folder.path());
+    for name in ["calculator", "get_weather"] {
+        let tool = registry.tool(name).await.unwrap();
+        for schema in [Some(&tool.input), tool.output.as_ref()].into_iter().flatten() {
+            Schema::parse(&schema.value.to_string()).unwrap();
+        }
+    }
 }

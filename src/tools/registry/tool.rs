@@ -9,7 +9,7 @@ use super::counters::Counters;
 use crate::tools::content::ToolOutput;
 use crate::tools::error::{CallError, PluginError};
 use crate::tools::sandbox::{Call, Component, ListedTool};
-use crate::tools::schema::{self, Schema};
+use crate::tools::schema::{Schema, check_name};
 
 /// Bytes of a tool's description and title.
 const DESCRIPTION_MAX: usize = 32 << 10;
@@ -35,9 +35,10 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A listed tool, if it is one that can be offered.
+    /// A listed tool, if it is one that can be offered; `schema` reads its schemas.
     pub fn new(
         listed: ListedTool,
+        schema: fn(&str) -> Result<Schema, String>,
         plugin: &str,
         withheld: Option<String>,
         component: Arc<Component>,
@@ -45,15 +46,15 @@ impl Tool {
     ) -> Result<Tool, PluginError> {
         let name = listed.name;
         let invalid = |why: String| PluginError::Invalid(format!("its tool \"{name}\": {why}"));
-        schema::check_name(&name).map_err(invalid)?;
+        check_name(&name).map_err(invalid)?;
         if listed.description.len() > DESCRIPTION_MAX {
             return Err(invalid(format!("the description is longer than {DESCRIPTION_MAX} bytes")));
         }
         if listed.title.as_ref().is_some_and(|title| title.len() > TITLE_MAX) {
             return Err(invalid(format!("the title is longer than {TITLE_MAX} bytes")));
         }
-        let input = Schema::parse(&listed.input_schema).map_err(|why| invalid(format!("input: {why}")))?;
-        let output = listed.output_schema.as_deref().map(Schema::parse).transpose();
+        let input = schema(&listed.input_schema).map_err(|why| invalid(format!("input: {why}")))?;
+        let output = listed.output_schema.as_deref().map(schema).transpose();
         let output = output.map_err(|why| invalid(format!("output: {why}")))?;
         Ok(Tool {
             title: listed.title,
