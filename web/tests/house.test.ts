@@ -1,9 +1,14 @@
 // House rules of the page's source that a reader would otherwise have to watch for.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { en } from '../src/lib/i18n/en';
-import { de } from '../src/lib/i18n/de';
+import { en as first } from '../src/lib/i18n/en';
+import { more as enMore } from '../src/lib/i18n/en.more';
+import { de as erst } from '../src/lib/i18n/de';
+import { more as deMore } from '../src/lib/i18n/de.more';
+
+const en = { ...first, ...enMore };
+const de = { ...erst, ...deMore };
 
 function* files(folder: string): Generator<string> {
   for (const name of readdirSync(folder)) {
@@ -45,4 +50,27 @@ it('German says everything that English says', () => {
 it('the words do not shout', () => {
   const loud = [...flat(en), ...flat(de)].filter(([, value]) => typeof value === 'string' && value.includes('!'));
   expect(loud).toEqual([]);
+});
+
+/** The sources that a source brings along at once. */
+function along(path: string, seen = new Map<string, string>()): Map<string, string> {
+  if (seen.has(path)) return seen;
+  const text = readFileSync(path, 'utf8');
+  seen.set(path, text);
+  for (const [, name] of text.matchAll(/^\s*import (?!type\b)[^;]*?from '([^']+)'/gm)) {
+    const base = name!.startsWith('$lib/') ? join('src', name!.replace('$lib', 'lib')) : name!.startsWith('.') ? join(path, '..', name!) : null;
+    const found = base && [base, `${base}.ts`, `${base}/index.ts`].find((file) => existsSync(file) && statSync(file).isFile());
+    if (found) along(found, seen);
+  }
+  return seen;
+}
+it('the frame and the first screen say only what is there from the start', () => {
+  const all = new Map([...along('src/App.svelte'), ...along('src/routes/Home.svelte')]);
+  expect(all.size).toBeGreaterThan(30);
+  const said = [...all].flatMap(([path, text]) => {
+    const whole = /\bt = \$derived\(i18n\.t\)/.test(text) ? /\b(?:i18n\.t|t)\.(\w+)\.?/g : /\bi18n\.t\.(\w+)/g;
+    return [...text.matchAll(whole)].map(([, section]) => `${path}: ${section}`);
+  });
+  expect(said.length).toBeGreaterThan(50);
+  expect(said.filter((one) => !(one.split(': ')[1]! in first))).toEqual([]);
 });

@@ -12,7 +12,7 @@ import { isOwnPage, safeNext } from '../src/lib/state/router.svelte';
 import { screenAt } from '../src/lib/state/screens';
 import { hint } from '../src/lib/state/serverview';
 import { DEMO, proposal } from '../src/lib/state/starter';
-import { en } from '../src/lib/i18n/en';
+import { more as en } from '../src/lib/i18n/en.more';
 import type { Model, Server } from '../src/lib/api/types';
 
 afterEach(() => vi.unstubAllGlobals());

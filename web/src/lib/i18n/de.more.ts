@@ -1,10 +1,17 @@
-// German, second half: chat, figures, tools, people, settings and the way in.
-import type { Dictionary } from './index.svelte';
-import type { more as english } from './en.more';
+// German beyond the first screen: chat, figures, tools, people, settings and the way in.
+import { models } from './de.models';
+import type { More } from './index.svelte';
 
 const s = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
-export const more: Pick<Dictionary, keyof typeof english> = {
+export const more: More = {
+  ...models,
+  shortcuts: { title: 'Tastenkürzel', search: 'Auf dieser Seite suchen', escape: 'Schließen, oder eine Antwort anhalten' },
+  palette: {
+    chat: (p) => `Mit ${p} chatten`,
+    start: (p) => `${p} starten`,
+    stop: (p) => `${p} stoppen`,
+  },
   chat: {
     lead: 'Gespräche mit deinen Profilen, vom Gateway nur für dich aufbewahrt.',
     history: 'Gespräche',
@@ -90,40 +97,10 @@ export const more: Pick<Dictionary, keyof typeof english> = {
     noneHint: 'Anfragen erscheinen hier binnen einer Sekunde.',
     csv: 'CSV herunterladen',
     noName: '(ohne)',
+    lost: (n) => `${s(n, 'Anfrage fehlt', 'Anfragen fehlen')} hier: Was sie verbraucht haben, konnte seit dem Start des Gateways nicht geschrieben werden. Schaffe Platz auf der Festplatte; den Grund nennt das Log.`,
     tokensPerDay: 'Tokens pro Tag',
     yesterday: 'Gestern',
     total: 'Gesamt',
-  },
-  requests: {
-    lead: 'Jede Anfrage, die neueste zuerst.',
-    time: 'Zeit',
-    status: 'Status',
-    profile: 'Profil',
-    tokens: 'Tokens hinein / heraus',
-    ttft: 'TTFT',
-    speed: 'Tokens/s',
-    duration: 'Dauer',
-    key: 'Schlüssel',
-    user: 'Benutzer',
-    endpoint: 'Endpunkt',
-    none: 'Noch keine Anfrage',
-    noneHint: 'Anfragen an /v1 erscheinen hier, während sie laufen.',
-    all: 'Alle',
-    cancel: 'Anfrage abbrechen',
-    cancelled: 'Die Anfrage wurde abgebrochen',
-    timeline: 'Verlauf',
-    queue: 'Warten',
-    startup: 'Start',
-    prefill: 'Prompt',
-    decode: 'Antwort',
-    again: 'Neu versucht',
-    attempt: (n) => `Schritt ${n}`,
-    warnings: 'Hinweise',
-    error: 'Fehler',
-    estimated: 'Geschätzt: Das Backend hat nichts gemeldet.',
-    id: 'Kennung',
-    clientId: 'Kennung des Clients',
-    by: 'Von',
   },
   captures: {
     title: 'Mitschnitte',

@@ -1,8 +1,16 @@
-// English, second half: chat, figures, tools, people, settings and the way in.
+// English beyond the first screen: chat, figures, tools, people, settings and the way in.
+import { models } from './en.models';
 
 const s = (n: number, one: string, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 export const more = {
+  ...models,
+  shortcuts: { title: 'Keyboard shortcuts', search: 'Search on this page', escape: 'Close, or stop an answer' },
+  palette: {
+    chat: (p: string) => `Chat with ${p}`,
+    start: (p: string) => `Start ${p}`,
+    stop: (p: string) => `Stop ${p}`,
+  },
   chat: {
     lead: 'Conversations with your profiles, kept by the gateway for you alone.',
     history: 'Conversations',
@@ -88,40 +96,10 @@ export const more = {
     noneHint: 'Requests show up here within a second.',
     csv: 'Download CSV',
     noName: '(none)',
+    lost: (n: number) => `${s(n, 'request')} ${n === 1 ? 'is' : 'are'} missing here: what they used could not be written since the gateway started. Make room on its disk; its log has the reason.`,
     tokensPerDay: 'Tokens per day',
     yesterday: 'Yesterday',
     total: 'Total',
-  },
-  requests: {
-    lead: 'Every request, newest first.',
-    time: 'Time',
-    status: 'Status',
-    profile: 'Profile',
-    tokens: 'Tokens in / out',
-    ttft: 'TTFT',
-    speed: 'Tokens/s',
-    duration: 'Duration',
-    key: 'Key',
-    user: 'User',
-    endpoint: 'Endpoint',
-    none: 'No request yet',
-    noneHint: 'Requests to /v1 appear here while they run.',
-    all: 'All',
-    cancel: 'Cancel request',
-    cancelled: 'The request was cancelled',
-    timeline: 'Timeline',
-    queue: 'Queue',
-    startup: 'Start',
-    prefill: 'Prompt',
-    decode: 'Answer',
-    again: 'Tried again',
-    attempt: (n: number) => `Step ${n}`,
-    warnings: 'Warnings',
-    error: 'Error',
-    estimated: 'Estimated: the backend did not say.',
-    id: 'Id',
-    clientId: "Client's id",
-    by: 'By',
   },
   captures: {
     title: 'Captures',
