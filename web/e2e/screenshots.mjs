@@ -65,7 +65,7 @@ async function take() {
         await page.goto('about:blank');
         await context.clearCookies();
         await page.setViewportSize({ width, height });
-        await used.api('PUT', '/api/v1/captures', { on: true }, { authorization: `Bearer ${token}` });
+        if (/^(request|captures)/.test(name)) await used.api('PUT', '/api/v1/captures', { on: true }, { authorization: `Bearer ${token}` });
         if (cookie) await context.addCookies([{ name: 'mlx_gateway_session', value: cookie, url: gateway.base }]);
         if (gateway !== used) await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: gateway.base }]);
         const still = busy ? await flowing(gateway, token) : null;

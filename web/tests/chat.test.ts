@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { asMarkdown, branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Message } from '../src/lib/state/chat/message';
 import { Collector } from '../src/lib/state/chat/stream';
-import { blocks, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
+import { blocks, grouped, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
 
 const said = (id: string, parent: string | null, role: Message['role'], text: string, more: Partial<Message> = {}) => newMessage({ id, parent, role, profile: 'p', text, state: 'done', ...more });
 const TREE = [said('a', null, 'user', 'one'), said('b', 'a', 'assistant', 'first'), said('c', 'a', 'assistant', 'second'), said('d', 'c', 'user', 'two'), said('e', 'd', 'assistant', 'third')];
@@ -72,6 +72,17 @@ it('a text is drawn in blocks that say the same as the whole', () => {
   expect(blocks(text).map(markdown).join('')).toBe(markdown(text));
   expect(blocks('see [a]\n\n[a]: https://example.com')).toHaveLength(1);
   expect(blocks('```\nopen\n\nstill')).toHaveLength(1);
+});
+
+it('short blocks are drawn together, and what is drawn stays while the text grows', () => {
+  const paragraph = (i: number) => `Paragraph ${i}: ${'some words '.repeat(30)}\n\n`;
+  const text = Array.from({ length: 20 }, (_, i) => paragraph(i)).join('');
+  const all = grouped(blocks(text));
+  expect(all.length).toBeLessThan(8);
+  expect(all.join('')).toBe(text);
+  const less = grouped(blocks(text.slice(0, text.indexOf('Paragraph 11'))));
+  expect(less.slice(0, -1)).toEqual(all.slice(0, less.length - 1));
+  expect(all.map(markdown).join('')).toBe(markdown(text));
 });
 it('the metadata of a model card is not part of what it says', () => {
   expect(withoutFrontMatter('---\nlicense: mit\n---\n# M\n---\n')).toBe('# M\n---\n');

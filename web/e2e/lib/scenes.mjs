@@ -10,6 +10,13 @@ async function login(page) {
   await page.getByText('waiting for approval').waitFor();
 }
 
+/** What the model thought is unfolded, and the end of the conversation in sight. */
+async function thought(page) {
+  await page.locator('.katex, math').first().waitFor();
+  await page.locator('article details summary').first().click();
+  await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+}
+
 /** A model that thinks, calls a tool and waits for somebody's consent. */
 async function consent(page) {
   await page.locator('summary[aria-label^="Tools"]').click();
@@ -41,7 +48,7 @@ export const USED = {
   profiles: { path: '/profiles' },
   profile: { path: '/profiles/qwen' },
   'profile-new': { path: '/profiles/new?model=mlx-community/Qwen3-4B-4bit&name=qwen3' },
-  chat: { path: (asked) => `/chat/${asked.chat}`, before: (page) => page.locator('details summary').first().click(), fixed: true },
+  chat: { path: (asked) => `/chat/${asked.chat}`, before: thought, fixed: true },
   'chat-consent': { path: '/chat?profile=gemma', before: consent, fixed: true },
   'chat-new': { path: '/chat?profile=qwen', fixed: true },
   usage: { path: '/usage' },

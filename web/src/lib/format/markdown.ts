@@ -101,6 +101,19 @@ export function blocks(text: string): string[] {
   return all;
 }
 
+/** Sanitising takes a while for each piece, however short: short blocks go together. What is full stays as it is while
+    the text grows. */
+const FULL_CHARS = 1_000;
+export function grouped(blocks: readonly string[]): string[] {
+  const all: string[] = [];
+  for (const block of blocks) {
+    const last = all.length - 1;
+    if (last >= 0 && all[last]!.length < FULL_CHARS) all[last] += block;
+    else all.push(block);
+  }
+  return all;
+}
+
 /** A model card begins with metadata between two lines of dashes. */
 export function withoutFrontMatter(text: string): string {
   return text.replace(/^\uFEFF?---\r?\n[\s\S]*?\r?\n---\r?\n/, '');

@@ -7,6 +7,7 @@ import { live } from './live.svelte';
 import { preferences } from './preferences.svelte';
 import { router } from './router.svelte';
 import { ALL } from './screens';
+import { shortModel } from './serverview';
 import { session } from './session.svelte';
 import { attempt } from './toasts.svelte';
 
@@ -42,7 +43,7 @@ function ofProfile({ name, model, backend }: Profile): Command[] {
   const runs = live.servers.data?.find((server) => server.id === backend)?.state === 'ready';
   const act = (verb: 'start' | 'stop') => () =>
     void attempt(() => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })), verb === 'start' ? t.servers.starting(name) : t.servers.stopped(name));
-  const note = model ?? undefined;
+  const note = shortModel(model) || undefined;
   const change: Command = runs
     ? { id: `stop-${name}`, label: t.palette.stop(name), note, icon: 'stop', run: act('stop') }
     : { id: `start-${name}`, label: t.palette.start(name), note, icon: 'play', run: act('start') };

@@ -21,7 +21,9 @@ export class Conversation {
   profile = $state('');
   /** Names of the tools that the profile brings. */
   profileTools: readonly string[] = [];
-  messages = $state<Message[]>([]);
+  /** What was kept is plain, since it stays as it is: a long conversation is read without a watch on each word of it.
+      What is being said is watched. */
+  messages = $state.raw<Message[]>([]);
   leaf = $state<string | null>(null);
   loading = $state(false);
   error = $state.raw<unknown>(undefined);
@@ -138,10 +140,11 @@ export class Conversation {
 
   /** The message as it is watched from now on. */
   #add(message: Message): Message {
-    this.messages.push(message);
+    const watched = $state(message);
+    this.messages = [...this.messages, watched];
     this.leaf = message.id;
     this.#keep(message.id);
-    return this.messages.at(-1)!;
+    return watched;
   }
 
   async #answer(to: string): Promise<void> {
