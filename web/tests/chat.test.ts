@@ -1,6 +1,6 @@
 // The tree of a conversation, what is sent of it, and how an answer is put together.
 import { expect, it } from 'vitest';
-import { asMarkdown, branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Message } from '../src/lib/state/chat/message';
+import { pages, asMarkdown, branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Message } from '../src/lib/state/chat/message';
 import { Collector } from '../src/lib/state/chat/stream';
 import { blocks, grouped, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
 
@@ -87,4 +87,15 @@ it('short blocks are drawn together, and what is drawn stays while the text grow
 it('the metadata of a model card is not part of what it says', () => {
   expect(withoutFrontMatter('---\nlicense: mit\n---\n# M\n---\n')).toBe('# M\n---\n');
   expect(withoutFrontMatter('# M\n---\nx\n---\n')).toBe('# M\n---\nx\n---\n');
+});
+
+it('a long conversation is drawn in pages that keep their places while its beginning comes', () => {
+  const path = Array.from({ length: 100 }, (_, i) => newMessage({ id: `m${i}`, role: 'user', parent: null, profile: 'p' }));
+  const of = (skipped: number) => pages(path, skipped);
+  expect(of(0).flatMap((page) => page.messages)).toEqual(path);
+  expect(of(98).map((page) => [page.at, page.messages.length])).toEqual([[6, 2]]);
+  expect(of(70).map((page) => [page.at, page.messages.length])).toEqual([[4, 10], [5, 16], [6, 4]]);
+  expect(of(70).some((page) => page.far)).toBe(false);
+  expect(of(0).filter((page) => page.far).map((page) => page.at)).toEqual([2, 3, 4]);
+  expect(pages([], 0)).toEqual([]);
 });

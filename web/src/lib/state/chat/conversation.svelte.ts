@@ -57,13 +57,17 @@ export class Conversation {
       const chat = await got(api.GET('/api/v1/chats/{id}', { params: { path: { id } } }));
       // Somebody went on with it meanwhile: what is here is newer.
       if (this.busy || this.#changed) return;
-      this.messages = (chat.messages as unknown as Message[]).map((message) => ({
+      const messages = (chat.messages as unknown as Message[]).map((message) => ({
         ...newMessage(message),
         ...message,
         // Nobody reads that answer any more.
         state: message.state === 'streaming' || message.state === 'asking' ? 'cut' : message.state,
       }));
-      [this.title, this.leaf, this.error] = [chat.title, chat.leaf ?? this.messages.at(-1)?.id ?? null, undefined];
+      // Reading a long one and drawing it are two tasks.
+      await new Promise((done) => setTimeout(done));
+      if (this.busy || this.#changed) return;
+      this.messages = messages;
+      [this.title, this.leaf, this.error] = [chat.title, chat.leaf ?? messages.at(-1)?.id ?? null, undefined];
       this.profile = chat.profile;
     } catch (error) {
       this.error = error;

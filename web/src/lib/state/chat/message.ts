@@ -99,6 +99,24 @@ export function places(messages: readonly Message[]): (of: Message) => Message[]
   return (of) => all.get(spot(of)) ?? [of];
 }
 
+const PAGE = 16;
+
+export interface PageOfMessages {
+  at: number;
+  messages: Message[];
+  /** Neither at the beginning nor at the end of what is drawn: nothing comes or grows in it. */
+  far: boolean;
+}
+
+/** A branch from its `skipped`th message on, in pages whose places stay however much is skipped. */
+export function pages(path: readonly Message[], skipped: number): PageOfMessages[] {
+  const [first, last] = [Math.floor(skipped / PAGE), Math.floor((path.length - 1) / PAGE)];
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => {
+    const at = first + i;
+    return { at, messages: path.slice(Math.max(skipped, at * PAGE), (at + 1) * PAGE), far: i > 1 && at < last - 1 };
+  });
+}
+
 /** The newest end of the branches that go through `from`. */
 export function newestLeaf(messages: readonly Message[], from: string): string {
   let at = from;
