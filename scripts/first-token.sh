@@ -44,8 +44,10 @@ esac
 mkdir -p "$WORK/home"
 printf '[server]\nlisten = "127.0.0.1:0"\n\n[[profile]]\nname = "demo"\nmodel = "builtin:demo"\n' >"$WORK/config.toml"
 OPTIONS=(--config "$WORK/config.toml" --data-dir "$WORK/data")
-clean() { env -i HOME="$WORK/home" PATH="$PATH" "$@"; }
-clean "$PROGRAM" serve "${OPTIONS[@]}" 2>"$WORK/log" &
+CLEAN=(env -i HOME="$WORK/home" PATH="$PATH")
+clean() { "${CLEAN[@]}" "$@"; }
+# Not by the function: the process that ends it would be a shell's.
+"${CLEAN[@]}" "$PROGRAM" serve "${OPTIONS[@]}" 2>"$WORK/log" &
 GATEWAY=$!
 until clean "$PROGRAM" "${OPTIONS[@]}" status >/dev/null 2>&1; do
     kill -0 "$GATEWAY" 2>/dev/null || { cat "$WORK/log" >&2; fail "the gateway ended instead of serving"; }
