@@ -22,7 +22,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-plugins test-sdk test-hub test-api test-web ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-plugins test-sdk test-assistants test-hub test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -31,8 +31,8 @@ lint: setup-test ## Format, clippy, dependencies
 check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine
 	scripts/check-macos.sh
 
-fuzz: setup-test ## Every parser of foreign bytes for 20 s
-	MLX_GATEWAY_FUZZ_SECONDS=20 scripts/test-rust.sh --test fuzz
+fuzz: setup-test ## Every parser of foreign bytes for longer than the 20 s of `make test` (make fuzz SECONDS=120)
+	MLX_GATEWAY_FUZZ_SECONDS=$(SECONDS) scripts/test-rust.sh --test fuzz
 
 test-rust: setup-test ## Unit and integration tests, the real engine among them
 	scripts/test-rust.sh $(ARGS)
@@ -43,7 +43,7 @@ test-plugins: setup-test ## The plugins built anew, plugins in Rust, JavaScript 
 test-sdk: setup-test ## The official OpenAI and MCP clients for Python and JavaScript against the built gateway
 	scripts/test-sdk.sh
 
-test-assistants: setup-test ## Codex, Claude Code and opencode against the built gateway; fetches a gigabyte, so `make test` leaves it out
+test-assistants: setup-test ## Codex, Claude Code and opencode against the built gateway; fetches a gigabyte once
 	scripts/test-assistants.sh
 
 test-web: setup-test ## The pages: types, units, budgets, and the built gateway in a browser

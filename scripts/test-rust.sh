@@ -6,6 +6,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
+# For how long each parser of foreign bytes is fuzzed; by hand a second is enough.
+export MLX_GATEWAY_FUZZ_SECONDS="${MLX_GATEWAY_FUZZ_SECONDS:-20}"
+
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --locked --no-tests pass "$@"

@@ -58,6 +58,13 @@ pub async fn shut_down(app: &App, listeners: &Listeners, signals: &mut Signals) 
             app.backends.shutdown(Duration::ZERO).await;
         }
     }
+    app.gateway.tasks.close();
+    if tokio::time::timeout(CLOSE_GRACE, app.gateway.tasks.wait()).await.is_err() {
+        tracing::warn!(
+            tasks = app.gateway.tasks.len(),
+            "Work in the background was still under way at the end"
+        );
+    }
     listeners.close(CLOSE_GRACE).await;
     app.store.close().await;
     tracing::info!("Everything has ended");

@@ -54,6 +54,7 @@ const FENCES: &[(&str, &str, &str)] = &[
     ("rusqlite", "store", "the store speaks operations, not SQL"),
     ("wasmtime", "tools", "plugins are run in one place"),
     ("tokenizers", "models", "tokens are counted in one place"),
+    ("minijinja", "models", "chat templates are run in one place"),
     ("hf_hub", "hub", "one client of the model hub"),
     ("nix", "backends system", "signals, groups and ids stay with processes"),
     ("libc", "backends system", "signals, groups and ids stay with processes"),

@@ -42,7 +42,7 @@ pub use error::AcquireError;
 pub use gauge::Figures;
 pub use launcher::{Command as LaunchCommand, LaunchError, Launcher, Readiness};
 pub use lease::Lease;
-pub use logs::{LogBatch, LogLine, LogReader};
+pub use logs::{LineCutter, LogBatch, LogLine, LogReader, MAX_LINE_BYTES, RawLine};
 pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
 pub use progress::{Progress, QueuePlace, Waiting, Waits};

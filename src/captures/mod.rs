@@ -3,7 +3,7 @@
 //! nothing of who may look, nor of how a request is served.
 
 mod document;
-mod redact;
+pub mod redact;
 mod switch;
 mod taking;
 

@@ -13,7 +13,7 @@ mod editor;
 mod engine;
 mod exit;
 mod format;
-mod import;
+pub mod import;
 mod input;
 mod interrupt;
 mod keys;
@@ -53,6 +53,7 @@ pub use args::{ClientCommand, Global, LogFormat, ServeArgs};
 pub use connect::{Host, SOCKET_NAME};
 pub use exit::{CliError, Exit};
 pub use out::Out;
+pub use run::Comments;
 pub use transport::{Body, InProcess, Transport, in_process};
 
 use args::{Cli, Command};

@@ -4,6 +4,8 @@
 mod answer;
 mod comments;
 
+pub use comments::Comments;
+
 use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;

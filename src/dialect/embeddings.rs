@@ -6,12 +6,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::edit::Edits;
 use super::facts::{Facts, Usage};
 use super::request::{BadRequest, Scanned};
+use super::rope::Rope;
 use super::scan::Kind;
 
 /// Bytes of text that make a token, about.
 const BYTES_PER_TOKEN: usize = 4;
+/// Bytes of an input that tell what it is.
+const LOOK: usize = 256;
 /// Texts of one request.
 const INPUTS_MAX: usize = 2_048;
 
@@ -120,6 +124,44 @@ fn shorten(numbers: &mut Vec<f64>, to: usize) {
     }
 }
 
+/// Whether the input is token numbers, one list or several; only its beginning is looked at.
+pub fn holds_tokens(request: &Scanned) -> bool {
+    let input = request.scan.get("input").filter(|input| input.kind == Kind::Array);
+    let begins = input
+        .map(|input| request.body.read(input.value.start + 1..input.value.end.min(input.value.start + LOOK)));
+    let first = begins.and_then(|begins| begins.into_iter().find(|byte| !byte.is_ascii_whitespace()));
+    first.is_some_and(|first| first == b'[' || first == b'-' || first.is_ascii_digit())
+}
+
+/// The token numbers to embed, a list for each text.
+pub fn tokens(request: &Scanned) -> Result<Vec<Vec<u32>>, BadRequest> {
+    let wrong = |words: String| BadRequest::new("input", words);
+    let input = request.json("input")?.unwrap_or_default();
+    let lists = match input.as_array().map(Vec::as_slice) {
+        Some([Value::Array(_), ..]) => serde_json::from_value(input),
+        _ => serde_json::from_value(input).map(|one| vec![one]),
+    };
+    let lists: Vec<Vec<u32>> = lists.map_err(|_not_so| {
+        wrong(
+            "\"input\" must be texts, or token numbers: whole numbers from 0, in one list or a list of lists"
+                .into(),
+        )
+    })?;
+    match lists.len() {
+        1..=INPUTS_MAX => Ok(lists),
+        _ => Err(wrong(format!("\"input\" holds 1 to {INPUTS_MAX} texts"))),
+    }
+}
+
+/// The request with texts for its token numbers.
+pub fn with_texts(request: &Scanned, texts: &[String]) -> Rope {
+    let mut edits = Edits::default();
+    if let Some(input) = request.scan.get("input") {
+        edits.replace(input.value.clone(), json!(texts).to_string());
+    }
+    edits.apply(&request.body, &request.scan)
+}
+
 /// Bytes of the texts to embed: one, or a list of them.
 fn input(request: &Scanned) -> Result<usize, BadRequest> {
     let wrong = |words: &str| BadRequest::new("input", words);
@@ -140,10 +182,6 @@ fn input(request: &Scanned) -> Result<usize, BadRequest> {
         match text {
             Value::String(text) if !text.is_empty() => bytes += text.len(),
             Value::String(_) => return Err(wrong("a text in \"input\" is empty; leave it out")),
-            Value::Number(_) | Value::Array(_) => {
-                let words = "this profile's engine takes no token numbers: another model's numbers mean other words; send the text itself (LangChain: check_embedding_ctx_length=False)";
-                return Err(wrong(words));
-            }
             _ => return Err(wrong("\"input\" must be a string or a list of strings")),
         }
     }
@@ -201,13 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn token_numbers_are_found_and_texts_take_their_place() {
+        for (body, lists) in [
+            (r#"{"input":[1, 2],"model":"m"}"#, vec![vec![1, 2]]),
+            (r#"{"model":"m","input": [ [1],[2,3] ]}"#, vec![vec![1], vec![2, 3]]),
+        ] {
+            let request = scanned(body);
+            assert!(holds_tokens(&request), "{body}");
+            assert_eq!(tokens(&request).unwrap(), lists);
+            let changed: Value =
+                serde_json::from_slice(&with_texts(&request, &["a\"b".to_owned()]).to_vec()).unwrap();
+            assert_eq!(changed, json!({"model": "m", "input": ["a\"b"]}));
+        }
+        for texts in [r#"{"input":"1"}"#, r#"{"input":["1"]}"#, r#"{"input":[]}"#, r#"{"input":1}"#, "{}"] {
+            assert!(!holds_tokens(&scanned(texts)), "{texts}");
+        }
+        for wrong in
+            [r#"{"input":[1,"x"]}"#, r#"{"input":[-1]}"#, r#"{"input":[[1],2]}"#, r#"{"input":[1.5]}"#]
+        {
+            assert!(tokens(&scanned(wrong)).unwrap_err().message.contains("token numbers"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_embedded_is_named() {
         for (body, words) in [
             (r#"{}"#, "send the text"),
             (r#"{"input":[]}"#, "1 to 2048"),
             (r#"{"input":""}"#, "is empty"),
-            (r#"{"input":[1,2,3]}"#, "token numbers"),
-            (r#"{"input":[[1,2],[3]]}"#, "token numbers"),
+            (r#"{"input":["x",1]}"#, "must be a string"),
             (r#"{"input":{"a":1}}"#, "must be a string"),
             (r#"{"input":"x","dimensions":0}"#, "above 0"),
             (r#"{"input":"x","encoding_format":"hex"}"#, "float or base64"),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -40,6 +41,26 @@ pub fn texts(body: &[u8]) -> Vec<String> {
     texts.extend(body.prompt.into_iter().flat_map(of));
     texts.extend(body.tools.map(|tools| tools.get().to_owned()));
     texts
+}
+
+/// The chat that a body is, as its engine gets it: with the profile's prompt where the client sends none. None: it
+/// is no chat.
+pub fn chat(body: &[u8], system: Option<&str>) -> Option<Value> {
+    let mut chat: Value = serde_json::from_slice(body).ok()?;
+    let messages = chat.get_mut("messages")?.as_array_mut()?;
+    let brings_its_own =
+        messages.iter().any(|message| message["role"] == "system" || message["role"] == "developer");
+    if let Some(system) = system.filter(|_| !brings_its_own) {
+        messages.insert(0, json!({"role": "system", "content": system}));
+    }
+    if chat["tool_choice"] == "none" {
+        chat["tools"] = Value::Null;
+    }
+    if chat["reasoning_effort"] == "none" {
+        let arguments = chat.as_object_mut()?.entry("chat_template_kwargs").or_insert_with(|| json!({}));
+        arguments.as_object_mut()?.entry("enable_thinking").or_insert(false.into());
+    }
+    Some(chat)
 }
 
 /// A string, or the texts in a list of parts or strings.
@@ -81,5 +102,25 @@ mod tests {
         assert_eq!(texts(br#"{"prompt":"Once"}"#), ["Once"]);
         assert_eq!(texts(br#"{"prompt":["a","b"]}"#), ["a", "b"]);
         assert!(texts(b"{\"messages\":7}").is_empty() && texts(b"nonsense").is_empty());
+    }
+
+    #[test]
+    fn a_chat_has_the_profiles_prompt_where_the_client_sends_none() {
+        let sent = json!({"messages": [{"role": "user", "content": "x"}], "tools": [1], "tool_choice": "none",
+            "reasoning_effort": "none"});
+        let made = chat(sent.to_string().as_bytes(), Some("Be brief.")).unwrap();
+        assert_eq!(made["messages"][0], json!({"role": "system", "content": "Be brief."}));
+        assert_eq!(
+            (&made["tools"], &made["chat_template_kwargs"]["enable_thinking"]),
+            (&json!(null), &json!(false))
+        );
+        let own = json!({"messages": [{"role": "developer", "content": "x"}]});
+        let made = chat(own.to_string().as_bytes(), Some("Be brief.")).unwrap();
+        assert_eq!(made["messages"].as_array().unwrap().len(), 1);
+        assert_eq!(chat(b"{\"prompt\":\"x\"}", None), None);
+        assert_eq!(
+            chat(b"{\"messages\":[],\"chat_template_kwargs\":7,\"reasoning_effort\":\"none\"}", None),
+            None
+        );
     }
 }

@@ -21,6 +21,7 @@ use crate::events::Bus;
 use crate::hub::Hub;
 use crate::profiles::ProfileBook;
 use crate::proxy::Proxy;
+use crate::responses::Jobs;
 use crate::store::Store;
 use crate::tools::Registry;
 use crate::tools::chat::Aside;
@@ -52,6 +53,8 @@ pub struct Gateway {
     draining: AtomicBool,
     /// What the gateway's tools said in chats whose client runs other calls first.
     pub aside: Aside,
+    /// Responses that are made while their clients may be away.
+    pub making: Jobs,
     /// What was answered to changes that may be sent again.
     replays: Mutex<Replays>,
     /// The OpenAPI document, known once the routes are made.
@@ -105,7 +108,8 @@ impl Gateway {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
         let ending = CancellationToken::new();
         let (replays, aside) = (Mutex::default(), Aside::default());
-        Arc::new(Gateway { parts, tasks, draining, aside, replays, openapi: OnceLock::new(), ending })
+        let making = Jobs::default();
+        Arc::new(Gateway { parts, tasks, draining, aside, making, replays, openapi: OnceLock::new(), ending })
     }
 
     pub fn replays(&self) -> MutexGuard<'_, Replays> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use hf_hub::repository::ModelInfo;
 use hf_hub::{HFClient, HFError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::de::DeserializeOwned;
 
+use super::answers;
 use super::error::{HubError, chain};
-use super::files::{self, MAX_FILES, RepoFile, TreeEntry};
+use super::files::{MAX_FILES, RepoFile};
 use super::search::{Details, Hit, Query};
 use super::token::Token;
 use super::wire::{Ask, Wire};
@@ -58,9 +58,9 @@ impl HubClient {
         let mut hits = Vec::new();
         while let Some(url) = next.take().filter(|_| hits.len() < wanted) {
             let (page, after) = self.read(&url, "this search", MAX_PAGE).await?;
-            let models: Vec<ModelInfo> = json(&page)?;
+            let models = answers::hits(&page)?;
             next = after.filter(|_| !models.is_empty());
-            hits.extend(models.into_iter().map(Hit::from));
+            hits.extend(models);
         }
         Ok(hits.into_iter().skip(query.offset).take(query.limit).collect())
     }
@@ -92,7 +92,7 @@ impl HubClient {
         let mut all = Vec::new();
         while let Some(url) = next {
             let (page, after) = self.read(&url, model, MAX_PAGE).await?;
-            all.extend(files::files(json::<Vec<TreeEntry>>(&page)?)?);
+            all.extend(answers::files(&page)?);
             if all.len() > MAX_FILES {
                 return Err(HubError::Malformed(format!("{model} has more than {MAX_FILES} files")));
             }
@@ -186,8 +186,4 @@ impl HubClient {
         *made = Some((token, client.clone()));
         Ok(client)
     }
-}
-
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
-    serde_json::from_slice(bytes).map_err(|error| HubError::Malformed(error.to_string()))
 }

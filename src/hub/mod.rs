@@ -1,6 +1,7 @@
 //! Models on the hub and on this machine: finding them, fetching them, keeping the library tidy. The
 //! only module that names hf_hub. Knows nothing of HTTP to clients, of profiles or of backends.
 
+pub mod answers;
 mod client;
 pub mod downloads;
 mod error;
@@ -13,6 +14,7 @@ mod wire;
 
 pub use client::HubClient;
 pub use error::HubError;
+pub use files::{Digest, RepoFile};
 pub use inspect::HubFacts;
 pub use library::{Library, LibraryError, LocalModel, ModelSource};
 pub use search::{Details, FileEntry, Hit, LIMIT, Query, REACH, Sort};

@@ -18,6 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use super::answers;
 use super::error::{HubError, chain};
 
 const MAX_REDIRECTS: usize = 5;
@@ -82,7 +83,7 @@ impl Wire {
             let opened = self.request(&at, &ask).await?;
             let location = opened.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
             match location {
-                Some(location) if opened.status.is_redirection() => at = join(&at, location),
+                Some(location) if opened.status.is_redirection() => at = answers::redirected(&at, location),
                 _ if opened.status.is_success() => return Ok(opened),
                 _ => return Err(self.refusal(opened.status, &opened.headers, ask.model)),
             }
@@ -93,7 +94,8 @@ impl Wire {
     /// A whole body of at most `max_bytes`, and the address of the page after it.
     pub async fn read(&self, ask: Ask<'_>, max_bytes: usize) -> Result<(Bytes, Option<String>), HubError> {
         let opened = self.open(ask).await?;
-        let next = next_page(&opened.headers);
+        let links = opened.headers.get(header::LINK).and_then(|links| links.to_str().ok());
+        let next = links.and_then(answers::next_page);
         let collecting = Limited::new(opened.body, max_bytes).collect();
         let body = tokio::time::timeout(SILENCE, collecting).await;
         let body = body.map_err(|_elapsed| HubError::Silent { after: SILENCE })?;
@@ -167,33 +169,6 @@ impl Wire {
     }
 }
 
-/// The next page of a list, of `Link: <…>; rel="next"`.
-fn next_page(headers: &HeaderMap) -> Option<String> {
-    let links = headers.get(header::LINK)?.to_str().ok()?;
-    links.split(',').find_map(|link| {
-        let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-        rest.contains("rel=\"next\"").then(|| address.to_owned())
-    })
-}
-
-/// Where a redirect leads.
-fn join(base: &str, location: &str) -> String {
-    if location.contains("://") {
-        return location.to_owned();
-    }
-    let (scheme, rest) = base.split_once("://").unwrap_or(("https", base));
-    if let Some(other_host) = location.strip_prefix("//") {
-        return format!("{scheme}://{other_host}");
-    }
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if let Some(absolute) = location.strip_prefix('/') {
-        return format!("{scheme}://{host}/{absolute}");
-    }
-    let folder =
-        path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-    format!("{scheme}://{host}/{folder}/{location}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,15 +182,6 @@ mod tests {
     }
 
     #[test]
-    fn redirects_are_resolved_as_a_browser_would() {
-        let base = "http://host:81/a/b?c=d/e";
-        assert_eq!(join(base, "https://other/x"), "https://other/x");
-        assert_eq!(join(base, "//other/x"), "http://other/x");
-        assert_eq!(join(base, "/x"), "http://host:81/x");
-        assert_eq!(join(base, "x"), "http://host:81/a/x");
-    }
-
-    #[test]
     fn refusals_are_told_apart() {
         let wire = Wire::new("http://hub.test").unwrap();
         let refused = |status, code| wire.refused(status, code, None, "a/b").code();
@@ -226,13 +192,5 @@ mod tests {
         assert_eq!(refused(500, None), "hub_error");
         let long = wire.refused(429, None, Some(Duration::from_secs(99_999)), "a/b");
         assert_eq!(long.retry_after(), Some(RETRY_AFTER_MAX));
-    }
-
-    #[test]
-    fn the_next_page_stands_in_a_link() {
-        let mut headers = HeaderMap::new();
-        headers.insert("link", HeaderValue::from_static("<http://hub/x?cursor=1>; rel=\"next\""));
-        assert_eq!(next_page(&headers).as_deref(), Some("http://hub/x?cursor=1"));
-        assert_eq!(next_page(&HeaderMap::new()), None);
     }
 }

@@ -141,7 +141,8 @@ fn tokenizer_config(folder: &Path) -> Result<Option<Value>, FactsError> {
     Ok(Some(serde_json::json!({"chat_template": chat_template, "model_max_length": model_max_length})))
 }
 
-fn template_file(folder: &Path) -> Result<Option<String>, FactsError> {
+/// A template that has a file of its own.
+pub(super) fn template_file(folder: &Path) -> Result<Option<String>, FactsError> {
     if let Some(text) = read_bounded(&folder.join("chat_template.jinja"))? {
         return Ok(Some(String::from_utf8_lossy(&text).into_owned()));
     }

@@ -31,7 +31,12 @@ pub(super) fn of(sources: &Sources) -> Option<String> {
     if let Some(template) = &sources.chat_template {
         return Some(template.clone());
     }
-    match sources.tokenizer_config.as_ref()?.get("chat_template")? {
+    in_settings(sources.tokenizer_config.as_ref()?)
+}
+
+/// The template of a tokenizer's settings.
+pub(super) fn in_settings(settings: &Value) -> Option<String> {
+    match settings.get("chat_template")? {
         Value::String(template) => Some(template.clone()),
         Value::Array(named) => named_template(named),
         _ => None,

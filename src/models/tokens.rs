@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokenizers::Tokenizer;
+
+use super::rendered::ChatTemplate;
 
 /// A tokenizer larger than this is not read; the largest seen have some 30 MB.
 const FILE_MAX: u64 = 128 << 20;
@@ -23,8 +26,15 @@ pub struct Tokenizers {
 
 struct Loaded {
     /// Filled by whoever comes first; none: there is none that can be read.
-    tokenizer: Arc<OnceLock<Option<Tokenizer>>>,
+    read: Arc<OnceLock<Option<Read>>>,
     asked: Instant,
+}
+
+/// What of a folder concerns its prompts.
+struct Read {
+    tokenizer: Tokenizer,
+    /// Of a model for chats.
+    template: Option<ChatTemplate>,
 }
 
 /// What was counted.
@@ -35,20 +45,43 @@ pub struct Count {
     pub whole: bool,
 }
 
+/// Why numbers cannot be told as a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotText {
+    #[error("the model has no tokenizer.json here that could read them")]
+    NoTokenizer,
+    #[error("they are not what this model's own tokenizer makes of any text, so another model's made them")]
+    Foreign,
+}
+
 impl Tokenizers {
     /// The tokens of `texts`, counted until there are more than `most`; none: the folder has no tokenizer that
     /// can be read.
     pub fn count(&self, folder: &Path, texts: &[String], most: u64) -> Option<Count> {
-        let tokenizer = self.of(folder);
-        let tokenizer = tokenizer.get_or_init(|| read(folder)).as_ref()?;
-        let mut tokens = 0;
-        for piece in texts.iter().flat_map(|text| pieces(text)) {
-            if tokens > most {
-                return Some(Count { tokens, whole: false });
-            }
-            tokens += tokenizer.encode_fast(piece, false).ok()?.len() as u64;
-        }
-        Some(Count { tokens, whole: true })
+        let read = self.of(folder);
+        counted(&read.get_or_init(|| Read::of(folder)).as_ref()?.tokenizer, texts, most)
+    }
+
+    /// The tokens of a chat as the model's template puts it into a prompt, `chat` being a request of one; none:
+    /// there is no tokenizer, or no template that can be run with it.
+    pub fn count_chat(&self, folder: &Path, chat: &Value, most: u64) -> Option<Count> {
+        let read = self.of(folder);
+        let read = read.get_or_init(|| Read::of(folder)).as_ref()?;
+        let prompt = read.template.as_ref()?.render(chat);
+        let prompt = prompt
+            .inspect_err(
+                |error| tracing::debug!(path = %folder.display(), error, "A chat template could not be run"),
+            )
+            .ok()?;
+        counted(&read.tokenizer, &[prompt], most)
+    }
+
+    /// The texts that lists of token numbers stand for. Only what the tokenizer would make of the text again is
+    /// one: numbers of another model's mean other words, or none.
+    pub fn texts(&self, folder: &Path, lists: &[Vec<u32>]) -> Result<Vec<String>, NotText> {
+        let read = self.of(folder);
+        let read = read.get_or_init(|| Read::of(folder)).as_ref().ok_or(NotText::NoTokenizer)?;
+        lists.iter().map(|numbers| read.text(numbers).ok_or(NotText::Foreign)).collect()
     }
 
     /// Drops what nobody has asked for so long.
@@ -61,16 +94,16 @@ impl Tokenizers {
         self.all().len()
     }
 
-    fn of(&self, folder: &Path) -> Arc<OnceLock<Option<Tokenizer>>> {
+    fn of(&self, folder: &Path) -> Arc<OnceLock<Option<Read>>> {
         let mut all = self.all();
         if !all.contains_key(folder) && all.len() >= LOADED_MAX {
             let oldest = all.iter().min_by_key(|(_, loaded)| loaded.asked).map(|(folder, _)| folder.clone());
             oldest.and_then(|oldest| all.remove(&oldest));
         }
-        let fresh = || Loaded { tokenizer: Arc::default(), asked: Instant::now() };
+        let fresh = || Loaded { read: Arc::default(), asked: Instant::now() };
         let loaded = all.entry(folder.to_owned()).or_insert_with(fresh);
         loaded.asked = Instant::now();
-        Arc::clone(&loaded.tokenizer)
+        Arc::clone(&loaded.read)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<PathBuf, Loaded>> {
@@ -78,7 +111,33 @@ impl Tokenizers {
     }
 }
 
-fn read(folder: &Path) -> Option<Tokenizer> {
+impl Read {
+    fn of(folder: &Path) -> Option<Read> {
+        Some(Read { tokenizer: tokenizer(folder)?, template: ChatTemplate::read(folder) })
+    }
+
+    fn text(&self, numbers: &[u32]) -> Option<String> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let is_special = |number: &u32| added.get(number).is_some_and(|token| token.special);
+        let spoken: Vec<u32> = numbers.iter().filter(|number| !is_special(number)).copied().collect();
+        let text = self.tokenizer.decode(&spoken, true).ok()?;
+        let again = self.tokenizer.encode_fast(text.as_str(), false).ok()?;
+        (!text.is_empty() && again.get_ids() == spoken).then_some(text)
+    }
+}
+
+fn counted(tokenizer: &Tokenizer, texts: &[String], most: u64) -> Option<Count> {
+    let mut tokens = 0;
+    for piece in texts.iter().flat_map(|text| pieces(text)) {
+        if tokens > most {
+            return Some(Count { tokens, whole: false });
+        }
+        tokens += tokenizer.encode_fast(piece, false).ok()?.len() as u64;
+    }
+    Some(Count { tokens, whole: true })
+}
+
+fn tokenizer(folder: &Path) -> Option<Tokenizer> {
     let path = folder.join("tokenizer.json");
     if std::fs::metadata(&path).ok()?.len() > FILE_MAX {
         tracing::warn!(path = %path.display(), "A tokenizer is too large to be read");
@@ -148,6 +207,36 @@ mod tests {
         assert_eq!(all.count(folder.path(), &texts(&long), u64::MAX).unwrap().tokens, 100_000);
         let cut = all.count(folder.path(), &texts(&long), 10).unwrap();
         assert!(!cut.whole && (11..20_000).contains(&cut.tokens), "{cut:?}");
+    }
+
+    #[test]
+    fn a_chat_is_counted_as_its_template_puts_it() {
+        let (all, folder) = (Tokenizers::default(), folder(WORDS));
+        let chat = serde_json::json!({"messages": [{"role": "user", "content": "one two"}]});
+        assert_eq!(all.count_chat(folder.path(), &chat, 99), None, "without a template");
+        let template = "{% for m in messages %}as {{ m.role }} : {{ m.content }} {% endfor %}now answer";
+        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        all.drop_idle(Duration::ZERO);
+        assert_eq!(all.count_chat(folder.path(), &chat, 99), Some(Count { tokens: 7, whole: true }));
+        std::fs::write(folder.path().join("chat_template.jinja"), "{{ raise_exception('no') }}").unwrap();
+        all.drop_idle(Duration::ZERO);
+        assert_eq!(all.count_chat(folder.path(), &chat, 99), None);
+    }
+
+    #[test]
+    fn numbers_become_the_text_that_the_tokenizer_would_make_them_of() {
+        let known = WORDS.replace(r#"{"[UNK]":0}"#, r#"{"[UNK]":0,"red":1,"heron":2}"#).replace(
+            r#""added_tokens":[]"#,
+            r#""added_tokens":[{"id":3,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}]"#,
+        );
+        let (all, folder) = (Tokenizers::default(), folder(&known));
+        let texts = |lists: &[Vec<u32>]| all.texts(folder.path(), lists);
+        assert_eq!(texts(&[vec![3, 1, 2], vec![2]]).unwrap(), ["red heron", "heron"]);
+        for foreign in [vec![1, 99], vec![], vec![3]] {
+            assert_eq!(texts(&[vec![1], foreign]), Err(NotText::Foreign));
+        }
+        let none = tempfile::tempdir().unwrap();
+        assert_eq!(all.texts(none.path(), &[vec![1]]), Err(NotText::NoTokenizer));
     }
 
     #[test]

@@ -44,6 +44,13 @@ where
     Ok(Scanned::new(rope, scan))
 }
 
+/// Scans a body that was put together here.
+pub fn scanned(body: Rope) -> Result<Scanned, Failure> {
+    let mut scanner = Scanner::default();
+    scanner.feed(&body.to_vec())?;
+    Ok(Scanned::new(body, scanner.finish()?))
+}
+
 /// Reads a body that is a form; its fields may come in any order. Files stay as they came.
 pub async fn read_form<B>(body: B, limit: u64, content_type: &str) -> Result<Scanned, Failure>
 where

@@ -11,9 +11,10 @@ use super::failure::Failure;
 use super::kinds::Kinds;
 use crate::config::{LaunchSettings, ModelRef};
 use crate::dialect::operation::Operation;
-use crate::dialect::prompt;
 use crate::dialect::request::Scanned;
-use crate::models::{self, Tokenizers};
+use crate::dialect::rope::Rope;
+use crate::dialect::{embeddings, prompt};
+use crate::models::{self, NotText, Tokenizers};
 use crate::profiles::Entry;
 
 /// Bytes of a body that no model's context is too short for.
@@ -62,13 +63,16 @@ impl Contexts {
         let counting = move || {
             let folder = kinds.folder(&model)?;
             let limit = said.or_else(|| made_for(&native, &model, &folder))?;
-            let mut texts = prompt::texts(&body.to_vec());
-            texts.extend(system);
+            let body = body.to_vec();
+            let mut texts = prompt::texts(&body);
+            texts.extend(system.clone());
             let bytes: usize = texts.iter().map(String::len).sum();
             if bytes as u64 <= limit {
                 return None;
             }
-            let count = tokenizers.count(&folder, &texts, limit)?;
+            let chat = prompt::chat(&body, system.as_deref());
+            let as_prompted = chat.and_then(|chat| tokenizers.count_chat(&folder, &chat, limit));
+            let count = as_prompted.or_else(|| tokenizers.count(&folder, &texts, limit))?;
             (count.tokens > limit).then_some((count, limit))
         };
         match tokio::task::spawn_blocking(counting).await {
@@ -87,16 +91,46 @@ impl Contexts {
         }
     }
 
-    /// The tokens of a chat by its model's tokenizer; what the template adds is estimated. None: the model
-    /// has no tokenizer here.
+    /// The tokens of a chat by its model's tokenizer and template; where the template cannot be run, what it adds is
+    /// estimated. None: the model has no tokenizer here.
     pub async fn count(&self, entry: &Entry, chat: &Value) -> Option<u64> {
         let (model, kinds) = (local(&entry.profile.launch)?.clone(), Arc::clone(&self.kinds));
-        let messages = chat.get("messages").and_then(Value::as_array).map_or(0, Vec::len) as u64;
         let (tokenizers, body) = (Arc::clone(&self.tokenizers), chat.to_string());
-        let counting =
-            move || tokenizers.count(&kinds.folder(&model)?, &prompt::texts(body.as_bytes()), u64::MAX);
-        let count = tokio::task::spawn_blocking(counting).await.ok()??;
-        Some(count.tokens + messages * AROUND_MESSAGE + BEFORE_ANSWER)
+        let system = entry.profile.system_prompt.clone();
+        let counting = move || {
+            let folder = kinds.folder(&model)?;
+            let chat = prompt::chat(body.as_bytes(), system.as_deref())?;
+            if let Some(count) = tokenizers.count_chat(&folder, &chat, u64::MAX) {
+                return Some(count.tokens);
+            }
+            let messages = chat["messages"].as_array().map_or(0, Vec::len) as u64;
+            let texts = prompt::texts(chat.to_string().as_bytes());
+            let count = tokenizers.count(&folder, &texts, u64::MAX)?;
+            Some(count.tokens + messages * AROUND_MESSAGE + BEFORE_ANSWER)
+        };
+        tokio::task::spawn_blocking(counting).await.ok()?
+    }
+
+    /// Whether a request's input is token numbers that have to be read first.
+    pub fn holds_tokens(&self, entry: &Entry, operation: Operation, asked: &Scanned) -> bool {
+        operation == Operation::Embedding
+            && entry.profile.launch.engine.runs_mlx()
+            && embeddings::holds_tokens(asked)
+    }
+
+    /// The request with the texts that its token numbers stand for.
+    pub async fn as_text(&self, entry: &Entry, asked: &Scanned) -> Result<Rope, Failure> {
+        let lists = embeddings::tokens(asked)?;
+        let folder = local(&entry.profile.launch).and_then(|model| self.kinds.folder(model));
+        let tokenizers = Arc::clone(&self.tokenizers);
+        let reading = move || tokenizers.texts(&folder.ok_or(NotText::NoTokenizer)?, &lists);
+        let texts = tokio::task::spawn_blocking(reading).await;
+        let texts = texts
+            .map_err(|error| Failure::backend(format!("the token numbers could not be read: {error}")))?;
+        let texts = texts.map_err(|error| {
+            Failure::invalid(format!("the token numbers in \"input\" cannot be embedded: {error}; send the text itself (LangChain: check_embedding_ctx_length=False)"), Some("input".to_owned()))
+        })?;
+        Ok(embeddings::with_texts(asked, &texts))
     }
 }
 

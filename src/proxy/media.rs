@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::failure::Failure;
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
-use crate::dialect::scan::Scanner;
 use crate::outward::{ConnectError, FetchError, Fetched, Fetcher};
 
 /// Pictures of one request that are fetched.
@@ -48,7 +47,7 @@ impl Media {
             if body.len() as u64 > limit {
                 return Err(Failure::too_large(limit));
             }
-            asked = scanned(body)?;
+            asked = super::body::scanned(body)?;
         }
         Ok(asked)
     }
@@ -64,12 +63,6 @@ fn next(asked: &Scanned) -> Option<(String, usize, usize)> {
         .iter()
         .any(|scheme| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)));
     is_web.then(|| (url, found.at, found.at + values.byte_offset()))
-}
-
-fn scanned(body: Rope) -> Result<Scanned, Failure> {
-    let mut scanner = Scanner::default();
-    scanner.feed(&body.to_vec())?;
-    Ok(Scanned::new(body, scanner.finish()?))
 }
 
 fn data_url(picture: &Fetched) -> Option<String> {
@@ -118,7 +111,7 @@ mod tests {
         let parts: Vec<Value> =
             urls.iter().map(|url| json!({"type": "image_url", "image_url": {"url": url}})).collect();
         let body = json!({"model": "m", "messages": [{"role": "user", "content": parts}]}).to_string();
-        scanned(Rope::from(Bytes::from(body))).unwrap()
+        super::super::body::scanned(Rope::from(Bytes::from(body))).unwrap()
     }
 
     #[test]

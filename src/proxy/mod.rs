@@ -125,10 +125,11 @@ impl Proxy {
             ongoing.set_profile(&entry.name, Some(&entry.model));
         }
         let ready = match resolved {
-            // Rare, and in a place of its own: most prompts are short, and hold what they show.
+            // Rare, and in a place of its own: most prompts are short texts, and hold what they show.
             Ok((scanned, entry))
                 if scanned.scan.foreign_media.is_some()
-                    || self.contexts.may_exceed(&entry, operation, &scanned) =>
+                    || self.contexts.may_exceed(&entry, operation, &scanned)
+                    || self.contexts.holds_tokens(&entry, operation, &scanned) =>
             {
                 Box::pin(self.made_ready(scanned, entry, operation)).await
             }
@@ -150,7 +151,7 @@ impl Proxy {
         Ok(Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived })
     }
 
-    /// A request whose pictures are in it, and whose prompt fits.
+    /// A request whose pictures are in it, whose texts are texts, and whose prompt fits.
     async fn made_ready(
         &self,
         mut scanned: Scanned,
@@ -159,6 +160,9 @@ impl Proxy {
     ) -> Result<(Scanned, Entry), Failure> {
         if self.contexts.may_exceed(&entry, operation, &scanned) {
             self.contexts.check(&entry, &scanned).await?;
+        }
+        if self.contexts.holds_tokens(&entry, operation, &scanned) {
+            scanned = body::scanned(self.contexts.as_text(&entry, &scanned).await?)?;
         }
         if scanned.scan.foreign_media.is_some() {
             scanned = self.media.inline(scanned, self.max_body).await?;

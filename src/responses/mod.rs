@@ -1,6 +1,10 @@
 //! Responses that are kept for clients to go on from: whose they are, how much, and for how long. Knows
 //! neither SQL nor how a response comes about.
 
+mod background;
+
+pub use background::{Job, Jobs, Lost};
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -46,6 +50,20 @@ pub struct Responses {
 impl Responses {
     /// Keeps a response with what was sent for it.
     pub async fn keep(&self, response: &Value, input: &[Value], now_ms: i64) -> Result<(), StoreError> {
+        responses::put(&self.store, self.row(response, input, now_ms), BOUNDS).await
+    }
+
+    /// Keeps one that is yet to be made. Should the gateway end before [`end`](Self::end), it has failed.
+    pub async fn begin(&self, response: &Value, input: &[Value], now_ms: i64) -> Result<(), StoreError> {
+        responses::begin(&self.store, self.row(response, input, now_ms), BOUNDS).await
+    }
+
+    /// Keeps what came of it, unless it was deleted meanwhile.
+    pub async fn end(&self, response: &Value) -> Result<(), StoreError> {
+        responses::end(&self.store, self.row(response, &[], 0), BOUNDS).await.map(drop)
+    }
+
+    fn row(&self, response: &Value, input: &[Value], now_ms: i64) -> ResponseRow {
         let text = |key: &str| response.get(key).and_then(Value::as_str).map(str::to_owned);
         let output = response.get("output").and_then(Value::as_array).into_iter().flatten();
         let row = |item: &Value, input| {
@@ -53,15 +71,14 @@ impl Responses {
             ItemRow { id, input, item: item.to_string() }
         };
         let items = input.iter().map(|item| row(item, true)).chain(output.map(|item| row(item, false)));
-        let row = ResponseRow {
+        ResponseRow {
             id: text("id").unwrap_or_default(),
             owner: self.owner.clone(),
             previous: text("previous_response_id"),
             created_at: now_ms,
             response: response.to_string(),
             items: items.collect(),
-        };
-        responses::put(&self.store, row, BOUNDS).await
+        }
     }
 
     pub async fn get(&self, id: &str) -> Result<Value, ResponsesError> {

@@ -63,6 +63,10 @@ impl Store {
         if interrupted > 0 {
             tracing::warn!(store.interrupted = interrupted, "An earlier run left requests unfinished.");
         }
+        let cut_off = responses::mark_cut_off(&conn).map_err(|error| schema::unopened(path, &error))?;
+        if cut_off > 0 {
+            tracing::warn!(store.cut_off = cut_off, "An earlier run left responses unfinished.");
+        }
         let inbox = Arc::new(Inbox::default());
         let writer = Writer::new(conn, Arc::clone(&inbox));
         let thread = std::thread::Builder::new()

@@ -49,28 +49,52 @@ pub struct Bounds {
 pub async fn put(store: &Store, row: ResponseRow, bounds: Bounds) -> Result<(), StoreError> {
     let write = move |conn: &mut Connection| {
         let all = conn.transaction()?;
-        let bytes = row.response.len() + row.items.iter().map(|item| item.item.len()).sum::<usize>();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let sql = "INSERT INTO responses (id, owner, previous, created_at, bytes, response) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        all.prepare_cached(sql)?.execute(params![
-            row.id,
-            row.owner,
-            row.previous,
-            row.created_at,
-            bytes,
-            row.response
-        ])?;
-        let sql = "INSERT INTO response_items (response, place, id, input, item) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let mut statement = all.prepare_cached(sql)?;
-        for (place, item) in (0_i64..).zip(&row.items) {
-            statement.execute(params![row.id, place, item.id, item.input, item.item])?;
-        }
-        drop(statement);
+        insert(&all, &row)?;
         make_room(&all, &row.owner, bounds)?;
         all.commit()
     };
     store.write(write).await
+}
+
+/// The same of a response that is yet to be made.
+pub async fn begin(store: &Store, row: ResponseRow, bounds: Bounds) -> Result<(), StoreError> {
+    let write = move |conn: &mut Connection| {
+        let all = conn.transaction()?;
+        insert(&all, &row)?;
+        all.execute("INSERT INTO responses_under_way (response) VALUES (?1)", [&row.id])?;
+        make_room(&all, &row.owner, bounds)?;
+        all.commit()
+    };
+    store.write(write).await
+}
+
+/// Keeps what came of a response that was begun; false: it is no longer kept. `row` holds its output alone.
+pub async fn end(store: &Store, row: ResponseRow, bounds: Bounds) -> Result<bool, StoreError> {
+    let write = move |conn: &mut Connection| {
+        let all = conn.transaction()?;
+        let sql = "UPDATE responses SET response = ?3, bytes = bytes + ?4 WHERE id = ?1 AND owner = ?2";
+        let known = all.execute(sql, params![row.id, row.owner, row.response, bytes(&row)])? > 0;
+        if known {
+            let sql = "SELECT coalesce(max(place) + 1, 0) FROM response_items WHERE response = ?1";
+            let place: i64 = all.query_row(sql, [&row.id], |row| row.get(0))?;
+            insert_items(&all, &row, place)?;
+            all.execute("DELETE FROM responses_under_way WHERE response = ?1", [&row.id])?;
+            make_room(&all, &row.owner, bounds)?;
+        }
+        all.commit()?;
+        Ok(known)
+    };
+    store.write(write).await
+}
+
+/// What a gateway that ended has left unfinished has failed.
+pub(super) fn mark_cut_off(conn: &Connection) -> Result<usize, rusqlite::Error> {
+    let sql = "UPDATE responses SET response = json_set(response, '$.status', 'failed', '$.error', \
+               json_object('code', 'server_error', 'message', 'the gateway ended before the response was made')) \
+               WHERE id IN (SELECT response FROM responses_under_way)";
+    let cut_off = conn.execute(sql, [])?;
+    conn.execute("DELETE FROM responses_under_way", [])?;
+    Ok(cut_off)
 }
 
 /// The response; `None`: the owner has none with that id.
@@ -170,6 +194,30 @@ pub async fn prune(store: &Store, oldest: i64) -> Result<usize, StoreError> {
     store.write(write).await
 }
 
+fn insert(conn: &Connection, row: &ResponseRow) -> Result<(), rusqlite::Error> {
+    let sql = "INSERT INTO responses (id, owner, previous, created_at, bytes, response) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let ResponseRow { id, owner, previous, created_at, response, .. } = row;
+    conn.prepare_cached(sql)?.execute(params![id, owner, previous, created_at, bytes(row), response])?;
+    insert_items(conn, row, 0)
+}
+
+/// From this place of its conversation on.
+fn insert_items(conn: &Connection, row: &ResponseRow, from: i64) -> Result<(), rusqlite::Error> {
+    let sql = "INSERT INTO response_items (response, place, id, input, item) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let mut statement = conn.prepare_cached(sql)?;
+    for (place, item) in (from..).zip(&row.items) {
+        statement.execute(params![row.id, place, item.id, item.input, item.item])?;
+    }
+    Ok(())
+}
+
+/// Of a response and its items.
+fn bytes(row: &ResponseRow) -> i64 {
+    let bytes = row.response.len() + row.items.iter().map(|item| item.item.len()).sum::<usize>();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// Ids from a response back to the first of its conversation, what is missing there, and whether it is longer.
 type Ancestors = (Vec<String>, Option<String>, bool);
 
@@ -261,6 +309,34 @@ mod tests {
         let broken = chain(&store, "ada", "b", 10, 1000).await.unwrap().unwrap();
         assert_eq!(broken.missing.as_deref(), Some("a"));
         assert!(items(&store, "ada", vec!["out-a".into()]).await.unwrap().is_empty(), "items go with it");
+    }
+
+    #[tokio::test]
+    async fn one_that_was_begun_is_ended_or_has_failed_when_the_store_is_opened_again() {
+        let (dir, store) = opened().await;
+        let begun = |id: &str| ResponseRow {
+            response: format!(r#"{{"id":"{id}","status":"queued","error":null}}"#),
+            items: vec![ItemRow { id: format!("in-{id}"), input: true, item: "\"in\"".into() }],
+            ..row(id, "ada", None, 1)
+        };
+        begin(&store, begun("a"), WIDE).await.unwrap();
+        begin(&store, begun("b"), WIDE).await.unwrap();
+        let output = vec![ItemRow { id: "out-a".into(), input: false, item: "\"out\"".into() }];
+        let made = |id: &str| ResponseRow {
+            response: format!(r#"{{"id":"{id}","status":"completed"}}"#),
+            items: output.clone(),
+            ..row(id, "ada", None, 1)
+        };
+        assert!(end(&store, made("a"), WIDE).await.unwrap());
+        let chain = chain(&store, "ada", "a", 10, 1000).await.unwrap().unwrap();
+        assert_eq!(chain.items, ["\"in\"", "\"out\""]);
+        assert!(!end(&store, made("none"), WIDE).await.unwrap(), "deleted meanwhile");
+        store.close().await;
+        let store = Store::open(&dir.path().join("s.db")).unwrap();
+        let kept = |id| get(&store, "ada", id);
+        assert!(kept("a").await.unwrap().unwrap().contains("completed"));
+        let cut_off = kept("b").await.unwrap().unwrap();
+        assert!(cut_off.contains("\"failed\"") && cut_off.contains("the gateway ended"), "{cut_off}");
     }
 
     #[tokio::test]

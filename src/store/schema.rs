@@ -11,7 +11,7 @@ use super::error::{StoreError, reason};
 use super::{before_upgrade, rollup};
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("migrations/0010_user_tools.sql"),
     include_str!("migrations/0011_key_limits.sql"),
     include_str!("migrations/0012_responses.sql"),
+    include_str!("migrations/0013_responses_under_way.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 

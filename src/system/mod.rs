@@ -11,11 +11,7 @@ mod machine;
 mod macos;
 pub mod memory;
 pub mod network;
-#[cfg_attr(
-    not(any(target_os = "macos", test)),
-    expect(dead_code, reason = "what only macOS says is tested everywhere")
-)]
-mod parse;
+pub mod parse;
 mod probe;
 pub mod process;
 pub mod readings;

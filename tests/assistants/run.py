@@ -5,9 +5,11 @@ the scripted backend makes, and tells what came of it. The way to everything but
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -49,24 +51,37 @@ def writes_a_file(name, programs, base_url, folder):
         "HTTPS_PROXY": NOWHERE,
         "NO_PROXY": "127.0.0.1",
     }
-    done = subprocess.run(
-        [programs / name, *arguments],
-        cwd=project,
-        env=environment | settings,
+    began = time.monotonic()
+    said, in_time = run_within(WITHIN_S, [programs / name, *arguments], project, environment | settings)
+    made = project / "made.txt"
+    asked = {r["endpoint"] for r in sdk.get(base_url, "/api/v1/requests?limit=5")["requests"]}
+    good = in_time and made.exists() and made.read_text().strip() == "made"
+    good = good and b"The tool said" in said and endpoint in asked
+    took = f"{time.monotonic() - began:.1f} s" if in_time else f"not done within {WITHIN_S} s"
+    print(f"{'ok  ' if good else 'FAIL'} {name} over {endpoint} ({took})", file=sys.stderr, flush=True)
+    if not good:
+        print(said.decode(errors="replace")[-4000:], file=sys.stderr)
+    return good
+
+
+def run_within(seconds, command, folder, environment):
+    """What a program says, and whether it ended by itself in time; what it started ends with it."""
+    program = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=WITHIN_S,
-        check=False,
+        start_new_session=True,
     )
-    made = project / "made.txt"
-    asked = {r["endpoint"] for r in sdk.get(base_url, "/api/v1/requests?limit=5")["requests"]}
-    good = made.exists() and made.read_text().strip() == "made" and b"The tool said" in done.stdout
-    good = good and endpoint in asked
-    print(f"{'ok  ' if good else 'FAIL'} {name} over {endpoint}", file=sys.stderr, flush=True)
-    if not good:
-        print(done.stdout.decode(errors="replace")[-4000:], file=sys.stderr)
-    return good
+    try:
+        said, _ = program.communicate(timeout=seconds)
+        return said, True
+    except subprocess.TimeoutExpired:
+        os.killpg(program.pid, signal.SIGKILL)
+        said, _ = program.communicate()
+        return said, False
 
 
 def claude(base_url, _project, _home):

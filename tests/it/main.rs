@@ -9,6 +9,7 @@ mod support;
 
 mod accounts;
 mod auth;
+mod background;
 mod backup;
 mod bad_input;
 mod captures;

@@ -67,6 +67,55 @@ fn tokens_are_counted_by_the_models_own_tokenizer() {
     assert_eq!(gateway.post("/v1/responses/input_tokens", &body.to_string()).json()["input_tokens"], 11);
 }
 
+#[test]
+fn a_chat_is_counted_by_its_models_own_template() {
+    let gateway = narrow();
+    let template = "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}{{ tools | length if tools else '' }} answer";
+    std::fs::write(gateway.folder.path().join("model/chat_template.jinja"), template).unwrap();
+    let mut body = json!({"model": "claude-x", "messages": [{"role": "user", "content": "one two three"}]});
+    let counted = gateway.post("/v1/messages/count_tokens", &body.to_string()).json();
+    assert_eq!(counted, json!({"input_tokens": 3 + 2 + 1}));
+    body["system"] = "Be brief.".into();
+    body["tools"] = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+    let counted = gateway.post("/v1/messages/count_tokens", &body.to_string()).json();
+    assert_eq!(counted, json!({"input_tokens": 3 + 2 + 2 + 2 + 1 + 1}));
+    // What the template adds counts when a prompt has to fit, too.
+    let fits = |words: usize| {
+        let asked = user(&json!("word ".repeat(words).trim_end()));
+        gateway.post("/v1/chat/completions", &asked.to_string())
+    };
+    assert_eq!(fits(997).status, 200);
+    let refused = fits(998);
+    assert_eq!(refused.error(), (400, "context_length_exceeded".to_owned()), "{refused:?}");
+    assert!(refused.body.contains("1001"), "{refused:?}");
+}
+
+#[test]
+fn token_numbers_are_embedded_as_the_text_they_stand_for() {
+    let embedding = "[[profile]]\nname = \"embed\"\nmodel = \"./model\"\nmodel_type = \"embeddings\"\n";
+    let gateway = Gateway::start(embedding);
+    let known = WORDS.replace("\"[UNK]\":0", "\"[UNK]\":0,\"red\":1,\"heron\":2");
+    std::fs::write(gateway.folder.path().join("model/tokenizer.json"), known).unwrap();
+    let embed =
+        |input: Value| gateway.post("/v1/embeddings", &json!({"model": "embed", "input": input}).to_string());
+    let several = embed(json!([[1, 2], [2]]));
+    assert_eq!(
+        (several.status, several.json()["data"].as_array().map(Vec::len)),
+        (200, Some(2)),
+        "{several:?}"
+    );
+    let one = embed(json!([2, 1]));
+    assert_eq!((one.status, one.json()["data"].as_array().map(Vec::len)), (200, Some(1)), "{one:?}");
+    let seen = fake::seen(&gateway.backend_address("embed"), "requests=2&wait-ms=5000");
+    let inputs: Vec<&Value> =
+        seen["requests"].as_array().unwrap().iter().map(|one| &one["body"]["input"]).collect();
+    assert_eq!(inputs, [&json!(["red heron", "heron"]), &json!(["heron red"])]);
+    for (foreign, words) in [(json!([1, 77]), "another model's"), (json!([[-1]]), "whole numbers from 0")] {
+        let refused = embed(foreign);
+        assert!(refused.status == 400 && refused.body.contains(words), "{refused:?}");
+    }
+}
+
 /// Serves one picture, once.
 fn picture() -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -31,6 +31,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use capabilities::Capabilities;
 pub use error::EngineError;
 pub use models::{Arrival, ModelFetcher};
 pub use step::Step;

@@ -7,6 +7,7 @@ mod lines;
 mod pump;
 
 pub use file::{LogFile, old_path};
+pub use lines::LineCutter;
 pub use pump::pump;
 
 use std::collections::VecDeque;

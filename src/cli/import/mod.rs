@@ -88,6 +88,12 @@ fn read(source: &Path) -> Result<Found, CliError> {
     llama_swap::read(&text, |name| std::env::var(name).ok()).map_err(failed)
 }
 
+/// A configuration of llama-swap as profiles of config.toml; `variable` gives what `${env.NAME}` stands for.
+pub fn of_llama_swap(yaml: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let found = llama_swap::read(yaml, variable)?;
+    text(&found).map_err(|error| error.to_string())
+}
+
 const UNKNOWN: &str = "this is neither the database of MLX Model Manager nor a configuration of llama-swap";
 
 fn text(found: &Found) -> Result<String, CliError> {

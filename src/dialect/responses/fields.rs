@@ -94,8 +94,8 @@ pub fn present(request: &Value) -> Result<Map<String, Value>> {
 /// Values of known fields that cannot be had.
 fn refuse_unserved_values(fields: &Map<String, Value>) -> Result<()> {
     let refuse = |name: &str, words: &str| fault_of("unsupported_parameter", name, words);
-    if flag(fields, "background")? == Some(true) {
-        return refuse("background", "is not supported by this gateway; ask for a stream instead");
+    if flag(fields, "background")? == Some(true) && flag(fields, "store")? == Some(false) {
+        return fault("background", "needs \"store\": what is made in the background is fetched later");
     }
     match fields.get("truncation") {
         None => {}

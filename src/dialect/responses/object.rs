@@ -19,7 +19,7 @@ pub fn begun(fields: &Map<String, Value>, id: &str, model: &str, created_at: i64
         "object": "response",
         "created_at": created_at,
         "status": "in_progress",
-        "background": false,
+        "background": or("background", false.into()),
         "completed_at": null,
         "error": null,
         "incomplete_details": null,

@@ -16,6 +16,8 @@ pub struct Asked {
     pub previous: Option<String>,
     pub store: bool,
     pub stream: bool,
+    /// Made while its client may be away.
+    pub background: bool,
     instructions: Option<String>,
     /// The chat without its messages.
     chat: Map<String, Value>,
@@ -65,7 +67,8 @@ impl Asked {
         fields::metadata(&fields)?;
         let tools = tools::read(&fields, &mut chat)?;
         let stream = flag(&fields, "stream")?.unwrap_or(false);
-        if stream {
+        let background = flag(&fields, "background")?.unwrap_or(false);
+        if stream || background {
             chat.insert("stream".into(), true.into());
             chat.insert("stream_options".into(), json!({"include_usage": true}));
         }
@@ -74,6 +77,7 @@ impl Asked {
             previous: string(&fields, "previous_response_id")?.map(str::to_owned),
             store: flag(&fields, "store")?.unwrap_or(true),
             stream,
+            background,
             instructions: string(&fields, "instructions")?.map(str::to_owned),
             chat,
             tools,

@@ -15,6 +15,8 @@ pub struct Events {
     /// As it begins, and at its end as it is.
     response: Value,
     output: Output,
+    /// It was told that it waits.
+    queued: bool,
     started: bool,
     finish_reason: Option<String>,
     usage: Option<Value>,
@@ -43,6 +45,7 @@ impl Events {
         Events {
             response,
             output: Output::new(stem, manner),
+            queued: false,
             started: false,
             finish_reason: None,
             usage: None,
@@ -85,6 +88,39 @@ impl Events {
         self.over = true;
     }
 
+    /// The first events of one that is made in the background: it waits for its turn.
+    pub fn queue(&mut self) -> Vec<u8> {
+        self.queued = true;
+        self.response["status"] = "queued".into();
+        for name in ["response.created", "response.queued"] {
+            self.output.emit(name, json!({"response": self.response}));
+        }
+        self.output.take_events()
+    }
+
+    /// The response as far as it has come.
+    pub fn so_far(&self) -> Value {
+        let mut response = self.response.clone();
+        response["output"] = self.output.items().to_vec().into();
+        response
+    }
+
+    /// The chat failed, with this error.
+    pub fn fail(&mut self, error: &Value) {
+        self.error = Some(error.clone());
+        self.over = true;
+    }
+
+    /// The end of one that nobody wants any more. There is no event of that name; it is told as incomplete.
+    pub fn cancel(&mut self) -> End {
+        self.start();
+        self.over = true;
+        self.output.finish("incomplete");
+        self.response["status"] = "cancelled".into();
+        self.response["output"] = self.output.items().to_vec().into();
+        self.end("response.incomplete")
+    }
+
     /// Whether the chat has come to its end.
     pub fn is_over(&self) -> bool {
         self.over
@@ -120,6 +156,10 @@ impl Events {
         if let Some(usage) = &self.usage {
             response["usage"] = object::usage(usage);
         }
+        self.end(name)
+    }
+
+    fn end(&mut self, name: &str) -> End {
         self.output.emit(name, json!({"response": self.response}));
         End { response: self.response.clone(), error: self.error.clone(), events: self.output.take_events() }
     }
@@ -128,7 +168,9 @@ impl Events {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        for name in ["response.created", "response.in_progress"] {
+        self.response["status"] = "in_progress".into();
+        let names: &[&str] = if self.queued { &[] } else { &["response.created"] };
+        for name in names.iter().chain(&["response.in_progress"]) {
             self.output.emit(name, json!({"response": self.response}));
         }
     }
@@ -146,11 +188,6 @@ impl Events {
         let choice = &chunk["choices"][0];
         self.delta(&choice["delta"]);
         self.note_end(chunk, choice);
-    }
-
-    fn fail(&mut self, error: &Value) {
-        self.error = Some(error.clone());
-        self.over = true;
     }
 
     fn delta(&mut self, delta: &Value) {

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 
-use super::{gone_on_from, of};
+use super::{background, gone_on_from, of};
 use crate::auth::{Caller, Scope};
 use crate::dialect::anthropic::estimated_tokens;
 use crate::dialect::failure::UpstreamFailure;
@@ -21,7 +21,7 @@ use crate::proxy::{Answer, BoxError, Failure, Inference, failed};
 use crate::responses::{Responses, ResponsesError};
 
 /// Bytes of a whole answer that is put into other words.
-const ANSWER_MAX: usize = 64 << 20;
+pub(super) const ANSWER_MAX: usize = 64 << 20;
 
 /// What is asked for; both are POSTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,11 @@ impl Asked {
 }
 
 /// A request that was understood, and the chat that it is.
-struct Understood {
-    asked: responses::Asked,
+pub(super) struct Understood {
+    pub asked: responses::Asked,
     /// The items of the conversation so far.
-    earlier: Vec<Value>,
-    chat: Value,
+    pub earlier: Vec<Value>,
+    pub chat: Value,
 }
 
 /// Answers with a response, or with how many tokens one would begin with.
@@ -98,6 +98,9 @@ where
         headers: parts.headers,
         body: Full::new(Bytes::from(understood.chat.to_string())),
     };
+    if understood.asked.background {
+        return Box::pin(background::begin(gateway, understood, kept, &stem, inference, tools)).await;
+    }
     let response = inference::serve(gateway, inference, tools, true).await;
     if !response.status().is_success() {
         return response;
@@ -133,6 +136,10 @@ where
     }
     let mut asked = responses::Asked::read(&request, stem).map_err(unfit)?;
     let earlier = match &asked.previous {
+        Some(id) if gateway.making.is_under_way(&kept.owner, id) => {
+            let words = format!("the response \"{id}\" is still being made; wait for its end");
+            return Err(Failure::invalid(words, Some("previous_response_id".to_owned())));
+        }
         Some(id) => kept.conversation(id).await.map_err(not_gone_on_from)?,
         None => Vec::new(),
     };
@@ -248,7 +255,7 @@ impl Telling {
     }
 }
 
-fn seconds(gateway: &Shared) -> i64 {
+pub(super) fn seconds(gateway: &Shared) -> i64 {
     gateway.proxy.clock.unix_ms() / 1000
 }
 
@@ -256,7 +263,7 @@ fn is_events(kind: &HeaderValue) -> bool {
     kind.as_bytes().starts_with(b"text/event-stream")
 }
 
-fn whole_of(value: &Value) -> Response<Answer> {
+pub(super) fn whole_of(value: &Value) -> Response<Answer> {
     let mut response = Response::new(Answer::Full(value.to_string().into()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

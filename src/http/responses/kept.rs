@@ -1,10 +1,17 @@
 //! Responses that are kept: shown, listed by what was sent for them, and deleted. Nobody sees another's.
 
+use std::convert::Infallible;
+
+use axum::body::Body;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures_util::{FutureExt, StreamExt};
+use http::header;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::background::told;
 use super::of;
 use crate::http::caller::ModelCaller;
 use crate::http::error::ApiError;
@@ -20,8 +27,10 @@ const ITEMS_MAX: usize = 100;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Shown {
-    /// Only false: a stream is told once.
+    /// The events instead, of one that was made in the background and is not long over.
     stream: Option<bool>,
+    /// Only the events behind the one with this sequence number.
+    starting_after: Option<u64>,
 }
 
 /// Which items.
@@ -55,7 +64,7 @@ pub struct Deleted {
     deleted: bool,
 }
 
-/// Show a response that is kept.
+/// Show a response that is kept, or is made in the background; also its events as they come.
 #[utoipa::path(
     get, path = "/v1/responses/{id}", tag = "openai", operation_id = "response_get",
     params(("id" = String, Path), Shown),
@@ -66,13 +75,31 @@ pub async fn get(
     ModelCaller(caller): ModelCaller,
     Path(id): Path<String>,
     Query(shown): Query<Shown>,
-) -> Result<Json<Value>, ApiError> {
-    let response = of(&gateway, &caller).get(&id).await?;
+) -> Result<Response, ApiError> {
+    let kept = of(&gateway, &caller);
+    let job = gateway.making.find(&kept.owner, &id);
     if shown.stream == Some(true) {
-        let words = "a response is streamed once, while it is made; leave \"stream\" out";
-        return Err(ApiError::bad_request(words, "stream"));
+        let job = match job {
+            Some(job) => job,
+            None => {
+                kept.get(&id).await?;
+                let words = "its events are no longer held, or it was not made in the background; leave \"stream\" out";
+                return Err(ApiError::bad_request(words, "stream"));
+            }
+        };
+        let next = shown.starting_after.map_or(0, |after| after.saturating_add(1));
+        if let Some(Err(lost)) = job.told(next).now_or_never() {
+            return Err(ApiError::bad_request(lost.to_string(), "starting_after"));
+        }
+        let events = told(job, next).map(Ok::<_, Infallible>);
+        let headers =
+            [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+        return Ok((headers, Body::from_stream(events)).into_response());
     }
-    Ok(Json(response))
+    match job.filter(|job| !job.is_over()) {
+        Some(job) => Ok(Json(job.response()).into_response()),
+        None => Ok(Json(kept.get(&id).await?).into_response()),
+    }
 }
 
 /// Delete a response that is kept.
@@ -86,22 +113,41 @@ pub async fn delete(
     ModelCaller(caller): ModelCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Deleted>, ApiError> {
-    of(&gateway, &caller).remove(&id).await?;
+    let kept = of(&gateway, &caller);
+    if let Some(job) = gateway.making.find(&kept.owner, &id) {
+        job.cancel();
+        job.over().await;
+        gateway.making.remove(&id);
+    }
+    kept.remove(&id).await?;
     Ok(Json(Deleted { id, object: "response", deleted: true }))
 }
 
-/// Cancel a response that is made in the background; there are none here.
+/// Cancel a response that is made in the background. One that has ended stays as it is.
 #[utoipa::path(
     post, path = "/v1/responses/{id}/cancel", tag = "openai", operation_id = "response_cancel",
     params(("id" = String, Path)),
-    responses((status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+    responses(
+        (status = 200, description = "The response", body = Object),
+        (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody)
+    )
 )]
 pub async fn cancel(
     State(gateway): State<Shared>,
     ModelCaller(caller): ModelCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    of(&gateway, &caller).get(&id).await?;
+    let kept = of(&gateway, &caller);
+    if let Some(job) = gateway.making.find(&kept.owner, &id) {
+        job.cancel();
+        job.over().await;
+        return Ok(Json(job.response()));
+    }
+    let response = kept.get(&id).await?;
+    if response["background"] == true {
+        return Ok(Json(response));
+    }
     let words =
         "only responses made in the background can be cancelled; to end one on its way, close its connection";
     Err(ApiError::bad_request(words, "id"))

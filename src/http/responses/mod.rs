@@ -1,6 +1,7 @@
 //! `/v1/responses`, as OpenAI's clients know it: each response is a chat, whose answer is told as items, and
 //! which is kept for its owner to go on from.
 
+mod background;
 mod create;
 mod kept;
 

@@ -3,6 +3,7 @@ over a real one."""
 
 import asyncio
 import json
+import time
 
 import openai
 import pydantic
@@ -70,6 +71,49 @@ def test_a_stream_is_events_in_order_that_add_up_to_the_response(strict):
     assert len(words) > 1 and "".join(words).strip() == ANSWER
     assert events[-1].response.output_text == "".join(words)
     assert strict.responses.retrieve(events[-1].response.id) == events[-1].response
+
+
+def test_a_response_is_made_in_the_background_and_polled_for(strict):
+    begun = strict.responses.create(model=MODEL, input="hi", background=True, extra_body=QUICK)
+    assert (begun.status, begun.background, begun.output) == ("queued", True, [])
+    until = time.monotonic() + PATIENCE_S
+    response = begun
+    while response.status in ("queued", "in_progress"):
+        assert time.monotonic() < until, response
+        response = strict.responses.retrieve(begun.id)
+    assert (response.status, response.output_text.strip()) == ("completed", ANSWER)
+    assert strict.responses.cancel(begun.id) == response
+    record = record_of(begun._request_id, "completed")
+    assert record["completion_tokens"] == response.usage.output_tokens
+
+
+def test_a_background_stream_is_left_and_taken_up_again(strict):
+    with strict.responses.create(
+        model=MODEL, input="hi", background=True, stream=True, extra_body=QUICK
+    ) as stream:
+        events = [next(stream) for _ in range(3)]
+    assert [event.type for event in events] == ["response.created", "response.queued", "response.in_progress"]
+    response = events[0].response
+    with strict.responses.retrieve(response.id, stream=True, starting_after=2) as stream:
+        events += list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    words = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(words).strip() == ANSWER and events[-1].type == "response.completed"
+    assert strict.responses.retrieve(response.id) == events[-1].response
+
+
+def test_a_background_response_is_cancelled(strict):
+    prompt = "#chunks=500 #interval-us=20000" if FAKE else "hi #loop"
+    with strict.responses.create(
+        model=MODEL, input=prompt, background=True, stream=True, extra_body=QUICK
+    ) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+            response_id = event.response.id if hasattr(event, "response") else response_id
+    cancelled = strict.responses.cancel(response_id)
+    assert cancelled.status == "cancelled" and cancelled.output_text
+    assert strict.responses.retrieve(response_id).status == "cancelled"
 
 
 def test_the_stream_helper_gathers_the_response(client):

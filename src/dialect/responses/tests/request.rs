@@ -108,7 +108,7 @@ fn what_cannot_be_served_is_refused_by_its_name() {
         (json!({"input": []}), "input", "something to answer"),
         (with("colour", json!("red")), "colour", "not a parameter"),
         (with("conversation", json!("c")), "conversation", "not supported"),
-        (with("background", json!(true)), "background", "ask for a stream"),
+        (json!({"input": "x", "background": true, "store": false}), "background", "needs \"store\""),
         (with("truncation", json!("auto")), "truncation", "nothing of a conversation"),
         (with("top_logprobs", json!(3)), "top_logprobs", "no logprobs"),
         (with("include", json!(["message.output_text.logprobs"])), "include", "logprobs"),

@@ -1,0 +1,119 @@
+//! Responses that are made in the background: begun, made whether or not anybody listens, and told to those who do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::{Value, json};
+
+use super::create::{ANSWER_MAX, Understood, seconds, whole_of};
+use crate::dialect::responses::Events;
+use crate::http::error::ApiError;
+use crate::http::openai::inference;
+use crate::http::state::Shared;
+use crate::proxy::{Answer, Failure, Inference, failed, streamed};
+use crate::responses::{Job, Responses};
+use crate::tools::chat::Wanted;
+
+/// Silence after which a listener hears a comment, so that no proxy on the way gives up.
+const COMMENT_EVERY: Duration = Duration::from_secs(10);
+
+/// Begins a response, and answers with what there is of it: nothing yet, or its events as they come.
+pub(super) async fn begin(
+    gateway: &Shared,
+    understood: Understood,
+    kept: Responses,
+    stem: &str,
+    inference: Inference<Full<Bytes>>,
+    tools: Option<Wanted>,
+) -> Response {
+    let Understood { asked, earlier, chat } = understood;
+    let (id, arrived) = (format!("resp_{stem}"), std::time::Instant::now());
+    let named = chat["model"].as_str().unwrap_or_default();
+    let profile = gateway.proxy.profiles.load().entry(named).map(|entry| entry.profile.name.clone());
+    let profile = profile.unwrap_or_else(|| named.to_owned());
+    let events = Events::new(asked.response(&id, &profile, seconds(gateway)), stem, asked.manner(&earlier));
+    let begun = match gateway.making.begin(&kept.owner, &id, events) {
+        None => {
+            Err(Failure::overloaded("so many responses are made in the background already; try again later"))
+        }
+        Some(job) => {
+            let now = gateway.proxy.clock.unix_ms();
+            let begun = kept.begin(&job.response(), &asked.input, now).await;
+            begun.map(|()| job).map_err(|error| ApiError::from(error).0)
+        }
+    };
+    let job = match begun {
+        Ok(job) => job,
+        Err(failure) => {
+            gateway.making.remove(&id);
+            let Inference { endpoint, caller, id, client_id, .. } = inference;
+            gateway.proxy.refuse(endpoint, &caller, id, client_id, &failure);
+            return failed(&failure);
+        }
+    };
+    let response = job.response();
+    gateway.tasks.spawn(made(gateway.clone(), Arc::clone(&job), kept, inference, tools));
+    if asked.stream { streamed(Box::pin(told(job, 0)), &profile, arrived) } else { whole_of(&response) }
+}
+
+/// The events of a response from that number on, as they come.
+pub(super) fn told(job: Arc<Job>, next: u64) -> impl Stream<Item = Bytes> + Send + 'static {
+    stream::unfold((job, next), |(job, next)| async move {
+        match tokio::time::timeout(COMMENT_EVERY, job.told(next)).await {
+            Err(_elapsed) => Some((Bytes::from_static(b": in progress\n\n"), (job, next))),
+            Ok(Ok(Some((events, next)))) => Some((events, (job, next))),
+            Ok(Ok(None)) => None,
+            Ok(Err(lost)) => {
+                tracing::debug!(events.first = lost.first, "A listener fell behind a response");
+                None
+            }
+        }
+    })
+}
+
+/// Makes it, and keeps what came of it before that is told. Whoever cancels it leaves its chat as a client would.
+async fn made(
+    gateway: Shared,
+    job: Arc<Job>,
+    kept: Responses,
+    inference: Inference<Full<Bytes>>,
+    tools: Option<Wanted>,
+) {
+    tokio::select! {
+        () = answered(&gateway, &job, inference, tools) => {}
+        () = job.cancelled() => {}
+    }
+    let end = job.end(seconds(&gateway));
+    if let Err(error) = kept.end(&end.response).await {
+        tracing::error!(%error, "What came of a response could not be kept");
+    }
+    job.close(&end);
+}
+
+/// Asks the chat and follows its answer to the end.
+async fn answered(gateway: &Shared, job: &Job, inference: Inference<Full<Bytes>>, tools: Option<Wanted>) {
+    let answer = inference::serve(gateway, inference, tools, true).await;
+    let refused = !answer.status().is_success();
+    let mut body = answer.into_body();
+    if refused {
+        let told = Limited::new(body, ANSWER_MAX).collect().await.map(|told| told.to_bytes());
+        let told = told.ok().and_then(|told| serde_json::from_slice::<Value>(&told).ok());
+        let unknown = || json!({"message": "the request was refused", "type": "api_error"});
+        return job.fail(&told.map_or_else(unknown, |mut told| told["error"].take()));
+    }
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(bytes)) => job.feed(&bytes),
+            Ok(Err(_trailers)) => {}
+            Err(error) => {
+                tracing::debug!(%error, "A response broke off");
+                return;
+            }
+        }
+    }
+}
+
+type Response = http::Response<Answer>;

@@ -1,0 +1,313 @@
+//! Responses that are made in the background: what each has come to so far, for whoever asks for it or listens. Holds
+//! their events while they are made and for a while longer; knows neither who makes them nor HTTP.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::dialect::responses::{End, Events};
+
+/// Responses that are made at one time.
+const JOBS_MAX: usize = 1_000;
+/// Bytes of events that are held of one response; the first ones go when there are more.
+const EVENTS_MAX: usize = 16 << 20;
+/// How long the events of one that has ended are held, and how many bytes of all of those.
+const HELD: Duration = Duration::from_secs(10 * 60);
+const HELD_MAX: usize = 64 << 20;
+
+/// Those that are made, and those that have just been.
+#[derive(Default)]
+pub struct Jobs(Mutex<HashMap<String, Arc<Job>>>);
+
+/// One of them.
+pub struct Job {
+    owner: String,
+    state: Mutex<State>,
+    /// Goes up with every change.
+    changed: watch::Sender<u64>,
+    cancelled: CancellationToken,
+}
+
+struct State {
+    events: Events,
+    /// What was told, an event each.
+    told: VecDeque<Bytes>,
+    /// The sequence number of the first one that is still held.
+    first: u64,
+    bytes: usize,
+    ended: Option<Instant>,
+}
+
+/// Events that are no longer held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the events up to {first} of this response are no longer held; ask for the response itself")]
+pub struct Lost {
+    /// The first one that is.
+    pub first: u64,
+}
+
+impl Jobs {
+    /// Begins one that is queued; none: so many are made that it has to wait.
+    pub fn begin(&self, owner: &str, id: &str, mut events: Events) -> Option<Arc<Job>> {
+        let mut all = self.all();
+        forget(&mut all);
+        if all.values().filter(|job| !job.is_over()).count() >= JOBS_MAX {
+            return None;
+        }
+        let queued = events.queue();
+        let state = State { events, told: VecDeque::new(), first: 0, bytes: 0, ended: None };
+        let job = Arc::new(Job {
+            owner: owner.to_owned(),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            cancelled: CancellationToken::new(),
+        });
+        job.state().tell(&queued);
+        all.insert(id.to_owned(), Arc::clone(&job));
+        Some(job)
+    }
+
+    /// The owner's of that id, if its events are still held.
+    pub fn find(&self, owner: &str, id: &str) -> Option<Arc<Job>> {
+        let mut all = self.all();
+        forget(&mut all);
+        all.get(id).filter(|job| job.owner == owner).cloned()
+    }
+
+    /// Whether it is being made.
+    pub fn is_under_way(&self, owner: &str, id: &str) -> bool {
+        self.find(owner, id).is_some_and(|job| !job.is_over())
+    }
+
+    /// Holds its events no longer.
+    pub fn remove(&self, id: &str) {
+        self.all().remove(id);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    /// Takes bytes of its chat's stream. Comments tell what a connection waits for; nobody holds one here.
+    pub fn feed(&self, bytes: &[u8]) {
+        if !bytes.starts_with(b":") {
+            self.change(|state| {
+                let events = state.events.feed(bytes);
+                state.tell(&events);
+            });
+        }
+    }
+
+    /// Its chat failed, with this error.
+    pub fn fail(&self, error: &Value) {
+        self.change(|state| state.events.fail(error));
+    }
+
+    /// What came of it; told to nobody before [`close`](Self::close). `at`: seconds since 1970.
+    pub fn end(&self, at: i64) -> End {
+        let mut state = self.state();
+        if self.cancelled.is_cancelled() && !state.events.is_over() {
+            state.events.cancel()
+        } else {
+            state.events.finish(at)
+        }
+    }
+
+    /// Tells its end.
+    pub fn close(&self, end: &End) {
+        self.change(|state| {
+            state.tell(&end.events);
+            state.ended = Some(Instant::now());
+        });
+    }
+
+    /// The response as far as it has come.
+    pub fn response(&self) -> Value {
+        self.state().events.so_far()
+    }
+
+    /// Asks it to end.
+    pub fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// Resolves when it was asked to end.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
+    /// Resolves when its end was told.
+    pub async fn over(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.is_over() && changed.changed().await.is_ok() {}
+    }
+
+    /// What was told from the event `next` on, and the number of the one after it; waits until there is some.
+    /// Nothing: that was the end.
+    pub async fn told(&self, next: u64) -> Result<Option<(Bytes, u64)>, Lost> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state();
+                if next < state.first {
+                    return Err(Lost { first: state.first });
+                }
+                let known = usize::try_from(next - state.first).unwrap_or(usize::MAX);
+                let told: Vec<u8> =
+                    state.told.iter().skip(known).flat_map(|event| event.iter().copied()).collect();
+                if !told.is_empty() {
+                    return Ok(Some((told.into(), state.first + state.told.len() as u64)));
+                }
+                if state.ended.is_some() {
+                    return Ok(None);
+                }
+            }
+            if changed.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Holds events, each of which has the number that follows the last one's.
+    fn tell(&mut self, events: &[u8]) {
+        let mut rest = events;
+        while let Some(end) = memchr::memmem::find(rest, b"\n\n") {
+            let (event, after) = rest.split_at(end + 2);
+            if event.starts_with(b"event:") {
+                self.bytes += event.len();
+                self.told.push_back(Bytes::copy_from_slice(event));
+            }
+            rest = after;
+        }
+        while self.bytes > EVENTS_MAX
+            && let Some(gone) = self.told.pop_front()
+        {
+            self.bytes -= gone.len();
+            self.first += 1;
+        }
+    }
+}
+
+/// Drops those that ended long ago, and the oldest of the others when they take too much room.
+fn forget(all: &mut HashMap<String, Arc<Job>>) {
+    let mut ended: Vec<(Instant, usize, String)> = all
+        .iter()
+        .filter_map(|(id, job)| {
+            let state = job.state();
+            Some((state.ended?, state.bytes, id.clone()))
+        })
+        .collect();
+    ended.sort_unstable_by(|a, b| b.cmp(a));
+    let mut held = 0;
+    for (at, bytes, id) in ended {
+        held += bytes;
+        if at.elapsed() >= HELD || held > HELD_MAX {
+            all.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dialect::responses::Asked;
+
+    fn begun(jobs: &Jobs, id: &str) -> Arc<Job> {
+        let asked = Asked::read(&json!({"model": "m", "input": "x", "background": true}), "0").unwrap();
+        jobs.begin("ada", id, Events::new(asked.response(id, "m", 1), "0", asked.manner(&[]))).unwrap()
+    }
+
+    const CHUNK: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    const END: &[u8] = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+    async fn names(job: &Job, next: u64) -> (Vec<String>, u64) {
+        let (bytes, next) = job.told(next).await.unwrap().unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        (text.lines().filter_map(|line| Some(line.strip_prefix("event: ")?.to_owned())).collect(), next)
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_hears_every_event_once_from_where_they_left_off() {
+        let jobs = Jobs::default();
+        let job = begun(&jobs, "a");
+        assert_eq!(job.response()["status"], "queued");
+        assert_eq!(names(&job, 0).await, (vec!["response.created".into(), "response.queued".into()], 2));
+        job.feed(b": loading m 3s\n\n");
+        assert_eq!(job.response()["status"], "queued");
+        job.feed(CHUNK);
+        assert_eq!(job.response()["status"], "in_progress");
+        assert_eq!(job.response()["output"][0]["type"], "message");
+        let (heard, next) = names(&job, 2).await;
+        assert_eq!((heard[0].as_str(), heard.len() as u64), ("response.in_progress", next - 2));
+        let listening = Arc::clone(&job);
+        let listening = tokio::task::spawn(async move { names(&listening, next).await });
+        job.feed(END);
+        let end = job.end(2);
+        assert!(jobs.is_under_way("ada", "a") && end.response["status"] == "completed");
+        job.close(&end);
+        let (mut heard, mut at) = listening.await.unwrap();
+        while let Some((bytes, next)) = job.told(at).await.unwrap() {
+            heard.extend(String::from_utf8_lossy(&bytes).lines().map(str::to_owned));
+            at = next;
+        }
+        assert!(heard.iter().any(|line| line.contains("response.completed")), "{heard:?}");
+        job.over().await;
+        assert!(!jobs.is_under_way("ada", "a") && jobs.find("bob", "a").is_none());
+        assert!(jobs.find("ada", "a").is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_cancelled_ends_as_that_with_what_there_is() {
+        let jobs = Jobs::default();
+        let job = begun(&jobs, "a");
+        job.feed(CHUNK);
+        job.cancel();
+        job.cancelled().await;
+        let end = job.end(2);
+        assert_eq!(
+            (&end.response["status"], &end.response["output"][0]["status"]),
+            (&json!("cancelled"), &json!("incomplete"))
+        );
+        let failed = begun(&jobs, "b");
+        failed.fail(&json!({"message": "m", "type": "api_error"}));
+        assert_eq!(failed.end(2).response["status"], "failed");
+    }
+
+    #[tokio::test]
+    async fn events_beyond_the_bound_are_lost_and_that_is_said() {
+        let jobs = Jobs::default();
+        let job = begun(&jobs, "a");
+        let long =
+            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(1 << 20));
+        for _ in 0..20 {
+            job.feed(long.as_bytes());
+        }
+        let lost = job.told(0).await.unwrap_err();
+        assert!(lost.first > 2 && job.told(lost.first).await.is_ok(), "{lost:?}");
+        assert!(job.state().bytes <= EVENTS_MAX);
+    }
+}
