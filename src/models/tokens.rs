@@ -2,6 +2,7 @@
 //! dropped when nobody has asked for a while. Reading and counting block.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,7 +60,8 @@ impl Tokenizers {
     /// can be read.
     pub fn count(&self, folder: &Path, texts: &[String], most: u64) -> Option<Count> {
         let read = self.of(folder);
-        counted(&read.get_or_init(|| Read::of(folder)).as_ref()?.tokenizer, texts, most)
+        let read = read.get_or_init(|| Read::of(folder)).as_ref()?;
+        guarded(folder, || counted(&read.tokenizer, texts, most))
     }
 
     /// The tokens of a chat as the model's template puts it into a prompt, `chat` being a request of one; none:
@@ -73,7 +75,7 @@ impl Tokenizers {
                 |error| tracing::debug!(path = %folder.display(), error, "A chat template could not be run"),
             )
             .ok()?;
-        counted(&read.tokenizer, &[prompt], most)
+        guarded(folder, || counted(&read.tokenizer, &[prompt], most))
     }
 
     /// The texts that lists of token numbers stand for. Only what the tokenizer would make of the text again is
@@ -81,7 +83,8 @@ impl Tokenizers {
     pub fn texts(&self, folder: &Path, lists: &[Vec<u32>]) -> Result<Vec<String>, NotText> {
         let read = self.of(folder);
         let read = read.get_or_init(|| Read::of(folder)).as_ref().ok_or(NotText::NoTokenizer)?;
-        lists.iter().map(|numbers| read.text(numbers).ok_or(NotText::Foreign)).collect()
+        let text = |numbers: &Vec<u32>| guarded(folder, || read.text(numbers)).ok_or(NotText::Foreign);
+        lists.iter().map(text).collect()
     }
 
     /// Drops what nobody has asked for so long.
@@ -126,6 +129,14 @@ impl Read {
     }
 }
 
+/// What comes of asking a tokenizer; nothing, where its crate panics over what a broken file says.
+fn guarded<T>(folder: &Path, ask: impl FnOnce() -> Option<T>) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_panic| {
+        tracing::warn!(path = %folder.display(), "A tokenizer is broken; download the model again");
+        None
+    })
+}
+
 fn counted(tokenizer: &Tokenizer, texts: &[String], most: u64) -> Option<Count> {
     let mut tokens = 0;
     for piece in texts.iter().flat_map(|text| pieces(text)) {
@@ -143,7 +154,7 @@ fn tokenizer(folder: &Path) -> Option<Tokenizer> {
         tracing::warn!(path = %path.display(), "A tokenizer is too large to be read");
         return None;
     }
-    match Tokenizer::from_file(&path) {
+    match guarded(folder, || Some(Tokenizer::from_file(&path)))? {
         Ok(mut tokenizer) => {
             tokenizer.with_padding(None);
             if let Err(error) = tokenizer.with_truncation(None) {
@@ -243,8 +254,11 @@ mod tests {
     fn what_cannot_be_read_counts_nothing_and_what_is_idle_goes() {
         let all = Tokenizers::default();
         let (broken, none) = (folder("{"), tempfile::tempdir().unwrap());
+        let panics = folder(&WORDS.replace(r#""decoder":null"#, r#""decoder":nul"#));
+        assert_eq!(all.count(panics.path(), &["x".into()], 9), None);
         assert_eq!(all.count(broken.path(), &["x".into()], 9), None);
         assert_eq!(all.count(none.path(), &["x".into()], 9), None);
+        all.drop_idle(Duration::ZERO);
         let folders: Vec<_> = (0..LOADED_MAX + 1).map(|_| folder(WORDS)).collect();
         for folder in &folders {
             assert!(all.count(folder.path(), &["x".into()], 9).is_some());

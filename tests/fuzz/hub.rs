@@ -16,7 +16,8 @@ const LINKS: &str =
 fn lists_of_models_hold_what_the_hub_wrote_or_are_refused() {
     fuzz(&[HITS.as_bytes()], |bytes, _| {
         let Ok(hits) = answers::hits(bytes) else { return };
-        let told: Vec<Value> = serde_json::from_slice(bytes).unwrap();
+        // What nobody reads may hold half a character.
+        let Ok(told) = serde_json::from_slice::<Vec<Value>>(bytes) else { return };
         assert_eq!(hits.len(), told.len());
         for (hit, told) in hits.iter().zip(&told) {
             assert_eq!(told["id"], hit.id.as_str());
@@ -30,8 +31,9 @@ fn lists_of_models_hold_what_the_hub_wrote_or_are_refused() {
 fn files_of_a_model_stay_in_its_folder_and_have_a_hash_or_are_refused() {
     fuzz(&[TREE.as_bytes()], |bytes, _| {
         let Ok(files) = answers::files(bytes) else { return };
-        let told: Vec<Value> = serde_json::from_slice(bytes).unwrap();
-        assert_eq!(files.len(), told.iter().filter(|entry| entry["type"] == "file").count());
+        if let Ok(told) = serde_json::from_slice::<Vec<Value>>(bytes) {
+            assert_eq!(files.len(), told.iter().filter(|entry| entry["type"] == "file").count());
+        }
         for file in &files {
             let path = Path::new(&file.path);
             assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{:?}", file.path);

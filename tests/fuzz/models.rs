@@ -64,10 +64,11 @@ fn tables_of_weights_are_read_or_refused() {
     weights.extend_from_slice(table);
     fuzz(&[&weights], |bytes, _| {
         let Ok(header) = safetensors::read(&mut &bytes[..]) else { return };
-        // The table stands behind its length, and is JSON.
+        // The table stands behind its length; what nobody reads of it may hold half a character.
         let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
-        let table: serde_json::Map<String, Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-        std::hint::black_box((header, table));
+        let table = String::from_utf8_lossy(&bytes[8..8 + length]);
+        assert!(table.trim_start().starts_with('{') && table.trim_end().ends_with('}'), "{table}");
+        assert_eq!(safetensors::parse(&bytes[8..8 + length]).unwrap(), header);
     });
 }
 

@@ -69,10 +69,14 @@ fn it_is_made_while_its_client_is_away_and_shows_how_far_it_is() {
     fake::exchange(&backend, "POST /__gate", "open");
     let whole = once(&gateway, &begun, "completed");
     assert_eq!((text(&whole), &whole["usage"]["output_tokens"]), ("w0 w1 w2 w3", &json!(4)));
-    let record = gateway.record("completed");
+    // One record for it, behind the one for what was refused.
+    let records = wait_for("its record", || {
+        let records = ended(&gateway);
+        (records.get(1)?["status"] == "completed").then_some(records)
+    });
+    assert_eq!(records.len(), 2);
+    let record = &records[1];
     assert_eq!((&record["endpoint"], &record["completion_tokens"]), (&json!("/v1/responses"), &json!(4)));
-    // One record for it, and one for what was refused.
-    assert_eq!(ended(&gateway).len(), 2);
 
     let all = rest(&gateway, &begun, 1);
     assert!(all.iter().map(|(number, _)| *number).eq(2..2 + all.len() as u64), "{all:?}");

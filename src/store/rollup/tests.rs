@@ -155,6 +155,7 @@ fn an_older_store_gets_its_sums_from_its_records() {
         "settings",
         "pinned_backends",
         "response_items",
+        "responses_under_way",
         "responses",
     ] {
         conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();

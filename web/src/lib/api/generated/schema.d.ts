@@ -1317,7 +1317,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show a response that is kept. */
+        /** Show a response that is kept, or is made in the background; also its events as they come. */
         get: operations["openai_response_get"];
         put?: never;
         post?: never;
@@ -1337,7 +1337,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel a response that is made in the background; there are none here. */
+        /** Cancel a response that is made in the background. One that has ended stays as it is. */
         post: operations["openai_response_cancel"];
         delete?: never;
         options?: never;
@@ -10612,8 +10612,10 @@ export interface operations {
     openai_response_get: {
         parameters: {
             query?: {
-                /** @description Only false: a stream is told once. */
+                /** @description The events instead, of one that was made in the background and is not long over. */
                 stream?: boolean;
+                /** @description Only the events behind the one with this sequence number. */
+                starting_after?: number;
             };
             header?: never;
             path: {
@@ -10772,6 +10774,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description The response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, unknown>;
+                };
+            };
             400: {
                 headers: {
                     [name: string]: unknown;
