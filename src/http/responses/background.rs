@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use serde_json::{Value, json};
 
 use super::create::{ANSWER_MAX, Understood, seconds, whole_of};
@@ -99,7 +99,7 @@ async fn answered(gateway: &Shared, job: &Job, inference: Inference<Full<Bytes>>
     let refused = !answer.status().is_success();
     let mut body = answer.into_body();
     if refused {
-        let told = Limited::new(body, ANSWER_MAX).collect().await.map(|told| told.to_bytes());
+        let told = Limited::new(body, ANSWER_MAX).collect().await.map(Collected::to_bytes);
         let told = told.ok().and_then(|told| serde_json::from_slice::<Value>(&told).ok());
         let unknown = || json!({"message": "the request was refused", "type": "api_error"});
         return job.fail(&told.map_or_else(unknown, |mut told| told["error"].take()));

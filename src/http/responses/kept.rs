@@ -79,13 +79,11 @@ pub async fn get(
     let kept = of(&gateway, &caller);
     let job = gateway.making.find(&kept.owner, &id);
     if shown.stream == Some(true) {
-        let job = match job {
-            Some(job) => job,
-            None => {
-                kept.get(&id).await?;
-                let words = "its events are no longer held, or it was not made in the background; leave \"stream\" out";
-                return Err(ApiError::bad_request(words, "stream"));
-            }
+        let Some(job) = job else {
+            kept.get(&id).await?;
+            let words =
+                "its events are no longer held, or it was not made in the background; leave \"stream\" out";
+            return Err(ApiError::bad_request(words, "stream"));
         };
         let next = shown.starting_after.map_or(0, |after| after.saturating_add(1));
         if let Some(Err(lost)) = job.told(next).now_or_never() {
