@@ -223,7 +223,7 @@ def test_what_is_wrong_is_raised_as_the_clients_own_errors(client):
         client.responses.create(model=MODEL, input="hi", extra_body={"colour": "red"})
     assert (caught.value.param, caught.value.code) == ("colour", "unknown_parameter")
     with pytest.raises(openai.BadRequestError, match="background"):
-        client.responses.create(model=MODEL, input="hi", background=True)
+        client.responses.create(model=MODEL, input="hi", background=True, store=False)
 
 
 @pytest.mark.skipif(not FAKE, reason="a real backend does not fail on demand")
