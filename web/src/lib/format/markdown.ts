@@ -1,7 +1,7 @@
 // Text of models and READMEs as HTML. What they write is not trusted: it is sanitised last, pictures
 // and anything else that would be fetched are left out, and links open elsewhere without a referrer.
 import DOMPurify from 'dompurify';
-import { Marked, type TokenizerAndRendererExtension, type Tokens } from 'marked';
+import { Lexer, Marked, type TokenizerAndRendererExtension, type Tokens } from 'marked';
 
 const TAGS = ['a', 'b', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol', 'p', 'pre', 's', 'span', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'];
 const MATH = ['math', 'semantics', 'mrow', 'mi', 'mn', 'mo', 'ms', 'mtext', 'mspace', 'msup', 'msub', 'msubsup', 'mfrac', 'msqrt', 'mroot', 'mover', 'munder', 'munderover', 'mtable', 'mtr', 'mtd', 'mstyle', 'mpadded', 'mphantom', 'menclose', 'mmultiscripts', 'mprescripts'];
@@ -94,7 +94,8 @@ export function markdown(text: string): string {
 export function blocks(text: string): string[] {
   if (/^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
   const all: string[] = [];
-  for (const { type, raw } of marked.lexer(text)) {
+  // Not what is within them: that is read where a block is drawn.
+  for (const { type, raw } of new Lexer(marked.defaults).blockTokens(text.replace(/\r\n?/g, '\n'), [])) {
     if (type === 'space' && all.length) all[all.length - 1] += raw;
     else all.push(raw);
   }
