@@ -36,7 +36,6 @@ const TIMES_BARE_MAX: f64 = 1.5;
 const P99_US_MAX: f64 = 100.0;
 const LOAD_MS_MAX: f64 = 2.0;
 const DELAY_MS_MAX: f64 = 10.0;
-const MEBIBYTES_MAX: f64 = 10.0;
 
 fn main() {
     if let Some(folder) = std::env::var_os(MEMORY_OF) {
@@ -62,8 +61,12 @@ fn main() {
     limit("load of a compiled plugin, ms, median", load(&one, folder.path()), LOAD_MS_MAX);
     limit("delay of others by a plugin that spins, ms, p99", spinning(&registry, &calculator), DELAY_MS_MAX);
     let (added, with_code) = memory_of(folder.path());
-    limit("both bundled plugins, MiB", with_code, MEBIBYTES_MAX);
-    println!("      without the pages of the program that are used for the first time: {added:.2} MiB");
+    println!(
+        "both bundled plugins and a call, in a process that does nothing else: {with_code:.2} MiB, {added:.2} MiB"
+    );
+    println!(
+        "of them without the pages of the program's own file; what they add to a gateway: cargo bench --bench load"
+    );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (alone, many) = (throughput(&threads, &calculator, 1), throughput(&threads, &calculator, CALLERS));
     println!(

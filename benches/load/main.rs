@@ -117,13 +117,19 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
         true => None,
         false => Some(Gateway::start(&program, &folder.join("gateway"), upstream.port, load)?),
     };
-    let bench = Bench {
+    let mut bench = Bench {
         nginx: Nginx::start(folder, upstream.port)?,
         naive: if options.naive { Some(Naive::start(upstream.port)?) } else { None },
         gateway,
         upstream,
     };
     for scenario in &scenarios {
+        if options.growth {
+            // What the size before has left behind is not this one's.
+            bench.gateway = None;
+            let own = folder.join(scenario.id);
+            bench.gateway = Some(Gateway::start(&program, &own, bench.upstream.port, load)?);
+        }
         for round in 1..=rounds {
             for target in scenario.targets.iter().filter(|target| bench.takes_part(**target)) {
                 let name = target.name();
