@@ -6,9 +6,9 @@ use std::ops::Range;
 use memchr::memmem;
 
 /// Fields of one form.
-const FIELDS_MAX: usize = 64;
+pub(super) const FIELDS_MAX: usize = 64;
 /// Bytes of the headers of one field.
-const HEAD_MAX: usize = 8 << 10;
+pub(super) const HEAD_MAX: usize = 8 << 10;
 /// Characters of a boundary, as RFC 2046 has it.
 const BOUNDARY_MAX: usize = 70;
 
@@ -98,7 +98,7 @@ impl Form {
 }
 
 /// Where a field's name stands in its headers, and whether it is a file.
-fn name(head: &[u8]) -> Option<(Range<usize>, bool)> {
+pub(super) fn name(head: &[u8]) -> Option<(Range<usize>, bool)> {
     const WANTED: &[u8] = b"content-disposition:";
     let mut start = 0;
     for line in head.split(|byte| *byte == b'\n') {

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod form;
 pub mod notes;
 pub mod operation;
+pub mod parts;
 pub mod prompt;
 pub mod quirks;
 pub mod repair;

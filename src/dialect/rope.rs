@@ -50,6 +50,11 @@ impl Rope {
         }
     }
 
+    /// Its pieces, in their order.
+    pub fn into_pieces(self) -> VecDeque<Bytes> {
+        self.pieces
+    }
+
     /// Copies out a range; for the few small values that are looked at.
     pub fn read(&self, range: Range<usize>) -> Vec<u8> {
         let mut part = Rope::default();

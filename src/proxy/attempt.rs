@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::metered::Metered;
 use super::plan::Plan;
 use super::rounds::Back;
+use super::upload::Outcome;
 use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
@@ -89,6 +90,12 @@ impl Attempt {
     async fn whole(self) -> Response<Answer> {
         let plan = Arc::clone(&self.plan);
         match self.run().await {
+            // Whether a stream is wanted may have stood behind the file.
+            Ok(answered)
+                if plan.upload().is_some() && headers::is_event_stream(answered.response.headers()) =>
+            {
+                answered.stream(&plan).await
+            }
             Ok(answered) => answered.whole(&plan).await,
             Err(failure) => failed(&failure),
         }
@@ -146,7 +153,7 @@ impl Attempt {
         let sent = tokio::select! {
             biased;
             sent = proxy.upstreams.send(request) => sent,
-            why = stuck(ending.lease(), plan.timeouts().idle) => Err(UpstreamError::Broken(why)),
+            why = stuck(ending.lease(), &plan) => Err(UpstreamError::Broken(why)),
             () = live.cancelled() => {
                 let failure = Failure::cancelled();
                 ending.fail(&failure, &Facts::default(), false);
@@ -156,13 +163,19 @@ impl Attempt {
         let failure = match sent {
             Ok(response) => {
                 ending.answered(response.status().as_u16());
+                for warning in plan.upload().and_then(Outcome::end).iter().flat_map(|end| &end.warnings) {
+                    live.warn(warning.clone());
+                }
                 if response.status().is_success() {
                     return Ok(Answered { response, ending, began });
                 }
                 error_answer(response).await
             }
+            Err(_) if plan.upload().and_then(Outcome::failure).is_some() => {
+                plan.upload().and_then(Outcome::failure).unwrap_or_else(Failure::cancelled)
+            }
             // Not one byte has come from a process that is gone: a fresh one may serve it.
-            Err(error) if number == 0 && is_lost(&error, ending.lease()).await => {
+            Err(error) if number == 0 && plan.is_whole() && is_lost(&error, ending.lease()).await => {
                 let gone = ending.lease().pid();
                 let Some(ongoing) = ending.again(&error.to_string()) else {
                     return Err(Failure::cancelled());
@@ -233,7 +246,7 @@ impl Answered {
     async fn whole(self, plan: &Plan) -> Response<Answer> {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
         let changed = match plan.operation.is_form() {
-            true => plan.transcript == Some(true),
+            true => plan.wants_text(),
             false => plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed,
         };
         let mut response = if changed { Box::pin(self.collected(plan)).await } else { self.passed(plan) };
@@ -286,7 +299,7 @@ impl Answered {
                 ending.complete(&facts);
                 let mut response = headers::response(Answer::Full(whole));
                 *response.status_mut() = StatusCode::OK;
-                let text = plan.transcript == Some(true);
+                let text = plan.wants_text();
                 let kind = if text { "text/plain; charset=utf-8" } else { "application/json" };
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
                 response
@@ -319,11 +332,16 @@ async fn is_lost(error: &UpstreamError, lease: &Lease) -> bool {
 }
 
 /// Ready once the backend has neither answered nor used a processor for `idle`; it is then told to
-/// its supervisor. A backend that works (a long prefill) is left alone, as is one elsewhere.
-async fn stuck(lease: &Lease, idle: Duration) -> String {
+/// its supervisor. A backend that works (a long prefill) or waits for the client is left alone, as is one elsewhere.
+async fn stuck(lease: &Lease, plan: &Plan) -> String {
+    let idle = plan.timeouts().idle;
     let mut before: Option<Duration> = None;
     loop {
         tokio::time::sleep(idle / 2).await;
+        if plan.upload().is_some_and(|upload| !upload.is_told()) {
+            before = None;
+            continue;
+        }
         let used = lease.cpu_time();
         if let (Some(before), Some(used)) = (before, used)
             && !is_work(used.saturating_sub(before), idle / 2)

@@ -9,8 +9,11 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use super::metered::BoxError;
+use super::upload::Rest;
 use crate::dialect::form::{self, Form};
-use crate::dialect::request::Scanned;
+use crate::dialect::parts::{Part, Parts};
+use crate::dialect::request::{Scanned, text_of};
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::Scanner;
 
@@ -18,6 +21,9 @@ use crate::dialect::scan::Scanner;
 const GRACE: Duration = Duration::from_secs(60);
 /// Bytes a second that a longer one has to come with, on the whole.
 const SLOWEST: u64 = 1024;
+
+/// Bytes of a form that is read whole before a backend hears of it, so that it can be sent again.
+const HELD_WHOLE: usize = 1 << 20;
 
 /// Reads and scans `body`; `limit` in bytes.
 pub async fn read<B>(mut body: B, limit: u64) -> Result<Scanned, Failure>
@@ -51,27 +57,57 @@ pub fn scanned(body: Rope) -> Result<Scanned, Failure> {
     Ok(Scanned::new(body, scanner.finish()?))
 }
 
-/// Reads a body that is a form; its fields may come in any order. Files stay as they came.
-pub async fn read_form<B>(body: B, limit: u64, content_type: &str) -> Result<Scanned, Failure>
+/// Reads a body that is a form; its fields may come in any order. A short one is read whole. Of a longer one no more
+/// than it takes to know the model: the rest goes on to the backend while it arrives.
+pub async fn read_form<B>(
+    mut body: B,
+    limit: u64,
+    content_type: &str,
+) -> Result<(Scanned, Option<Rest>), Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: std::fmt::Display,
 {
     let boundary = form::boundary(content_type)?;
     if body.size_hint().lower() > limit {
         return Err(Failure::too_large(limit));
     }
-    let (mut whole, mut body, mut began) = (BytesMut::new(), body, None);
-    while let Some(frame) = next(&mut body, &mut began, whole.len()).await? {
+    let (mut whole, mut began) = (BytesMut::new(), None);
+    // Of a long form: what cuts it, what has come of it, and how many bytes that was.
+    let mut long: Option<(Parts, Vec<Part>, usize)> = None;
+    loop {
+        let arrived = long.as_ref().map_or(whole.len(), |(.., arrived)| *arrived);
+        let Some(frame) = next(&mut body, &mut began, arrived).await? else { break };
         let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
         let Ok(piece) = frame.into_data() else { continue };
-        if (whole.len() + piece.len()) as u64 > limit {
+        let arrived = arrived + piece.len();
+        if arrived as u64 > limit {
             return Err(Failure::too_large(limit));
         }
-        whole.extend_from_slice(&piece);
+        if long.is_none() {
+            whole.extend_from_slice(&piece);
+            if whole.len() <= HELD_WHOLE {
+                continue;
+            }
+        }
+        let fresh = if long.is_none() { std::mem::take(&mut whole).freeze() } else { piece };
+        let (parts, come, counted) = long.get_or_insert_with(|| (Parts::new(boundary), Vec::new(), 0));
+        *counted = arrived;
+        parts.feed(&fresh);
+        while let Some(part) = parts.part()? {
+            come.push(part);
+        }
+        if text_of(come, "model")?.is_some() {
+            break;
+        }
     }
-    let form = Form::read(&whole, boundary)?;
-    Ok(Scanned::of_form(whole.freeze(), form))
+    let Some((parts, come, arrived)) = long else {
+        let form = Form::read(&whole, boundary)?;
+        return Ok((Scanned::of_form(whole.freeze(), form), None));
+    };
+    let body = Box::pin(body.map_err(|error| BoxError::from(error.to_string())));
+    let began = began.unwrap_or_else(Instant::now);
+    Ok((Scanned::of_open_form(come), Some(Rest { body, parts, arrived, limit, began })))
 }
 
 /// The next piece; a client that is far slower than any network is not waited for.
@@ -89,7 +125,7 @@ async fn next<B: Body + Unpin>(
 }
 
 /// How long a body may take of which so much has arrived.
-fn allowed(arrived: usize) -> Duration {
+pub fn allowed(arrived: usize) -> Duration {
     GRACE + Duration::from_secs(arrived as u64 / SLOWEST)
 }
 

@@ -116,6 +116,12 @@ impl Failure {
         Failure { recorded: Status::Cancelled, ..refused }
     }
 
+    /// The client left in the middle of its body.
+    pub fn left(error: &dyn std::fmt::Display) -> Failure {
+        let refused = Failure::invalid(format!("the body broke off: {error}"), None);
+        Failure { recorded: Status::Cancelled, ..refused }
+    }
+
     /// OpenAI's error object.
     pub fn as_json(&self) -> String {
         serde_json::json!({"error": {

@@ -17,12 +17,13 @@ mod plan;
 mod resolve;
 mod rounds;
 mod tap;
+mod upload;
 mod upstream;
 mod waiting;
 mod whole;
 mod working;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -84,7 +85,7 @@ impl Proxy {
     /// Every request ends exactly once in the records, here or with its answer's body.
     pub async fn forward<B>(self: &Arc<Self>, request: Inference<B>) -> Response<Answer>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
         match self.open(request).await {
@@ -96,18 +97,22 @@ impl Proxy {
     /// Reads a request and finds its profile. A failure is in the records already.
     pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<Opened, Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let arrived = Instant::now();
         let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body } = request;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
+        let mut rest = None;
         // Nobody's files are read who may not ask.
         let read = if !caller.has(Scope::Inference) {
             Err(Failure::no_inference())
         } else if operation.is_form() {
             let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            Box::pin(body::read_form(body, self.max_body, kind)).await
+            Box::pin(body::read_form(body, self.max_body, kind)).await.map(|(scanned, more)| {
+                rest = more.map(Mutex::new);
+                scanned
+            })
         } else {
             body::read(body, self.max_body).await
         };
@@ -148,7 +153,7 @@ impl Proxy {
             headers.insert(header::CONTENT_TYPE, kind);
         }
         let proxy = Arc::clone(self);
-        Ok(Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived })
+        Ok(Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived })
     }
 
     /// A request whose pictures are in it, whose texts are texts, and whose prompt fits.

@@ -1,12 +1,13 @@
 //! What is to be done for one request, decided before any backend is asked. Pure.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use super::failure::Failure;
 use super::flow::Flow;
+use super::upload::{Outcome, Rest, Upload};
 use super::upstream::{Message, UpstreamRequest};
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{ModelRef, Profile, Timeouts};
@@ -14,7 +15,7 @@ use crate::dialect::embeddings::Wish;
 use crate::dialect::operation::Operation;
 use crate::dialect::quirks::Quirks;
 use crate::dialect::repair::Repair;
-use crate::dialect::request::{self, Scanned};
+use crate::dialect::request::{self, Rewrite, Scanned};
 use crate::profiles::Entry;
 
 /// Bytes of a request's body that make a token, about.
@@ -35,6 +36,9 @@ pub struct Plan {
     pub max_tokens: Option<u64>,
     pub warnings: Vec<String>,
     message: Arc<Message>,
+    /// What is to be done with what is still arriving of a form, and how that stands once it is sent.
+    rewrite: Option<Rewrite>,
+    upload: Option<Outcome>,
     /// Upstream knows the model by another name than the client.
     pub renamed: bool,
     pub operation: Operation,
@@ -77,7 +81,14 @@ impl Plan {
             include_usage: prepared.include_usage,
             max_tokens: prepared.max_tokens,
             warnings: prepared.warnings,
-            message: Arc::new(Message { path: operation.upstream(), headers, body: prepared.body }),
+            message: Arc::new(Message {
+                path: operation.upstream(),
+                headers,
+                body: prepared.body,
+                upload: Mutex::default(),
+            }),
+            rewrite: prepared.rest,
+            upload: None,
             quirks,
             renamed: served_name != profile.name || !quirks.names_model,
             operation,
@@ -88,6 +99,31 @@ impl Plan {
             launch: Arc::clone(&entry.launch),
             prompt_tokens,
         })
+    }
+
+    /// Lets the rest of the form follow as it arrives.
+    pub fn followed_by(&mut self, rest: Rest) {
+        if let (Some(message), Some(rewrite)) = (Arc::get_mut(&mut self.message), self.rewrite.take()) {
+            let upload = Upload::new(rest, std::mem::take(&mut message.body), rewrite);
+            self.upload = Some(upload.outcome());
+            message.upload = Mutex::new(Some(upload));
+        }
+    }
+
+    /// How the upload of a form stands that goes on while it arrives.
+    pub fn upload(&self) -> Option<&Outcome> {
+        self.upload.as_ref()
+    }
+
+    /// Whether nothing of it is used up, so that it can be sent again.
+    pub fn is_whole(&self) -> bool {
+        self.upload.is_none() || self.message.holds_upload()
+    }
+
+    /// Whether a transcription is to be text; of a form that arrived late, once it has.
+    pub fn wants_text(&self) -> bool {
+        let late = self.upload().and_then(Outcome::end);
+        self.transcript.is_some() && late.map_or(self.transcript == Some(true), |end| end.plain)
     }
 
     /// Tokens of the prompt, about.
@@ -113,8 +149,13 @@ impl Plan {
         UpstreamRequest {
             target: Arc::clone(target),
             message: Arc::clone(&self.message),
-            first_byte: self.profile.timeouts.first_token.max(Duration::from_millis(1)),
-            fresh: false,
+            first_byte: match &self.upload {
+                // The backend waits for the client.
+                Some(_) => self.profile.timeouts.total.max(self.profile.timeouts.first_token),
+                None => self.profile.timeouts.first_token.max(Duration::from_millis(1)),
+            },
+            // A kept connection may turn out to be closed, and then what was sent is lost.
+            fresh: self.upload.is_some(),
         }
     }
 

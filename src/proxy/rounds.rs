@@ -16,6 +16,7 @@ use super::attempt::Attempt;
 use super::failure::Failure;
 use super::metered::Metered;
 use super::plan::Plan;
+use super::upload::Rest;
 use super::upstream::UpstreamBody;
 use super::{Proxy, ending, failed, headers};
 use crate::auth::{Caller, Permit, Standing};
@@ -34,6 +35,8 @@ pub struct Opened {
     pub(super) proxy: Arc<Proxy>,
     pub(super) entry: Entry,
     pub(super) scanned: Scanned,
+    /// What is still arriving of a long form; locked, for a client's body is read by one alone.
+    pub(super) rest: Option<Mutex<Rest>>,
     pub operation: Operation,
     pub(super) headers: HeaderMap,
     pub(super) ongoing: Ongoing,
@@ -110,14 +113,17 @@ impl Opened {
 
     /// Passed through, in one round.
     pub async fn answer(self) -> Response<Answer> {
-        let Opened { proxy, entry, scanned, operation, headers, ongoing, caller, arrived } = self;
-        let plan = match Plan::new(&entry, &scanned, operation, headers, caller.budget_left()) {
+        let Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived } = self;
+        let mut plan = match Plan::new(&entry, &scanned, operation, headers, caller.budget_left()) {
             Ok(plan) => plan,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
                 return failed(&failure);
             }
         };
+        if let Some(rest) = rest {
+            plan.followed_by(rest.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
         for warning in &plan.warnings {
             ongoing.warn(warning.as_str());
         }

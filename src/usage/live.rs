@@ -185,7 +185,8 @@ impl Live {
         });
     }
 
-    pub(super) fn warn(&self, mut warning: String) {
+    /// Something that the record is to mention.
+    pub fn warn(&self, mut warning: String) {
         warning.truncate(warning.floor_char_boundary(MESSAGE_BYTES_MAX));
         self.change(|detail| {
             if detail.warnings.len() < WARNINGS_MAX {

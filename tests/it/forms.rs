@@ -1,11 +1,16 @@
 //! Pictures to edit and recordings to transcribe: forms, as clients send them.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::Gateway;
 use crate::support::http::Answer;
+use crate::support::{Gateway, PATIENCE};
 
 const PROFILES: &str = r#"
 [[profile]]
@@ -68,6 +73,134 @@ fn a_recording_is_transcribed_whatever_the_order_of_the_fields() {
         "{streamed:?}"
     );
     assert!(deltas.len() > 2 && said.contains("file=4 bytes"), "{streamed:?}");
+}
+
+/// A connection on which a form is sent bit by bit.
+fn begin(gateway: &Gateway, path: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(&gateway.address).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+         content-type: multipart/form-data; boundary=BB\r\ntransfer-encoding: chunked\r\n\r\n",
+        gateway.address
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    connection
+}
+
+fn send_chunk(connection: &mut TcpStream, bytes: &[u8]) {
+    let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    connection.write_all(&chunk).unwrap();
+}
+
+fn answer(mut connection: TcpStream) -> String {
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn field(name: &str, value: &str) -> String {
+    format!("--BB\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+}
+
+const FILE: &str = "--BB\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n";
+const MIB: usize = 1 << 20;
+
+/// A server of somebody else's: what it gets of a request is told while it comes, and then it answers.
+fn listening() -> (String, Receiver<usize>, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (tell, told) = channel();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut got, mut piece) = (Vec::new(), vec![0; MIB]);
+        while !got.ends_with(b"\r\n0\r\n\r\n") {
+            match stream.read(&mut piece).unwrap() {
+                0 => break,
+                length => got.extend_from_slice(&piece[..length]),
+            }
+            tell.send(got.len()).unwrap();
+        }
+        drop(stream.write_all(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"text\":\"hi\"}",
+        ));
+        String::from_utf8_lossy(&got).into_owned()
+    });
+    (url, told, serving)
+}
+
+fn elsewhere(url: &str) -> Gateway {
+    Gateway::start(&format!("[[profile]]\nname = \"hears\"\nengine = \"url\"\nurl = \"{url}\"\n"))
+}
+
+#[test]
+fn a_long_form_goes_on_while_it_is_still_being_sent() {
+    let (url, told, serving) = listening();
+    let gateway = elsewhere(&url);
+    let mut sending = begin(&gateway, "/v1/audio/transcriptions");
+    // The model behind the file: until it has come nothing goes on.
+    send_chunk(&mut sending, format!("{FILE}{}\r\n", "x".repeat(2 * MIB)).as_bytes());
+    send_chunk(&mut sending, field("model", "hears").as_bytes());
+    send_chunk(&mut sending, FILE.replace("file", "more").as_bytes());
+    while told.recv_timeout(PATIENCE).unwrap() < 2 * MIB {}
+    // The last byte is still to be sent.
+    send_chunk(&mut sending, &vec![b'y'; MIB]);
+    while told.recv_timeout(PATIENCE).unwrap() < 3 * MIB {}
+    send_chunk(&mut sending, format!("\r\n{}--BB--\r\n", field("language", "de")).as_bytes());
+    send_chunk(&mut sending, b"");
+    let answer = answer(sending);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"text\":\"hi\"}"), "{answer}");
+    let got = serving.join().unwrap();
+    assert!(got.contains("transfer-encoding: chunked") && got.contains("name=\"language\""));
+    assert_eq!(gateway.record("completed")["profile"], "hears");
+}
+
+#[test]
+fn a_long_form_is_bounded_and_what_is_wrong_with_it_late_is_told() {
+    let gateway =
+        Gateway::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"4MiB\"\n{PROFILES}"));
+    let path = "/v1/audio/transcriptions";
+    let large = "x".repeat(2 * MIB);
+    let whole = |more: &[(&str, &str)]| {
+        let fields = [&[("model", "hears"), ("@file", large.as_str())][..], more].concat();
+        send(&gateway, path, &fields)
+    };
+    let heard = whole(&[("language", "de"), ("x", "y")]);
+    assert!(heard.status == 200 && heard.body.contains("file=2097152 bytes, language=de"), "{heard:?}");
+    assert!(!heard.body.contains("x=y"), "{heard:?}");
+    assert!(gateway.record("completed")["warnings"].to_string().contains("\\\"x\\\""), "{heard:?}");
+    let text = whole(&[("response_format", "text")]);
+    assert!(text.body.starts_with("model=") && text.head.contains("text/plain"), "{text:?}");
+    let streamed = whole(&[("stream", "true")]);
+    assert!(streamed.body.contains("transcript.text.done"), "{streamed:?}");
+    for (more, words) in [
+        (&[("response_format", "srt")][..], "json or text"),
+        (&[("model", "hears")], "comes twice"),
+        (&[("stream", "maybe")], "true or false"),
+    ] {
+        let refused = whole(more);
+        assert!(refused.status == 400 && refused.body.contains(words), "{refused:?}");
+    }
+    let mut sending = begin(&gateway, path);
+    send_chunk(&mut sending, format!("{}{FILE}", field("model", "hears")).as_bytes());
+    for _ in 0..5 {
+        send_chunk(&mut sending, large[..MIB].as_bytes());
+    }
+    let refused = answer(sending);
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    assert_eq!(gateway.record("refused")["http_status"], 413);
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_long_form_is_recorded_so() {
+    let (url, told, serving) = listening();
+    let gateway = elsewhere(&url);
+    let mut sending = begin(&gateway, "/v1/audio/transcriptions");
+    send_chunk(&mut sending, format!("{}{FILE}{}", field("model", "hears"), "x".repeat(2 * MIB)).as_bytes());
+    while told.recv_timeout(PATIENCE).unwrap() < MIB {}
+    drop(sending);
+    gateway.record("cancelled");
+    serving.join().unwrap();
 }
 
 #[test]

@@ -6,12 +6,24 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{BadRequest, Prepared, Scanned, Target};
-use crate::dialect::form::{Field, Form};
+use crate::dialect::form::Form;
 use crate::dialect::operation::Operation;
+use crate::dialect::quirks::Fields;
 use crate::dialect::rope::Rope;
 
 /// Bytes of a field that is read.
-const TEXT_MAX: usize = 64 << 10;
+pub(super) const TEXT_MAX: usize = 64 << 10;
+/// Fields that are read of every form, and of those for engines of ours.
+pub(super) const READ: [&str; 2] = ["model", "stream"];
+pub(super) const READ_OF_OURS: [&str; 3] = ["n", "prompt", "response_format"];
+
+/// What of a form is known, be it whole or still arriving.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Names, and which are files.
+    pub(super) fields: Vec<(String, bool)>,
+    pub(super) texts: Vec<(String, String)>,
+}
 
 impl Scanned {
     /// The value of a field that is no file.
@@ -20,14 +32,33 @@ impl Scanned {
         let mut named = form.fields.iter().filter(|field| field.name == name);
         let Some(field) = named.next() else { return Ok(None) };
         if named.next().is_some() {
-            return Err(BadRequest::new(name, format!("the field \"{name}\" comes twice; send it once")));
+            return Err(twice(name));
         }
-        if field.is_file || field.value.len() > TEXT_MAX {
-            return Err(BadRequest::new(name, format!("\"{name}\" must be a short text")));
+        if field.is_file {
+            return Err(no_text(name));
         }
-        let text = String::from_utf8(self.body.read(field.value.clone()));
-        let text = text.map_err(|_| BadRequest::new(name, format!("\"{name}\" is not UTF-8")))?;
-        Ok(Some(text))
+        // Longer than it may be, it is cut where that shows.
+        let end = field.value.end.min(field.value.start + TEXT_MAX + 1);
+        text(name, self.body.read(field.value.start..end)).map(Some)
+    }
+}
+
+impl Seen {
+    fn of(request: &Scanned, form: &Form) -> Result<Seen, BadRequest> {
+        let fields = form.fields.iter().map(|field| (field.name.clone(), field.is_file)).collect();
+        let mut texts = Vec::new();
+        for name in READ.iter().chain(&READ_OF_OURS) {
+            texts.extend(request.form_text(name)?.map(|text| ((*name).to_owned(), text)));
+        }
+        Ok(Seen { fields, texts })
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.texts.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    fn has_file(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, is_file)| *is_file && field.trim_end_matches("[]") == name)
     }
 }
 
@@ -36,9 +67,9 @@ pub fn prepare(request: &Scanned, form: &Form, target: Target<'_>) -> Result<Pre
     let mut warnings = Vec::new();
     let mut changes: Vec<(Range<usize>, Bytes)> = Vec::new();
     for field in &form.fields {
-        let name = field.name.strip_suffix("[]").filter(|_| known.is_some()).unwrap_or(&field.name);
-        if known.is_some_and(|known| !known.iter().any(|(known, _)| *known == name)) {
-            warnings.push(format!("the field \"{}\" was left out", field.name));
+        let name = plain_name(&field.name, known.is_some());
+        if !is_known(name, known) {
+            warnings.push(left_out(&field.name));
             changes.push((field.whole.clone(), Bytes::new()));
             continue;
         }
@@ -50,42 +81,92 @@ pub fn prepare(request: &Scanned, form: &Form, target: Target<'_>) -> Result<Pre
             changes.push((field.value.clone(), Bytes::from(target.served_name.to_owned())));
         }
     }
-    let plain = if known.is_some() { checked(request, form, target.operation)? } else { false };
-    Ok(Prepared {
-        body: changed(&request.body, &changes),
-        stream: request.wants_stream()?,
+    let plain = match known {
+        Some(_) => Some(checked(&Seen::of(request, form)?, target.operation, true)?),
+        None => None,
+    };
+    Ok(prepared(changed(&request.body, &changes), request.wants_stream()?, warnings, plain, target.operation))
+}
+
+pub(super) fn prepared(
+    body: Rope,
+    stream: bool,
+    warnings: Vec<String>,
+    plain: Option<bool>,
+    operation: Operation,
+) -> Prepared {
+    Prepared {
+        body,
+        stream,
         include_usage: false,
         max_tokens: None,
         warnings,
         stops: Vec::new(),
         embeddings: None,
-        transcript: (known.is_some() && target.operation == Operation::Transcription).then_some(plain),
-    })
+        transcript: plain.filter(|_| operation == Operation::Transcription),
+        rest: None,
+    }
 }
 
-/// What engines of ours need and can answer; whether the answer is to be text.
-fn checked(request: &Scanned, form: &Form, operation: Operation) -> Result<bool, BadRequest> {
-    let is_file = |field: &&Field, name: &str| field.is_file && field.name.trim_end_matches("[]") == name;
+/// What a field `stream` asks for.
+pub fn wants_stream(word: &str) -> Result<bool, BadRequest> {
+    match word {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(BadRequest::new("stream", "\"stream\" must be true or false")),
+    }
+}
+
+pub(super) fn text(name: &str, value: Vec<u8>) -> Result<String, BadRequest> {
+    if value.len() > TEXT_MAX {
+        return Err(no_text(name));
+    }
+    String::from_utf8(value).map_err(|_| BadRequest::new(name, format!("\"{name}\" is not UTF-8")))
+}
+
+pub(super) fn twice(name: &str) -> BadRequest {
+    BadRequest::new(name, format!("the field \"{name}\" comes twice; send it once"))
+}
+
+pub(super) fn no_text(name: &str) -> BadRequest {
+    BadRequest::new(name, format!("\"{name}\" must be a short text"))
+}
+
+pub(super) fn left_out(name: &str) -> String {
+    format!("the field \"{name}\" was left out")
+}
+
+/// A field's name to an engine of ours, which takes lists as several fields.
+pub(super) fn plain_name(name: &str, ours: bool) -> &str {
+    name.strip_suffix("[]").filter(|_| ours).unwrap_or(name)
+}
+
+pub(super) fn is_known(name: &str, known: Option<Fields>) -> bool {
+    known.is_none_or(|known| known.iter().any(|(known, _)| *known == name))
+}
+
+/// What engines of ours need and can answer; whether the answer is to be text. Of a form that is not `whole` nothing
+/// is missing yet.
+pub(super) fn checked(seen: &Seen, operation: Operation, whole: bool) -> Result<bool, BadRequest> {
     let file = if operation == Operation::Transcription { "file" } else { "image" };
-    if !form.fields.iter().any(|field| is_file(&field, file)) {
+    if whole && !seen.has_file(file) {
         return Err(BadRequest::new(file, format!("send the {file} itself in the field \"{file}\"")));
     }
-    if form.fields.iter().any(|field| is_file(&field, "mask")) {
+    if seen.has_file("mask") {
         return Err(BadRequest::new("mask", "this profile's engine takes no mask; leave it out"));
     }
-    if request.form_text("n")?.is_some_and(|n| n.trim() != "1") {
+    if seen.text("n").is_some_and(|n| n.trim() != "1") {
         return Err(BadRequest::new("n", "this profile's engine gives one image at a time; leave \"n\" out"));
     }
-    if operation == Operation::ImageEdit
-        && request.form_text("prompt")?.is_none_or(|text| text.trim().is_empty())
-    {
+    let no_words = seen.text("prompt").is_none_or(|text| text.trim().is_empty());
+    if whole && operation == Operation::ImageEdit && no_words {
         return Err(BadRequest::new("prompt", "describe the change in \"prompt\""));
     }
     let formats: &[&str] =
         if operation == Operation::Transcription { &["json", "text"] } else { &["b64_json"] };
-    match request.form_text("response_format")? {
+    match seen.text("response_format") {
         None => Ok(false),
-        Some(format) if formats.contains(&format.as_str()) => Ok(format == "text"),
+        Some(format) if formats.contains(&format) => Ok(format == "text"),
         Some(format) => {
             let words =
                 format!("this profile's engine answers with {}, not \"{format}\"", formats.join(" or "));
@@ -107,14 +188,14 @@ fn changed(body: &Rope, changes: &[(Range<usize>, Bytes)]) -> Rope {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use serde_json::Map;
 
     use super::*;
     use crate::dialect::form::tests::form;
     use crate::dialect::quirks::{MLX_OPENAI_SERVER, PASSTHROUGH, Quirks};
 
-    fn run(
+    pub fn run(
         operation: Operation,
         quirks: &'static Quirks,
         fields: &[(&str, &str)],

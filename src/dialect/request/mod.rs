@@ -6,6 +6,9 @@ mod checks;
 mod fill;
 mod form;
 mod plain;
+mod rewrite;
+
+pub use rewrite::{FormEnd, Rewrite, text_of};
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use super::edit::Edits;
 use super::embeddings::Wish;
 use super::form::Form;
 use super::operation::Operation;
+use super::parts::Part;
 use super::quirks::Quirks;
 use super::rope::Rope;
 use super::scan::{Kind, Member, Scan};
@@ -36,6 +40,8 @@ pub struct Scanned {
     stream: Result<bool, BadRequest>,
     /// Where the fields lie, of a body that is a form.
     form: Option<Form>,
+    /// What has come of a form that is still arriving.
+    open: Option<Vec<Part>>,
 }
 
 /// What the profile and its engine make of a request.
@@ -71,6 +77,8 @@ pub struct Prepared {
     pub embeddings: Option<Wish>,
     /// An engine of ours transcribes: its answer has to be put right, and whether it is to be text.
     pub transcript: Option<bool>,
+    /// What is to be done with what is still arriving of the body.
+    pub rest: Option<Rewrite>,
 }
 
 /// Why a request cannot be served as it is; always the client's to mend.
@@ -92,7 +100,7 @@ impl Scanned {
     /// Reads the two members that decide the way of every request.
     pub fn new(body: Rope, scan: Scan) -> Scanned {
         let unread = || Err(BadRequest::new("model", ""));
-        let mut scanned = Scanned { body, scan, model: unread(), stream: Ok(false), form: None };
+        let mut scanned = Scanned { body, scan, model: unread(), stream: Ok(false), form: None, open: None };
         scanned.model = scanned.read_model();
         scanned.stream = scanned.read_stream();
         scanned
@@ -107,18 +115,27 @@ impl Scanned {
             model: Ok(String::new()),
             stream: Ok(false),
             form: Some(form),
+            open: None,
         };
         scanned.model = scanned.form_text("model").and_then(|name| match name {
             Some(name) if !name.trim().is_empty() => Ok(name),
             _ => Err(BadRequest::new("model", NO_MODEL)),
         });
-        scanned.stream = match scanned.form_text("stream") {
-            Ok(None) => Ok(false),
-            Ok(Some(word)) if word == "true" || word == "false" => Ok(word == "true"),
-            Ok(Some(_)) => Err(BadRequest::new("stream", "\"stream\" must be true or false")),
-            Err(error) => Err(error),
-        };
+        let stream = scanned.form_text("stream");
+        scanned.stream = stream.and_then(|word| word.map_or(Ok(false), |word| form::wants_stream(&word)));
         scanned
+    }
+
+    /// The same of a form that is still arriving: what has come of it. What it asks beside its model may come later.
+    pub fn of_open_form(parts: Vec<Part>) -> Scanned {
+        let model = text_of(&parts, "model").and_then(|name| match name {
+            Some(name) if !name.trim().is_empty() => Ok(name),
+            _ => Err(BadRequest::new("model", NO_MODEL)),
+        });
+        let stream = text_of(&parts, "stream");
+        let stream = stream.and_then(|word| word.map_or(Ok(false), |word| form::wants_stream(&word)));
+        let (body, scan) = (Rope::default(), Scan::none());
+        Scanned { body, scan, model, stream, form: None, open: Some(parts) }
     }
 
     /// The `model` the client asks for.
@@ -182,6 +199,9 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
     if let Some(form) = &request.form {
         return form::prepare(request, form, target);
     }
+    if let Some(parts) = &request.open {
+        return rewrite::prepare(request, parts, target);
+    }
     checks::media(&request.scan, quirks.fields.is_some())?;
     if target.operation != Operation::Chat {
         return plain::prepare(request, target, include_usage);
@@ -216,6 +236,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>) -> Result<Prepared, BadReq
         stops,
         embeddings: None,
         transcript: None,
+        rest: None,
     })
 }
 

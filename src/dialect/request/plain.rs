@@ -42,6 +42,7 @@ pub fn prepare(request: &Scanned, target: Target<'_>, include_usage: bool) -> Re
         stops: Vec::new(),
         embeddings: None,
         transcript: None,
+        rest: None,
     };
     if target.operation == Operation::Embedding {
         prepared.embeddings = fields.is_some().then(|| Wish::read(request, true)).transpose()?;

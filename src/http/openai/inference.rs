@@ -28,7 +28,7 @@ pub async fn infer<B>(
     request: Request<B>,
 ) -> Response<Answer>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Unpin,
+    B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
     B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
@@ -81,7 +81,7 @@ pub async fn serve<B>(
     told: bool,
 ) -> Response<Answer>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Unpin,
+    B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
     B::Error: std::fmt::Display,
 {
     let (id, operation) = (inference.id, inference.operation);

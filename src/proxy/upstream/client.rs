@@ -19,8 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 use super::pool::{Connection, Key, Pool};
-use super::{UpstreamError, UpstreamRequest};
-use crate::dialect::rope::Rope;
+use super::{Outgoing, UpstreamError, UpstreamRequest};
 
 /// Time a connection may take to come about.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -198,7 +197,7 @@ async fn driven<T>(connection: &mut Connection, outcome: impl Future<Output = T>
 }
 
 /// The request as it goes over the wire: origin form, with `Host`.
-fn head(request: &UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
+fn head(request: &UpstreamRequest) -> Result<Request<Outgoing>, UpstreamError> {
     let address = |error: String| UpstreamError::Address(error);
     let path = [request.target.base_path.as_str(), request.message.path].concat();
     let path = PathAndQuery::try_from(path).map_err(|error| address(error.to_string()))?;
@@ -209,7 +208,7 @@ fn head(request: &UpstreamRequest) -> Result<Request<Rope>, UpstreamError> {
     if let Some(bearer) = &request.target.bearer {
         headers.insert(header::AUTHORIZATION, bearer.clone());
     }
-    let mut out = Request::new(request.message.body.clone());
+    let mut out = Request::new(request.message.body());
     *out.method_mut() = Method::POST;
     *out.uri_mut() = Uri::from(path);
     *out.headers_mut() = headers;

@@ -8,12 +8,18 @@ mod pool;
 mod retry;
 mod shed;
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Response};
+use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service};
 
+use super::metered::BoxError;
+use super::upload::Upload;
 use crate::backends::Target;
 use crate::dialect::rope::Rope;
 
@@ -31,6 +37,55 @@ pub struct Message {
     /// Already filtered: only what may go upstream.
     pub headers: HeaderMap,
     pub body: Rope,
+    /// In its place: a form that goes on while it arrives, until it is sent.
+    pub upload: Mutex<Option<Upload>>,
+}
+
+impl Message {
+    /// Whether there is an upload of which nothing was sent.
+    pub fn holds_upload(&self) -> bool {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// As it goes over the wire.
+    fn body(&self) -> Outgoing {
+        let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        upload
+            .map_or_else(|| Outgoing::Held(self.body.clone()), |upload| Outgoing::Arriving(Box::new(upload)))
+    }
+}
+
+/// A request's body: there already, or arriving.
+#[derive(Debug)]
+pub enum Outgoing {
+    Held(Rope),
+    Arriving(Box<Upload>),
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Outgoing::Held(rope) => Pin::new(rope).poll_frame(cx).map_err(|never| match never {}),
+            Outgoing::Arriving(upload) => Pin::new(upload.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Outgoing::Held(rope) if rope.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Outgoing::Held(rope) => rope.size_hint(),
+            Outgoing::Arriving(_) => SizeHint::default(),
+        }
+    }
 }
 
 /// A request for a backend; cloning it is cheap, for it may have to be sent again.

@@ -12,7 +12,7 @@ use http::uri::Authority;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use crate::dialect::rope::Rope;
+use super::Outgoing;
 
 /// uvicorn closes idle connections after 5 s.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -42,7 +42,7 @@ pub struct Key {
 /// A connection with the work that moves its bytes, which whoever waits for them does: an answer
 /// needs no task of its own, and its chunks no way from one task to another.
 pub struct Connection {
-    pub sender: SendRequest<Rope>,
+    pub sender: SendRequest<Outgoing>,
     pub driver: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
 }
 

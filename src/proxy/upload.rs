@@ -1,0 +1,158 @@
+//! The rest of a form that goes on to its backend while it arrives: read at the pace at which the backend takes it,
+//! bounded, made fit part by part. It can be sent once.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::body::allowed;
+use super::failure::Failure;
+use super::metered::BoxError;
+use crate::dialect::parts::Parts;
+use crate::dialect::request::{FormEnd, Rewrite};
+use crate::dialect::rope::Rope;
+
+/// Bytes from a client, whatever brings them.
+pub type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// What is still to come of a form.
+pub struct Rest {
+    pub body: Incoming,
+    pub parts: Parts,
+    /// Bytes that have arrived, and how many there may be.
+    pub arrived: usize,
+    pub limit: u64,
+    pub began: Instant,
+}
+
+/// A form as it goes to a backend.
+pub struct Upload {
+    rest: Rest,
+    /// None: the end was told.
+    rewrite: Option<Rewrite>,
+    ready: VecDeque<Bytes>,
+    late: Pin<Box<Sleep>>,
+    outcome: Outcome,
+}
+
+/// How an upload stands, for whoever sends it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome(Arc<Mutex<Option<Result<FormEnd, Failure>>>>);
+
+impl Outcome {
+    /// Whether it is on its way no longer.
+    pub fn is_told(&self) -> bool {
+        self.all().is_some()
+    }
+
+    /// What the form turned out to be.
+    pub fn end(&self) -> Option<FormEnd> {
+        self.all().as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// Why it broke off.
+    pub fn failure(&self) -> Option<Failure> {
+        self.all().as_ref()?.as_ref().err().cloned()
+    }
+
+    fn tell(&self, outcome: Result<FormEnd, Failure>) {
+        self.all().get_or_insert(outcome);
+    }
+
+    fn all(&self) -> MutexGuard<'_, Option<Result<FormEnd, Failure>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Upload {
+    /// `head`: what the backend gets of that which has arrived already.
+    pub fn new(rest: Rest, head: Rope, rewrite: Rewrite) -> Upload {
+        let late = Box::pin(sleep_until(rest.began + allowed(rest.arrived)));
+        Upload { rest, rewrite: Some(rewrite), ready: head.into_pieces(), late, outcome: Outcome::default() }
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+
+    /// The next bytes for the backend; none: that was all.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            let Some(rewrite) = &mut self.rewrite else { return Poll::Ready(Ok(None)) };
+            let mut out = Rope::default();
+            while let Some(part) = self.rest.parts.part()? {
+                rewrite.part(&part, &mut out)?;
+            }
+            if !out.is_empty() {
+                self.ready = out.into_pieces();
+                continue;
+            }
+            match ready!(self.poll_arrival(cx))? {
+                Some(bytes) => self.rest.parts.feed(&bytes),
+                None if self.rest.parts.is_over() => {
+                    let rewrite = self.rewrite.take();
+                    let end = rewrite.map(Rewrite::end).transpose()?.unwrap_or_default();
+                    self.outcome.tell(Ok(end));
+                }
+                None => return Poll::Ready(Err(self.rest.parts.missing().into())),
+            }
+        }
+    }
+
+    /// The client's next bytes; one that is far slower than any network is not waited for.
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            let frame = match self.rest.body.as_mut().poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(self.late.as_mut().poll(cx));
+                    return Poll::Ready(Err(Failure::too_slow(self.rest.arrived)));
+                }
+            };
+            let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
+            let frame = frame.map_err(|error| Failure::left(&error))?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.rest.arrived += bytes.len();
+            if self.rest.arrived as u64 > self.rest.limit {
+                return Poll::Ready(Err(Failure::too_large(self.rest.limit)));
+            }
+            self.late.as_mut().reset(self.rest.began + allowed(self.rest.arrived));
+            return Poll::Ready(Ok(Some(bytes)));
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let next = ready!(self.poll_next(cx));
+        Poll::Ready(match next {
+            Ok(piece) => piece.map(|piece| Ok(Frame::data(piece))),
+            Err(failure) => {
+                let words = failure.message.clone();
+                self.outcome.tell(Err(failure));
+                Some(Err(words.into()))
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("arrived", &self.rest.arrived).finish_non_exhaustive()
+    }
+}
