@@ -12,6 +12,8 @@ const KEEP_MS = 3_000;
 const KEEP_AGAIN_MS = 5_000;
 /** An event about our own change comes that soon. */
 const OURS_MS = 2_000;
+/** What a browser still sends when its page is left at that moment: it allows 64 kB. */
+const LEFT_CHARS = 16_000;
 /** Answers that call tools, one after the other. */
 const ROUNDS_MAX = 8;
 
@@ -238,7 +240,7 @@ export class Conversation {
     const messages = dirty.flatMap((one) => $state.snapshot(this.#find(one)) ?? []) as unknown as Record<string, unknown>[];
     const body = { title: this.title, profile: this.profile, messages, ...(this.leaf && { leaf: this.leaf }) };
     try {
-      if (this.id) await got(api.PATCH('/api/v1/chats/{id}', { params: { path: { id: this.id } }, body: { ...body, remove: removed } }));
+      if (this.id) await got(api.PATCH('/api/v1/chats/{id}', { params: { path: { id: this.id } }, body: { ...body, remove: removed }, keepalive: JSON.stringify(messages).length < LEFT_CHARS }));
       else {
         this.id = (await got(api.POST('/api/v1/chats', { body }))).id;
         this.made(this);
