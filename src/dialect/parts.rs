@@ -238,7 +238,7 @@ mod tests {
             let whole = Form::read(body.as_bytes(), "B").unwrap_err();
             assert_eq!(cut(body.as_bytes(), 3), Err(whole), "{body:?}");
         }
-        assert_eq!(cut(&vec![b' '; 9], 1), Err(FormError::Malformed("it does not hold its boundary")));
+        assert_eq!(cut(&[b' '; 9], 1), Err(FormError::Malformed("it does not hold its boundary")));
     }
 
     #[test]
