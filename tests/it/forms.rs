@@ -184,7 +184,7 @@ fn a_long_form_is_bounded_and_what_is_wrong_with_it_late_is_told() {
     let mut sending = begin(&gateway, path);
     send_chunk(&mut sending, format!("{}{FILE}", field("model", "hears")).as_bytes());
     for _ in 0..5 {
-        send_chunk(&mut sending, large[..MIB].as_bytes());
+        send_chunk(&mut sending, &large.as_bytes()[..MIB]);
     }
     let refused = answer(sending);
     assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_form_that_is_still_arriving_becomes_what_the_whole_one_does() {
-        let all: [(Operation, &'static Quirks, &[(&str, &str)]); 3] = [
+        type Case = (Operation, &'static Quirks, &'static [(&'static str, &'static str)]);
+        let all: [Case; 3] = [
             (
                 Operation::Transcription,
                 &MLX_OPENAI_SERVER,
