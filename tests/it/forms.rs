@@ -183,7 +183,8 @@ fn a_long_form_is_bounded_and_what_is_wrong_with_it_late_is_told() {
     }
     let mut sending = begin(&gateway, path);
     send_chunk(&mut sending, format!("{}{FILE}", field("model", "hears")).as_bytes());
-    for _ in 0..5 {
+    // The last bytes of the fourth are too many; more would be in the way of the answer.
+    for _ in 0..4 {
         send_chunk(&mut sending, &large.as_bytes()[..MIB]);
     }
     let refused = answer(sending);
