@@ -19,7 +19,7 @@ impl MemInfo {
     pub fn read(text: &str) -> MemInfo {
         let bytes = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
         };
         let swap = bytes("SwapTotal").zip(bytes("SwapFree"));
         MemInfo {
@@ -45,7 +45,7 @@ pub fn vm_pressure_level(text: &str) -> Option<Pressure> {
 pub fn working_set(wired_limit_mb: Option<&str>, total: u64) -> u64 {
     let set = wired_limit_mb.and_then(|text| text.trim().parse::<u64>().ok()).filter(|mb| *mb > 0);
     let own = || if total <= SMALL_MACHINE { total / 3 * 2 } else { total / 4 * 3 };
-    set.map_or_else(own, |mb| (mb << 20).min(total))
+    set.map_or_else(own, |mb| mb.saturating_mul(1 << 20).min(total))
 }
 
 /// `ioreg -r -d 1 -w 0 -c IOAccelerator` (macOS): the property list of the first accelerator.
@@ -89,7 +89,9 @@ mod tests {
         assert_eq!(read.total, Some(24_596_552 << 10));
         assert_eq!(read.available, Some(22_139_392 << 10));
         assert_eq!(read.swap_used, Some(148 << 10));
-        assert_eq!(MemInfo::read("MemTotal: many\n"), MemInfo::default());
+        for absurd in ["many", "18446744073709551615 kB"] {
+            assert_eq!(MemInfo::read(&format!("MemTotal: {absurd}\n")), MemInfo::default(), "{absurd}");
+        }
     }
 
     #[test]
@@ -105,6 +107,7 @@ mod tests {
         assert_eq!(working_set(Some("0\n"), 64 * GIB), 48 * GIB);
         assert_eq!(working_set(Some("57344\n"), 64 * GIB), 56 * GIB);
         assert_eq!(working_set(Some("999999999\n"), 64 * GIB), 64 * GIB);
+        assert_eq!(working_set(Some("17592186044416\n"), 64 * GIB), 64 * GIB);
         assert_eq!(working_set(None, 24 * GIB), 16 * GIB);
     }
 

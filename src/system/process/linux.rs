@@ -85,7 +85,7 @@ fn rollup(text: &str) -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     };
-    Some((kb("Pss")? + kb("SwapPss").unwrap_or(0)) * 1024)
+    kb("Pss")?.checked_add(kb("SwapPss").unwrap_or(0))?.checked_mul(1024)
 }
 
 #[cfg(test)]
