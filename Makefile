@@ -31,8 +31,8 @@ lint: setup-test ## Format, clippy, dependencies
 check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine
 	scripts/check-macos.sh
 
-fuzz: setup-test ## Every parser of foreign bytes for longer than the 20 s of `make test` (make fuzz SECONDS=120)
-	MLX_GATEWAY_FUZZ_SECONDS=$(SECONDS) scripts/test-rust.sh --test fuzz
+fuzz: setup-test ## Every parser of foreign bytes with other bytes than `make test`, and for longer than its 20 s (make fuzz SECONDS=120)
+	MLX_GATEWAY_FUZZ_ANEW=1 MLX_GATEWAY_FUZZ_SECONDS=$(SECONDS) scripts/test-rust.sh --test fuzz
 
 test-rust: setup-test ## Unit and integration tests, the real engine among them
 	scripts/test-rust.sh $(ARGS)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use serde_json::Value;
 
 /// Words that mean something to one parser or another.
@@ -63,6 +63,21 @@ fn changed(seed: &[u8], changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
+/// Where chance begins: at the same place each time, so that what fails has been changed, or anew where that is asked for.
+fn beginning() -> u64 {
+    match std::env::var_os("MLX_GATEWAY_FUZZ_ANEW") {
+        Some(_) => u64::from(std::process::id()) << 32,
+        None => 0,
+    }
+}
+
+fn runner(round: u64) -> TestRunner {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&round.to_le_bytes());
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+}
+
 /// Checks changed seeds until the time is over; what fails is made small and shown.
 pub fn fuzz(seeds: &[&[u8]], check: impl Fn(&[u8], &[usize])) {
     let seconds =
@@ -73,9 +88,7 @@ pub fn fuzz(seeds: &[&[u8]], check: impl Fn(&[u8], &[usize])) {
         (0..seeds.len(), prop::collection::vec(change(), 0..12), prop::collection::vec(1..64_usize, 1..6));
     let mut rounds = 0_u64;
     while rounds == 0 || Instant::now() < until {
-        let mut runner =
-            TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
-        let found = runner.run(&inputs, |(seed, changes, cuts)| {
+        let found = runner(beginning() + rounds).run(&inputs, |(seed, changes, cuts)| {
             check(&changed(&seeds[seed], &changes), &cuts);
             Ok(())
         });
