@@ -1,6 +1,7 @@
 // One conversation: what was said on all its branches, what is being said, and that it is kept. It lives as
 // long as the page, so an answer goes on while somebody looks at other screens.
 import { api, got } from '$lib/api/client';
+import { isLeaving } from '../leaving';
 import { told as words } from '../toasts.svelte';
 import { ask, type Answer } from './stream';
 import { branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Attachment, type Call, type Message } from './message';
@@ -14,8 +15,6 @@ const KEEP_AGAIN_MS = 5_000;
 const OURS_MS = 2_000;
 /** What a browser still sends when its page is left at that moment: it allows 64 kB. */
 const LEFT_CHARS = 16_000;
-/** Whether what is kept is sent even when its page is left. Not a failure: that is what leaving itself does to an answer. */
-const outlivesPage = (messages: Record<string, unknown>[]) => !messages.some(({ state }) => state === 'failed') && JSON.stringify(messages).length < LEFT_CHARS;
 /** Answers that call tools, one after the other. */
 const ROUNDS_MAX = 8;
 
@@ -191,6 +190,7 @@ export class Conversation {
       else message.state = answer.calls.length ? 'asking' : 'done';
     } catch (error) {
       if (signal.aborted) message.state = 'stopped';
+      else if (isLeaving()) message.state = 'cut';
       else {
         const { text, detail } = words(error);
         [message.state, message.problem, message.problemDetail] = ['failed', text, detail ?? null];
@@ -242,7 +242,7 @@ export class Conversation {
     const messages = dirty.flatMap((one) => $state.snapshot(this.#find(one)) ?? []) as unknown as Record<string, unknown>[];
     const body = { title: this.title, profile: this.profile, messages, ...(this.leaf && { leaf: this.leaf }) };
     try {
-      if (this.id) await got(api.PATCH('/api/v1/chats/{id}', { params: { path: { id: this.id } }, body: { ...body, remove: removed }, keepalive: outlivesPage(messages) }));
+      if (this.id) await got(api.PATCH('/api/v1/chats/{id}', { params: { path: { id: this.id } }, body: { ...body, remove: removed }, keepalive: JSON.stringify(messages).length < LEFT_CHARS }));
       else {
         this.id = (await got(api.POST('/api/v1/chats', { body }))).id;
         this.made(this);
