@@ -14,7 +14,7 @@ SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web test-assistants screenshots lint check-macos soak bench fuzz setup-test fmt plugins release first-token
+.PHONY: help run test test-rust test-plugins test-sdk test-hub test-api test-web test-assistants screenshots lint check-macos soak bench fuzz setup-test fmt plugins release first-token test-first-token
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ help: ## What there is
 run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--listen 127.0.0.1:8080")
 	$(CARGO) run --release --locked -- serve $(ARGS)
 
-test: lint check-macos test-rust test-plugins test-sdk test-assistants test-hub test-api test-web ## Everything that decides whether a change is good
+test: lint check-macos test-rust test-plugins test-sdk test-assistants test-hub test-first-token test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
 lint: setup-test ## Format, clippy, dependencies
@@ -54,6 +54,9 @@ screenshots: setup-test ## Pictures of every screen below the target directory (
 
 test-hub: setup-test ## The Hugging Face library over what the gateway has fetched
 	scripts/test-hub.sh
+
+test-first-token: setup-test ## The same as `first-token` with the program of the tests
+	scripts/first-token.sh "$(CARGO_TARGET_DIR)/debug/mlx-gateway"
 
 soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak SECONDS=120)
 	scripts/soak.sh $(SECONDS)

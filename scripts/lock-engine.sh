@@ -25,14 +25,14 @@ compile() {
 pins() { grep -o '^[A-Za-z0-9._-]*==[^ ;\\]*' "$1" | sort; }
 
 # The same file has to come out on both architectures and both Pythons.
-compile linux-lm.in "$work/linux" x86_64-manylinux_2_35 3.11 --no-deps
+compile linux-text.in "$work/linux" x86_64-manylinux_2_35 3.11 --no-deps
 for platform in x86_64-manylinux_2_35 aarch64-manylinux_2_35; do
   for python in 3.11 3.12; do
-    compile linux-lm.in "$work/other" "$platform" "$python" --no-deps
+    compile linux-text.in "$work/other" "$platform" "$python" --no-deps
     cmp "$work/linux" "$work/other"
   done
 done
-cp "$work/linux" linux-lm.txt
+cp "$work/linux" linux-text.txt
 
 # 3.12 needs a few back-ports less; what it needs has to be there in the same version.
 for name in macos-full macos-multimodal; do

@@ -4,7 +4,8 @@
 #   scripts/release.sh [FOLDER]          (default: release/ below the target directory)
 #
 # RELEASE_TARGET=aarch64-apple-darwin builds for another target, whose toolchain has to be there;
-# RELEASE_URL=https://… is where the archive will be fetched from, for the formula.
+# RELEASE_URL=https://… is the folder that the archive will be fetched from, and RELEASE_HOMEPAGE the project's page,
+# for the formula.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -49,6 +50,7 @@ say "sha256 $SHA256"
 
 step "formula"
 sed -e "s|@VERSION@|$VERSION|g" -e "s|@SHA256@|$SHA256|g" \
-    -e "s|@URL@|${RELEASE_URL:-file://$OUT/$NAME.tar.gz}|g" \
+    -e "s|@URL@|${RELEASE_URL:-file://$OUT}/$NAME.tar.gz|g" \
+    -e "s|@HOMEPAGE@|${RELEASE_HOMEPAGE:-file://$OUT}|g" \
     packaging/homebrew/mlx-gateway.rb.in >"$OUT/mlx-gateway.rb"
 say "$OUT/mlx-gateway.rb"

@@ -13,6 +13,8 @@ mod support;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -231,4 +233,41 @@ fn two_profiles_alternate_under_a_budget_for_one() {
             assert!(!lives(before), "the other was gone before");
         }
     }
+}
+
+#[test]
+fn embeddings_of_a_bert_model_come_as_numbers_and_as_base64_with_their_usage() {
+    let _one = one_at_a_time();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-bert");
+    let gateway = gateway(&format!("[[profile]]\nname = \"bert\"\nmodel = \"{model}\"\n"));
+    let embedded = |input: Value, encoding: &str| {
+        let body = json!({"model": "bert", "input": input, "encoding_format": encoding});
+        let answer = gateway.post("/v1/embeddings", &body.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let two = embedded(json!(["the cat sat", "a dog ran on the mat"]), "float");
+    assert_eq!((&two["object"], &two["model"]), (&json!("list"), &json!("bert")));
+    // With [CLS] and [SEP], 5 and 8.
+    assert_eq!(two["usage"], json!({"prompt_tokens": 13, "total_tokens": 13}));
+    let vectors: Vec<Vec<f32>> =
+        two["data"].as_array().unwrap().iter().map(|one| numbers(&one["embedding"])).collect();
+    let lengths = vectors.iter().map(|vector| vector.iter().map(|x| x * x).sum::<f32>().sqrt());
+    assert!(lengths.clone().all(|length| (length - 1.0).abs() < 0.01), "{vectors:?}");
+    assert!(vectors.len() == 2 && vectors[0].len() == 16 && vectors[0] != vectors[1], "{vectors:?}");
+    let one = embedded(json!("the cat sat"), "base64");
+    let packed = BASE64_STANDARD.decode(one["data"][0]["embedding"].as_str().unwrap()).unwrap();
+    let unpacked: Vec<f32> =
+        packed.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    let apart = unpacked.iter().zip(&vectors[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(unpacked.len() == 16 && apart < 1e-4, "{unpacked:?} {:?}", vectors[0]);
+    let chat = gateway.chat("bert", "hi");
+    assert_eq!(chat.status, 400, "{chat:?}");
+    assert!(chat.body.contains("embeddings"), "{chat:?}");
+    let record = gateway.record("completed");
+    assert_eq!((&record["profile"], &record["prompt_tokens"]), (&json!("bert"), &json!(5)));
+}
+
+fn numbers(list: &Value) -> Vec<f32> {
+    list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }

@@ -1,11 +1,24 @@
 //! What a model can do beyond text: use tools, think, serve as the model behind an MCP client; and the
 //! sampling its makers advise. Pure: tags, then the chat template, then the family.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::facts::{Facts, Known, Source, Thinking};
 use super::sources::Sources;
 use super::{parsers, template};
+
+/// What a model is shown a badge for: a new one is a member here, where it is found in [`all`], and its word in each
+/// language of the pages. The command line shows the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ability {
+    Multimodal,
+    Tools,
+    Mcp,
+    Thinking,
+}
 
 const TOOL_TAGS: [&str; 9] = [
     "tool-use",
@@ -68,6 +81,23 @@ pub(super) fn judge(sources: &Sources, facts: &mut Facts) {
         let read = parsers::choose(facts).tool.is_some();
         Known::new(tools.value && read, tools.source)
     });
+    facts.abilities = all(facts).into_iter().flatten().collect();
+}
+
+/// Those that are known to be there, each with where that was found.
+fn all(facts: &Facts) -> [Option<Known<Ability>>; 4] {
+    let known = |ability, there: Option<bool>, source: Option<Source>| {
+        there.filter(|there| *there).and(source).map(|source| Known::new(ability, source))
+    };
+    let flag = |ability, fact: Option<Known<bool>>| {
+        known(ability, fact.map(|fact| fact.value), fact.map(|fact| fact.source))
+    };
+    [
+        known(Ability::Multimodal, facts.multimodal(), facts.input.as_ref().map(|input| input.source)),
+        flag(Ability::Tools, facts.tool_use),
+        flag(Ability::Mcp, facts.mcp_ready),
+        known(Ability::Thinking, facts.thinks(), facts.thinking.map(|thinking| thinking.source)),
+    ]
 }
 
 fn tool_use(sources: &Sources, facts: &Facts) -> Option<Known<bool>> {

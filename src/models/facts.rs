@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::abilities::Ability;
 use super::attention::KvCache;
 use super::quantization::Quantization;
 
@@ -33,6 +34,8 @@ pub struct Facts {
     pub thinking: Option<Known<Thinking>>,
     /// It uses tools, and writes its calls in a format that a parser reads.
     pub mcp_ready: Option<Known<bool>>,
+    /// What it is known to do beyond text, in the order in which it is shown.
+    pub abilities: Vec<Known<Ability>>,
     /// As the Hub names it, such as `apache-2.0`.
     pub license: Option<Known<String>>,
     /// Bytes of the weights alone.

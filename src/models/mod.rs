@@ -26,6 +26,7 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use abilities::Ability;
 pub use attention::{KvCache, KvLayers};
 pub use cache::{FactsCache, MOST_CACHED};
 pub use facts::{Facts, Kind, Known, Modality, Source, Thinking};

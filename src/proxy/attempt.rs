@@ -19,7 +19,7 @@ use super::upload::Outcome;
 use super::upstream::{UpstreamBody, UpstreamError};
 use super::waiting::Waiting;
 use super::whole::Whole;
-use super::{Proxy, failed, headers};
+use super::{Proxy, headers, refused};
 use crate::backends::{Asker, Lease, Progress, Waits};
 use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::edit::Edits;
@@ -97,7 +97,7 @@ impl Attempt {
                 answered.stream(&plan).await
             }
             Ok(answered) => answered.whole(&plan).await,
-            Err(failure) => failed(&failure),
+            Err(failure) => refused(&failure, plan.standing),
         }
     }
 
@@ -107,13 +107,13 @@ impl Attempt {
         let mut run = Box::pin(self.run());
         match tokio::time::timeout(COMMENT_AFTER, &mut run).await {
             Ok(Ok(answered)) => answered.stream(&plan).await,
-            Ok(Err(failure)) => failed(&failure),
+            Ok(Err(failure)) => refused(&failure, plan.standing),
             Err(_) => {
                 let name = Arc::from(plan.profile.name.as_str());
                 let later = Arc::clone(&plan);
                 let answer = Box::pin(async move { run.await?.metered(&later) });
                 let mut response =
-                    headers::response(Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
+                    headers::response(plan.standing, Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
                 headers::event_stream(response.headers_mut());
                 // How long the waits will be is not known yet.
                 headers::profile(response.headers_mut(), &plan.profile.name);
@@ -221,13 +221,13 @@ impl Answered {
         let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
         match self.metered(plan) {
             Ok(metered) => {
-                let mut response = headers::response(Answer::Stream(Box::new(metered)));
+                let mut response = headers::response(plan.standing, Answer::Stream(Box::new(metered)));
                 headers::event_stream(response.headers_mut());
                 headers::profile(response.headers_mut(), &plan.profile.name);
                 headers::waits(response.headers_mut(), queue_ms, start_ms);
                 response
             }
-            Err(failure) => failed(&failure),
+            Err(failure) => refused(&failure, plan.standing),
         }
     }
 
@@ -261,7 +261,7 @@ impl Answered {
         let (head, body) = self.response.into_parts();
         let deadlines = Deadlines::new(plan.timeouts(), self.began, false);
         let mut response =
-            headers::response(Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
+            headers::response(plan.standing, Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
         let json = HeaderValue::from_static("application/json");
         let kind = head.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -272,7 +272,7 @@ impl Answered {
     async fn collected(self, plan: &Plan) -> Response<Answer> {
         let Answered { response, ending, began } = self;
         let mut facts = Facts::default();
-        let Some(live) = ending.live().cloned() else { return failed(&Failure::cancelled()) };
+        let Some(live) = ending.live().cloned() else { return refused(&Failure::cancelled(), plan.standing) };
         let limit = plan.timeouts().total.saturating_sub(began.elapsed());
         let body = response.into_body();
         let collecting = async {
@@ -297,7 +297,7 @@ impl Answered {
             Ok(whole) => {
                 ending.responded(200);
                 ending.complete(&facts);
-                let mut response = headers::response(Answer::Full(whole));
+                let mut response = headers::response(plan.standing, Answer::Full(whole));
                 *response.status_mut() = StatusCode::OK;
                 let text = plan.wants_text();
                 let kind = if text { "text/plain; charset=utf-8" } else { "application/json" };
@@ -306,7 +306,7 @@ impl Answered {
             }
             Err(failure) => {
                 ending.fail(&failure, &facts, false);
-                failed(&failure)
+                refused(&failure, plan.standing)
             }
         }
     }

@@ -43,7 +43,7 @@ pub use upstream::Upstreams;
 pub use waiting::comment;
 pub use working::working;
 
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, Scope, Standing};
 use crate::backends::Backends;
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
@@ -229,7 +229,12 @@ impl Proxy {
 
 /// The answer that tells a failure before anything else was told.
 pub fn failed(failure: &Failure) -> Response<Answer> {
-    let mut response = Response::new(Answer::Full(failure.as_json().into()));
+    refused(failure, Standing::default())
+}
+
+/// The same, with how the caller's key stands.
+fn refused(failure: &Failure, standing: Standing) -> Response<Answer> {
+    let mut response = headers::response(standing, Answer::Full(failure.as_json().into()));
     *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::flow::Flow;
 use super::upload::{Outcome, Rest, Upload};
 use super::upstream::{Message, UpstreamRequest};
+use crate::auth::Standing;
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{ModelRef, Profile, Timeouts};
 use crate::dialect::embeddings::Wish;
@@ -49,6 +50,8 @@ pub struct Plan {
     /// A transcription of an engine of ours, and whether it is to be text.
     pub transcript: Option<bool>,
     prompt_tokens: u64,
+    /// How the caller's key stood when the request was let in.
+    pub standing: Standing,
 }
 
 impl Plan {
@@ -98,6 +101,7 @@ impl Plan {
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
             prompt_tokens,
+            standing: Standing::default(),
         })
     }
 

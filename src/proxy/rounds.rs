@@ -18,7 +18,7 @@ use super::metered::Metered;
 use super::plan::Plan;
 use super::upload::Rest;
 use super::upstream::UpstreamBody;
-use super::{Proxy, ending, failed, headers};
+use super::{Proxy, ending, failed, headers, refused};
 use crate::auth::{Caller, Permit, Standing};
 use crate::backends::{Asker, Progress};
 use crate::config::Profile;
@@ -127,12 +127,15 @@ impl Opened {
         for warning in &plan.warnings {
             ongoing.warn(warning.as_str());
         }
-        let (ongoing, standing) = match admitted(ongoing, &caller, &plan) {
-            Ok(admitted) => admitted,
-            Err(refused) => return with_standing(failed(&refused.0), refused.1),
+        let ongoing = match admitted(ongoing, &caller, &plan) {
+            Ok((ongoing, standing)) => {
+                plan.standing = standing;
+                ongoing
+            }
+            Err(why) => return refused(&why.0, why.1),
         };
         let attempt = Attempt::new(proxy, plan, ongoing, asker(&caller), Progress::new());
-        with_standing(timed(attempt.answer().await, arrived), standing)
+        timed(attempt.answer().await, arrived)
     }
 
     /// Ends it before any backend is asked.
@@ -312,11 +315,6 @@ fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, Refused> {
         return Err(Box::new((Failure::revoked(), Standing::default())));
     }
     caller.reserve(plan.tokens()).map_err(|error| Box::new((Failure::rate_limited(&error), error.standing)))
-}
-
-fn with_standing(mut answer: Response<Answer>, standing: Standing) -> Response<Answer> {
-    headers::standing(answer.headers_mut(), standing);
-    answer
 }
 
 fn asker(caller: &Caller) -> Asker {

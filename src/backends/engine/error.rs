@@ -15,7 +15,7 @@ pub enum EngineError {
     )]
     Platform { engine: &'static str, platform: String },
     #[error(
-        "models of type {} need macOS: on Linux only the type lm is installed. Set `[engine.mlx-openai-server]` to \
+        "models of type {} need macOS: on Linux only the types lm and embeddings are installed. Set `[engine.mlx-openai-server]` to \
          `managed = false` with the `command` of a full installation", .0.name()
     )]
     TypeNeedsMacos(ModelType),

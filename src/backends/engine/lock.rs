@@ -17,7 +17,7 @@ pub struct Lock {
     pub torch_shim: bool,
 }
 
-const LINUX_LM: Lock = Lock { set: "lm", text: include_str!("locks/linux-lm.txt"), torch_shim: true };
+const LINUX_TEXT: Lock = Lock { set: "text", text: include_str!("locks/linux-text.txt"), torch_shim: true };
 const MACOS_FULL: Lock = Lock { set: "full", text: include_str!("locks/macos-full.txt"), torch_shim: false };
 const MACOS_MULTIMODAL: Lock =
     Lock { set: "multimodal", text: include_str!("locks/macos-multimodal.txt"), torch_shim: false };
@@ -33,7 +33,7 @@ pub struct Locks {
 impl Locks {
     /// The locks that are part of this program.
     pub fn shipped(platform: Platform) -> Locks {
-        Locks { platform, macos: [MACOS_FULL, MACOS_MULTIMODAL], linux: LINUX_LM }
+        Locks { platform, macos: [MACOS_FULL, MACOS_MULTIMODAL], linux: LINUX_TEXT }
     }
 
     /// The set to install for models of a type.
@@ -42,7 +42,7 @@ impl Locks {
         match (self.platform, model_type) {
             (Platform::MacosArm64, ModelType::Multimodal) => Ok(multimodal),
             (Platform::MacosArm64, _) => Ok(full),
-            (Platform::LinuxX86_64 | Platform::LinuxArm64, ModelType::Lm) => Ok(&self.linux),
+            (Platform::LinuxX86_64 | Platform::LinuxArm64, ModelType::Lm | ModelType::Embeddings) => Ok(&self.linux),
             (Platform::LinuxX86_64 | Platform::LinuxArm64, other) => Err(EngineError::TypeNeedsMacos(other)),
             (other, _) => Err(EngineError::Platform { engine: "mlx-openai-server", platform: other.name() }),
         }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn each_lock_pins_every_package_with_a_hash_and_names_no_host() {
-        for lock in [LINUX_LM, MACOS_FULL, MACOS_MULTIMODAL] {
+        for lock in [LINUX_TEXT, MACOS_FULL, MACOS_MULTIMODAL] {
             let packages = lock.text.lines().filter(|line| !line.starts_with(' ')).count();
             let pinned = lock.text.lines().filter(|line| line.contains("==")).count();
             assert!(packages > 50);
@@ -115,9 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn linux_has_the_slim_set_for_text_only() {
+    fn linux_has_the_slim_set_for_text_and_its_embeddings_only() {
         let locks = Locks::shipped(Platform::LinuxArm64);
         let slim = locks.for_type(ModelType::Lm).unwrap();
+        assert_eq!(locks.for_type(ModelType::Embeddings).unwrap(), slim);
         assert!(slim.torch_shim && !slim.text.contains("\ntorch=="));
         let error = locks.for_type(ModelType::Whisper).unwrap_err().to_string();
         assert!(error.contains("whisper need macOS"), "{error}");
@@ -131,8 +132,8 @@ mod tests {
 
     #[test]
     fn an_installation_is_named_by_version_and_digest() {
-        let id = LINUX_LM.id();
+        let id = LINUX_TEXT.id();
         assert!(id.starts_with("1.8.1-") && id.len() == "1.8.1-".len() + 8, "{id}");
-        assert_ne!(LINUX_LM.digest(), Lock { torch_shim: false, ..LINUX_LM }.digest());
+        assert_ne!(LINUX_TEXT.digest(), Lock { torch_shim: false, ..LINUX_TEXT }.digest());
     }
 }

@@ -78,7 +78,7 @@ mod tests {
         let path = dir.path().join("sub/state.json");
         assert_eq!(State::load(&path), State::default());
         let mut state = State::default();
-        state.switch("lm", "1-a");
+        state.switch("text", "1-a");
         state.save(&path).unwrap();
         assert_eq!(State::load(&path), state);
     }
@@ -86,13 +86,13 @@ mod tests {
     #[test]
     fn switching_remembers_what_was_before_and_switching_back_works() {
         let mut state = State::default();
-        state.switch("lm", "1-a");
-        assert_eq!(state.of("lm").unwrap().previous, None);
-        state.switch("lm", "2-b");
-        state.switch("lm", "2-b");
-        assert_eq!(state.of("lm").unwrap().previous.as_deref(), Some("1-a"));
-        state.switch("lm", "1-a");
-        assert_eq!(state.of("lm").unwrap().previous.as_deref(), Some("2-b"));
+        state.switch("text", "1-a");
+        assert_eq!(state.of("text").unwrap().previous, None);
+        state.switch("text", "2-b");
+        state.switch("text", "2-b");
+        assert_eq!(state.of("text").unwrap().previous.as_deref(), Some("1-a"));
+        state.switch("text", "1-a");
+        assert_eq!(state.of("text").unwrap().previous.as_deref(), Some("2-b"));
         assert!(state.refers_to("1-a") && state.refers_to("2-b") && !state.refers_to("3-c"));
     }
 

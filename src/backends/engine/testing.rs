@@ -16,9 +16,9 @@ use super::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef};
 
 pub const OLD: Lock =
-    Lock { set: "lm", text: "mlx-openai-server==1.7.1 \\\n    --hash=sha256:aa\n", torch_shim: true };
+    Lock { set: "text", text: "mlx-openai-server==1.7.1 \\\n    --hash=sha256:aa\n", torch_shim: true };
 pub const NEW: Lock =
-    Lock { set: "lm", text: "mlx-openai-server==1.8.1 \\\n    --hash=sha256:bb\n", torch_shim: true };
+    Lock { set: "text", text: "mlx-openai-server==1.8.1 \\\n    --hash=sha256:bb\n", torch_shim: true };
 
 /// `uv`: notes what it is asked, makes an environment, fails where a file beside it says so.
 const UV: &str = r#"#!/bin/sh

@@ -129,16 +129,8 @@ pub fn quantization(facts: &Value) -> Option<String> {
 
 /// What it can do beyond text, in words.
 pub fn abilities(facts: &Value) -> String {
-    let mut words = Vec::new();
-    if known(facts, "input").and_then(Value::as_array).is_some_and(|input| input.len() > 1) {
-        words.push("vision");
-    }
-    if known(facts, "tool_use").and_then(Value::as_bool) == Some(true) {
-        words.push("tools");
-    }
-    if known(facts, "thinking").and_then(Value::as_str).is_some_and(|thinking| thinking != "no") {
-        words.push("thinking");
-    }
+    let all = facts.get("abilities").and_then(Value::as_array).into_iter().flatten();
+    let words: Vec<&str> = all.filter_map(|ability| ability.get("value")?.as_str()).collect();
     words.join(", ")
 }
 
@@ -158,12 +150,11 @@ mod tests {
 
     #[test]
     fn facts_are_told_in_a_few_words() {
-        let facts = json!({"parameters": {"value": 4_020_000_000_u64}, "tool_use": {"value": true},
-            "thinking": {"value": "switchable"}, "input": {"value": ["text", "image"]},
+        let facts = json!({"parameters": {"value": 4_020_000_000_u64}, "abilities": [{"value": "multimodal"}, {"value": "thinking"}],
             "quantization": {"value": {"bits": 4}}});
         assert_eq!(parameters(&facts).as_deref(), Some("4.0 B"));
         assert_eq!(quantization(&facts).as_deref(), Some("4 bit"));
-        assert_eq!(abilities(&facts), "vision, tools, thinking");
+        assert_eq!(abilities(&facts), "multimodal, thinking");
         assert_eq!((parameters(&json!(null)), abilities(&json!({}))), (None, String::new()));
     }
 }

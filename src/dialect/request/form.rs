@@ -189,11 +189,27 @@ fn changed(body: &Rope, changes: &[(Range<usize>, Bytes)]) -> Rope {
 
 #[cfg(test)]
 pub mod tests {
-    use serde_json::Map;
+    use serde_json::{Map, Value};
 
     use super::*;
     use crate::dialect::form::tests::form;
     use crate::dialect::quirks::{MLX_OPENAI_SERVER, PASSTHROUGH, Quirks};
+
+    pub fn target<'a>(
+        operation: Operation,
+        quirks: &'static Quirks,
+        defaults: &'a Map<String, Value>,
+    ) -> Target<'a> {
+        Target {
+            operation,
+            quirks,
+            served_name: "served",
+            system_prompt: None,
+            defaults,
+            context_length: None,
+            answer_max: None,
+        }
+    }
 
     pub fn run(
         operation: Operation,
@@ -203,15 +219,7 @@ pub mod tests {
         let body = Bytes::from(form(fields));
         let read = Form::read(&body, "B").unwrap();
         let defaults = Map::new();
-        let target = Target {
-            operation,
-            quirks,
-            served_name: "served",
-            system_prompt: None,
-            defaults: &defaults,
-            context_length: None,
-            answer_max: None,
-        };
+        let target = target(operation, quirks, &defaults);
         let prepared = super::super::prepare(&Scanned::of_form(body, read), target)?;
         Ok((prepared.body.to_vec(), prepared))
     }

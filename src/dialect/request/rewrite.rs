@@ -174,7 +174,7 @@ mod tests {
     use crate::dialect::form::tests::form;
     use crate::dialect::parts::Parts;
     use crate::dialect::quirks::{MLX_OPENAI_SERVER, PASSTHROUGH, Quirks};
-    use crate::dialect::request::form::tests::run;
+    use crate::dialect::request::form::tests::{run, target};
 
     /// What of a form has come, and what the engine gets of it if all the rest comes too.
     fn in_parts(
@@ -193,15 +193,7 @@ mod tests {
         }
         let (come, rest) = all.split_at(at_once.min(all.len()));
         let defaults = Map::new();
-        let target = Target {
-            operation,
-            quirks,
-            served_name: "served",
-            system_prompt: None,
-            defaults: &defaults,
-            context_length: None,
-            answer_max: None,
-        };
+        let target = target(operation, quirks, &defaults);
         let prepared = crate::dialect::request::prepare(&Scanned::of_open_form(come.to_vec()), target)?;
         let (mut out, mut rewrite) = (prepared.body, prepared.rest.unwrap());
         for part in rest {

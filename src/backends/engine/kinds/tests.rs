@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::{command, mlx_lm, mlx_openai_server};
+use super::{command_arguments, mlx_lm_arguments, server_arguments};
 use crate::backends::engine::argv::{Launch, kv_quantization, prompt_cache_bytes};
 use crate::backends::engine::capabilities::Capabilities;
 use crate::config::ModelType;
@@ -42,7 +42,7 @@ fn shown(args: &[OsString]) -> String {
 
 #[test]
 fn golden_arguments_for_1_6_3() {
-    insta::assert_snapshot!(shown(&mlx_openai_server::arguments(&known("1.6.3"), &launch()).unwrap()), @r"
+    insta::assert_snapshot!(shown(&server_arguments(&known("1.6.3"), &launch()).unwrap()), @r"
     launch
     --model-path /models/demo one
     --model-type lm
@@ -64,7 +64,7 @@ fn golden_arguments_for_1_6_3() {
 
 #[test]
 fn golden_arguments_for_1_7_1() {
-    insta::assert_snapshot!(shown(&mlx_openai_server::arguments(&known("1.7.1"), &launch()).unwrap()), @r"
+    insta::assert_snapshot!(shown(&server_arguments(&known("1.7.1"), &launch()).unwrap()), @r"
     launch
     --model-path /models/demo one
     --model-type lm
@@ -86,7 +86,7 @@ fn golden_arguments_for_1_7_1() {
 
 #[test]
 fn golden_arguments_for_1_8_1() {
-    insta::assert_snapshot!(shown(&mlx_openai_server::arguments(&known("1.8.1"), &launch()).unwrap()), @r"
+    insta::assert_snapshot!(shown(&server_arguments(&known("1.8.1"), &launch()).unwrap()), @r"
     launch
     --model-path /models/demo one
     --model-type lm
@@ -111,7 +111,7 @@ fn golden_arguments_for_1_8_1() {
 #[test]
 fn golden_arguments_for_embeddings() {
     let launch = Launch { model_type: ModelType::Embeddings, trust_remote_code: false, ..launch() };
-    insta::assert_snapshot!(shown(&mlx_openai_server::arguments(&known("1.8.1"), &launch).unwrap()), @r"
+    insta::assert_snapshot!(shown(&server_arguments(&known("1.8.1"), &launch).unwrap()), @r"
     launch
     --model-path /models/demo one
     --model-type embeddings
@@ -127,7 +127,7 @@ fn golden_arguments_for_embeddings() {
 
 #[test]
 fn golden_arguments_for_mlx_lm() {
-    insta::assert_snapshot!(shown(&mlx_lm::arguments(&known("mlx-lm-0.31.3"), &launch()).unwrap()), @r"
+    insta::assert_snapshot!(shown(&mlx_lm_arguments(&known("mlx-lm-0.31.3"), &launch()).unwrap()), @r"
     --model /models/demo one
     --host 127.0.0.1
     --port 4711
@@ -141,16 +141,16 @@ fn golden_arguments_for_mlx_lm() {
 #[test]
 fn a_parser_the_version_lacks_is_left_out_with_its_switch() {
     let launch = Launch { parsers: Parsers { tool: Some("gemma4"), reasoning: Some("gemma4") }, ..launch() };
-    let old = shown(&mlx_openai_server::arguments(&known("1.6.3"), &launch).unwrap());
+    let old = shown(&server_arguments(&known("1.6.3"), &launch).unwrap());
     assert!(!old.contains("parser") && !old.contains("auto-tool"), "{old}");
-    let new = shown(&mlx_openai_server::arguments(&known("1.8.1"), &launch).unwrap());
+    let new = shown(&server_arguments(&known("1.8.1"), &launch).unwrap());
     assert!(new.contains("--tool-call-parser gemma4\n--enable-auto-tool-choice"), "{new}");
 }
 
 #[test]
 fn trust_and_batching_need_to_be_asked_for() {
     let launch = Launch { structured: false, trust_remote_code: false, ..launch() };
-    let args = shown(&mlx_openai_server::arguments(&known("1.8.1"), &launch).unwrap());
+    let args = shown(&server_arguments(&known("1.8.1"), &launch).unwrap());
     assert!(!args.contains("trust") && !args.contains("batching"), "{args}");
 }
 
@@ -158,14 +158,14 @@ fn trust_and_batching_need_to_be_asked_for() {
 fn the_users_own_arguments_come_last() {
     let extra = ["--kv-bits".to_owned(), "4".to_owned()];
     let launch = Launch { extra_args: &extra, ..launch() };
-    let args = mlx_openai_server::arguments(&known("1.8.1"), &launch).unwrap();
+    let args = server_arguments(&known("1.8.1"), &launch).unwrap();
     assert_eq!(args[args.len() - 2..], ["--kv-bits", "4"]);
 }
 
 #[test]
 fn a_program_that_is_something_else_is_refused() {
     let other = Capabilities::parse("", "  --model-path TEXT  path\n");
-    let error = mlx_openai_server::arguments(&other, &launch()).unwrap_err().to_string();
+    let error = server_arguments(&other, &launch()).unwrap_err().to_string();
     assert!(error.contains("--model-type"), "{error}");
 }
 
@@ -180,7 +180,7 @@ fn the_prompt_cache_is_a_share_of_the_budget_within_limits() {
 #[test]
 fn placeholders_of_a_command_are_filled_without_a_shell() {
     let template = ["serve", "--port={port}", "{model}", "--root={model}/x:{port}"].map(str::to_owned);
-    let args = command::arguments(&template, Some(OsStr::new("/a b")), "81");
+    let args = command_arguments(&template, Some(OsStr::new("/a b")), "81");
     assert_eq!(args, ["serve", "--port=81", "/a b", "--root=/a b/x:81"]);
 }
 

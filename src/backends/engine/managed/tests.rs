@@ -101,10 +101,10 @@ async fn what_no_set_refers_to_any_more_is_removed() {
     for lock in [OLDER, OLD, NEW] {
         let turn = managed.turn(&|_| {}).await.unwrap();
         let installed = managed.install(&lock, &turn, &|_| {}).await.unwrap();
-        managed.switch("lm", &installed.id, &turn).unwrap();
+        managed.switch("text", &installed.id, &turn).unwrap();
         managed.remove_forgotten(&turn);
     }
-    assert_eq!(managed.current("lm").unwrap().id, NEW.id());
+    assert_eq!(managed.current("text").unwrap().id, NEW.id());
     assert!(managed.installed(&OLD.id()).is_some());
     assert!(!managed.dir(&OLDER.id()).exists());
 }

@@ -79,7 +79,7 @@ async fn mlx_lm_runs_from_the_same_installation_and_proves_itself_with_a_token()
     let error = prepared(&machine, &settings).await.unwrap_err().to_string();
     assert!(error.contains("mlx_lm.server does not know --model,"), "{error}");
     let known = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/engine/help-mlx-lm-0.31.3.txt");
-    let bin = machine.engines(NEW).inner.managed.current("lm").unwrap().venv.bin();
+    let bin = machine.engines(NEW).inner.managed.current("text").unwrap().venv.bin();
     std::fs::write(bin.join("mlx_lm.server"), format!("#!/bin/sh\ncat '{known}'\n")).unwrap();
     let command = prepared(&machine, &settings).await.unwrap();
     assert!(shown(&machine, &command).contains("venv/bin/mlx_lm.server\n--model ROOT/data/models"));
