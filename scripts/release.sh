@@ -35,6 +35,8 @@ STAGE="$(mktemp -d)"
 trap 'rm -rf "$STAGE"' EXIT
 mkdir -p "$STAGE/$NAME/completions" "$STAGE/$NAME/docs"
 install -m 0755 "$PROGRAM" "$STAGE/$NAME/mlx-gateway"
+# On Macs debug information is not in the program.
+case "$TARGET" in *-linux-*) strip --strip-debug "$STAGE/$NAME/mlx-gateway" ;; esac
 install -m 0644 README.md LICENSE CHANGELOG.md config.toml "$STAGE/$NAME/"
 install -m 0644 docs/*.md docs/openapi.json "$STAGE/$NAME/docs/"
 if [ "$TARGET" = "$HOST" ]; then

@@ -82,7 +82,9 @@ impl Wish {
             serde_json::from_slice(answer).map_err(|error| EmbeddingError::Unreadable(error.to_string()))?;
         let told = answer.usage.as_ref().and_then(|usage| Usage::read(usage.to_string().as_bytes()));
         facts.usage = told.filter(|usage| usage.prompt.is_some());
-        let tokens = facts.usage.and_then(|usage| usage.prompt).unwrap_or(self.prompt_tokens);
+        let counted = facts.usage.and_then(|usage| usage.prompt);
+        facts.estimated_prompt = counted.is_none().then_some(self.prompt_tokens);
+        let tokens = counted.unwrap_or(self.prompt_tokens);
         let data: Vec<Value> =
             (0..).zip(answer.data).map(|(index, item)| self.item(index, item)).collect::<Result<_, _>>()?;
         let answer = json!({
@@ -216,7 +218,9 @@ mod tests {
         let mut facts = Facts::default();
         let answer = wish.fulfil("qwen", told.as_bytes(), &mut facts).unwrap();
         assert!(String::from_utf8(answer).unwrap().contains("\"prompt_tokens\":7"));
-        assert_eq!(facts.usage.unwrap().prompt, Some(7));
+        assert_eq!((facts.usage.unwrap().prompt, facts.estimated_prompt), (Some(7), None));
+        wish.fulfil("qwen", ANSWER.as_bytes(), &mut facts).unwrap();
+        assert_eq!((facts.usage, facts.estimated_prompt), (None, Some(3)));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub struct Facts {
     /// Those of them that are reasoning.
     pub reasoning_deltas: u64,
     pub usage: Option<Usage>,
+    /// Tokens of the prompt that the client is told where the backend counted none.
+    pub estimated_prompt: Option<u64>,
     pub finish_reason: Option<String>,
     /// A failure told inside the stream.
     pub failure: Option<UpstreamFailure>,

@@ -112,8 +112,10 @@ impl Attempt {
                 let name = Arc::from(plan.profile.name.as_str());
                 let later = Arc::clone(&plan);
                 let answer = Box::pin(async move { run.await?.metered(&later) });
-                let mut response =
-                    headers::response(plan.standing, Answer::Waiting(Box::new(Waiting::new(name, progress, answer))));
+                let mut response = headers::response(
+                    plan.standing,
+                    Answer::Waiting(Box::new(Waiting::new(name, progress, answer))),
+                );
                 headers::event_stream(response.headers_mut());
                 // How long the waits will be is not known yet.
                 headers::profile(response.headers_mut(), &plan.profile.name);
@@ -260,8 +262,10 @@ impl Answered {
         self.ending.responded(200);
         let (head, body) = self.response.into_parts();
         let deadlines = Deadlines::new(plan.timeouts(), self.began, false);
-        let mut response =
-            headers::response(plan.standing, Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))));
+        let mut response = headers::response(
+            plan.standing,
+            Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))),
+        );
         let json = HeaderValue::from_static("application/json");
         let kind = head.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -128,10 +128,10 @@ pub fn tokens(facts: &Facts) -> Tokens {
     let usage = facts.usage.unwrap_or_default();
     let reasoning = usage.reasoning.or((facts.reasoning_deltas > 0).then_some(facts.reasoning_deltas));
     Tokens {
-        prompt: usage.prompt,
+        prompt: usage.prompt.or(facts.estimated_prompt),
         completion: usage.completion,
         cached: usage.cached,
         reasoning,
-        estimated: false,
+        estimated: usage.prompt.is_none() && facts.estimated_prompt.is_some(),
     }
 }

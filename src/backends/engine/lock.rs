@@ -42,7 +42,9 @@ impl Locks {
         match (self.platform, model_type) {
             (Platform::MacosArm64, ModelType::Multimodal) => Ok(multimodal),
             (Platform::MacosArm64, _) => Ok(full),
-            (Platform::LinuxX86_64 | Platform::LinuxArm64, ModelType::Lm | ModelType::Embeddings) => Ok(&self.linux),
+            (Platform::LinuxX86_64 | Platform::LinuxArm64, ModelType::Lm | ModelType::Embeddings) => {
+                Ok(&self.linux)
+            }
             (Platform::LinuxX86_64 | Platform::LinuxArm64, other) => Err(EngineError::TypeNeedsMacos(other)),
             (other, _) => Err(EngineError::Platform { engine: "mlx-openai-server", platform: other.name() }),
         }

@@ -19,8 +19,12 @@ export interface Screen {
 /** A screen with its words: only the first has them from the start. */
 export const worded =
   <T>(screen: () => Promise<T>) =>
-  async (): Promise<T> =>
-    (await Promise.all([screen(), i18n.more()]))[0];
+  async (): Promise<T> => {
+    const [loaded] = await Promise.all([screen(), i18n.more()]);
+    // Running its script and drawing it are two tasks.
+    await new Promise((done) => setTimeout(done));
+    return loaded;
+  };
 
 /** The navigation, in groups. */
 export const SCREENS: Screen[][] = [

@@ -1730,6 +1730,8 @@ export interface components {
             tool_use?: components["schemas"]["Known_bool"] | null;
             thinking?: components["schemas"]["Known_Thinking"] | null;
             mcp_ready?: components["schemas"]["Known_bool"] | null;
+            /** @description What it is known to do beyond text, in the order in which it is shown. */
+            abilities: components["schemas"]["Known_Ability"][];
             license?: components["schemas"]["Known_String"] | null;
             weights_bytes?: components["schemas"]["Known_u64"] | null;
             size_bytes?: components["schemas"]["Known_u64"] | null;
@@ -1896,6 +1898,16 @@ export interface components {
          * @enum {string}
          */
         Kind: "lm" | "multimodal" | "embeddings" | "whisper" | "image-generation" | "image-edit";
+        /** @description A fact and where it was found. */
+        Known_Ability: {
+            /**
+             * @description What a model is shown a badge for: a new one is a member here, where it is found in [`all`], and its word in each
+             *     language of the pages. The command line shows the name.
+             * @enum {string}
+             */
+            value: "multimodal" | "tools" | "mcp" | "thinking";
+            source: components["schemas"]["Source"];
+        };
         /** @description A fact and where it was found. */
         Known_Experts: {
             value: {

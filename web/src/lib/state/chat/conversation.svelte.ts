@@ -15,6 +15,8 @@ const KEEP_AGAIN_MS = 5_000;
 const OURS_MS = 2_000;
 /** What a browser still sends when its page is left at that moment: it allows 64 kB. */
 const LEFT_CHARS = 16_000;
+/** Messages that are read in one task. */
+const READ_AT_ONCE = 250;
 /** Answers that call tools, one after the other. */
 const ROUNDS_MAX = 8;
 
@@ -60,14 +62,13 @@ export class Conversation {
       const chat = await got(api.GET('/api/v1/chats/{id}', { params: { path: { id } } }));
       // Somebody went on with it meanwhile: what is here is newer.
       if (this.busy || this.#changed) return;
-      const messages = (chat.messages as unknown as Message[]).map((message) => ({
-        ...newMessage(message),
-        ...message,
-        // Nobody reads that answer any more.
-        state: message.state === 'streaming' || message.state === 'asking' ? 'cut' : message.state,
-      }));
-      // Reading a long one and drawing it are two tasks.
-      await new Promise((done) => setTimeout(done));
+      const messages: Message[] = [];
+      const kept = chat.messages as unknown as Message[];
+      for (let at = 0; at < kept.length; at += READ_AT_ONCE) {
+        messages.push(...kept.slice(at, at + READ_AT_ONCE).map(asKept));
+        // Reading a long one is several tasks, and drawing it another.
+        await new Promise((done) => setTimeout(done));
+      }
       if (this.busy || this.#changed) return;
       this.messages = messages;
       [this.title, this.leaf, this.error] = [chat.title, chat.leaf ?? messages.at(-1)?.id ?? null, undefined];
@@ -255,6 +256,13 @@ export class Conversation {
       setTimeout(() => this.#keep(), KEEP_AGAIN_MS);
     }
   }
+}
+
+/** A message as it was kept. */
+function asKept(message: Message): Message {
+  // Nobody reads that answer any more.
+  const cut = message.state === 'streaming' || message.state === 'asking';
+  return { ...newMessage(message), ...message, state: cut ? 'cut' : message.state };
 }
 
 /** What changed only, so that only that is drawn. */
