@@ -140,7 +140,7 @@ fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented(
     let mut gateway = Gateway::start(&profiles(0));
     let (tally, sent, over) = (Tally::default(), AtomicU64::new(0), AtomicBool::new(false));
     let until = Instant::now() + Duration::from_secs(seconds);
-    let most = std::thread::scope(|scope| {
+    let seen = std::thread::scope(|scope| {
         for client in 0..clients {
             let (gateway, tally, sent) = (&gateway, &tally, &sent);
             scope.spawn(move || {
@@ -153,15 +153,7 @@ fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented(
             });
         }
         let (gateway, tally, over) = (&gateway, &tally, &over);
-        let watching = scope.spawn(move || {
-            let mut most = 0;
-            while !over.load(Ordering::Relaxed) {
-                let system = gateway.get("/api/v1/system").json();
-                most = most.max(system["memory"]["promised_bytes"].as_u64().unwrap());
-                std::thread::park_timeout(Duration::from_millis(100));
-            }
-            most
-        });
+        let watching = scope.spawn(move || watch(gateway, over));
         let mut dice = Dice(7);
         let mut round = 0;
         while Instant::now() + CHAOS_EVERY < until {
@@ -178,12 +170,49 @@ fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented(
         println!("{count:>8}  {what}");
     }
     let unheard = tally.get(UNHEARD).copied().unwrap_or(0);
-    settle_and_check(&gateway, sent.into_inner(), unheard, most);
+    settle_and_check(&gateway, sent.into_inner(), unheard, seen.promised);
+    check_memory(&seen.resident, asked.is_some());
     let unknown: Vec<&String> =
         tally.keys().filter(|end| !DOCUMENTED.contains(&end.as_str()) && !end.starts_with('(')).collect();
     assert!(unknown.is_empty(), "undocumented ends: {unknown:?}");
     assert!(tally["completed"] > tally.values().sum::<u64>() / 2, "{tally:?}");
     check_nothing_is_left(&mut gateway);
+}
+
+/// What was seen of the gateway from beside.
+struct Seen {
+    /// Bytes that were promised to backends at most.
+    promised: u64,
+    /// Memory of its own process, one figure after the other.
+    resident: Vec<u64>,
+}
+
+fn watch(gateway: &Gateway, over: &AtomicBool) -> Seen {
+    let mut seen = Seen { promised: 0, resident: Vec::new() };
+    while !over.load(Ordering::Relaxed) {
+        let system = gateway.get("/api/v1/system").json();
+        seen.promised = seen.promised.max(system["memory"]["promised_bytes"].as_u64().unwrap());
+        seen.resident.push(resident(gateway.pid()));
+        std::thread::park_timeout(Duration::from_millis(250));
+    }
+    seen
+}
+
+/// Memory that a process has, in bytes.
+fn resident(pid: Pid) -> u64 {
+    let asked =
+        std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8_lossy(&asked.stdout).trim().parse::<u64>().unwrap() << 10
+}
+
+/// Flat: the last quarter needs hardly more than the second, when everything has been used once. A short run only tells.
+fn check_memory(resident: &[u64], long: bool) {
+    let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
+    let quarters: Vec<u64> = resident.chunks(resident.len().div_ceil(4).max(1)).map(most).collect();
+    let shown: Vec<String> = quarters.iter().map(|bytes| (bytes >> 20).to_string()).collect();
+    println!("{:>8}  MiB of the gateway itself at most, in each quarter of the time", shown.join(" "));
+    let (settled, last) = (quarters.get(1).copied().unwrap_or(0), quarters.last().copied().unwrap_or(0));
+    assert!(!long || last <= settled + settled / 5, "its memory grows: {shown:?} MiB");
 }
 
 /// One record each, all ended; nobody inside, nobody waiting; never more than the budget.
