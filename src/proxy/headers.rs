@@ -93,8 +93,8 @@ const TOKENS: RateNames = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// The headers of keys with either rate and with both, values still to be written. To copy a map takes a third of the
-/// time that it takes to insert these long names, each hashed byte by byte.
+/// The headers of keys with either rate and with both, values still to be written: a copy of a map has its long names
+/// hashed already, which inserting them does byte by byte.
 static OF_REQUESTS: LazyLock<HeaderMap> = LazyLock::new(|| unwritten(&[REQUESTS]));
 static OF_TOKENS: LazyLock<HeaderMap> = LazyLock::new(|| unwritten(&[TOKENS]));
 static OF_BOTH: LazyLock<HeaderMap> = LazyLock::new(|| unwritten(&[REQUESTS, TOKENS]));
