@@ -213,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn badges_name_what_is_known_to_be_there_and_where_it_was_found() {
+        let badges = |facts: Facts| {
+            facts.abilities.iter().map(|known| (known.value, known.source)).collect::<Vec<_>>()
+        };
+        let sees = json!({"model_type": "qwen2_5_vl", "vision_config": {}});
+        let all = badges(facts(sees, Some("{% if tools %}<tool_call>{% endif %}<think>"), &["tool-use"]));
+        let named: Vec<_> = all.iter().map(|(ability, _)| *ability).collect();
+        assert_eq!(named, [Ability::Multimodal, Ability::Tools, Ability::Mcp, Ability::Thinking]);
+        assert_eq!(all[1].1, Source::Tags);
+        assert_eq!(all[3].1, Source::ChatTemplate);
+        assert_eq!(badges(facts(json!({"model_type": "llama"}), Some("plain"), &[])), []);
+        assert_eq!(badges(facts(json!({"model_type": "phi3"}), None, &[])), []);
+    }
+
+    #[test]
     fn kinds_that_write_no_text_do_not_think() {
         let whisper = facts(json!({"model_type": "whisper"}), None, &[]);
         assert_eq!(whisper.kind, Kind::Whisper);
