@@ -81,24 +81,40 @@ fn links_between_the_documents_lead_somewhere() {
 }
 
 #[test]
-fn every_security_rule_names_tests_that_are_there() {
-    let text = fs::read_to_string(root().join("docs/security.md")).expect("the rules are written down");
+fn every_rule_and_requirement_names_tests_that_are_there() {
     let mut sources = Vec::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "tests", "web/e2e"] {
         sources_in(&root().join(folder), &mut sources);
     }
-    let rules: Vec<&str> =
-        text.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |")).collect();
-    assert!(rules.len() > 20, "{} rules", rules.len());
-    for rule in &rules[1..] {
-        let tests = rule.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty(), "no test is named: {rule}");
-        for name in named {
-            let there = sources.iter().any(|source: &String| source.contains(&format!("fn {name}(")));
-            assert!(there, "there is no test {name}: {rule}");
+    for (document, at_least) in [("docs/security.md", 20), ("docs/requirements.md", 30)] {
+        let text = fs::read_to_string(root().join(document)).expect("the rules are written down");
+        let rules = rows(&text);
+        assert!(rules.len() >= at_least, "{document}: {} rules", rules.len());
+        for rule in rules {
+            let tests = rule.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "{document}: no test is named: {rule}");
+            for name in named {
+                let there = sources.iter().any(|source| holds_test(source, name));
+                assert!(there, "{document}: there is no test {name}: {rule}");
+            }
         }
     }
+}
+
+/// The rows of a text's tables without their heads.
+fn rows(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_row = |line: &str| line.starts_with("| ") && line.ends_with(" |");
+    let is_head = |at: usize| lines.get(at + 1).is_some_and(|next| next.starts_with("|---"));
+    let rows = lines.iter().enumerate().filter(|(at, line)| is_row(line) && !is_head(*at));
+    rows.map(|(_, line)| *line).collect()
+}
+
+/// A function of Rust, or a test of the browser's whose title begins so.
+fn holds_test(source: &str, name: &str) -> bool {
+    let starts = [format!("fn {name}("), format!("test('{name}"), format!("test(`{name}")];
+    starts.iter().any(|start| source.contains(start))
 }
 
 fn sources_in(folder: &Path, into: &mut Vec<String>) {
@@ -106,7 +122,7 @@ fn sources_in(folder: &Path, into: &mut Vec<String>) {
         let path = entry.expect("its entries can be read").path();
         if path.is_dir() {
             sources_in(&path, into);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs" || ending == "mjs") {
             into.push(fs::read_to_string(&path).expect("source is text"));
         }
     }
