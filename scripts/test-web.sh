@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The pages: types, units, budgets, and the real gateway in a real browser. Arguments are parts of names
+# The pages: types, lint, units, budgets, and the real gateway in a real browser. Arguments are parts of names
 # of browser tests.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -11,6 +11,9 @@ cargo build --quiet --locked --bin mlx-gateway --example fake_mlx_server --examp
 cd web
 [ -d node_modules ] || fail "the pages were left out of the build" "install Node 20 with npm, and unset MLX_GATEWAY_WEB"
 npm run --silent check
+
+step "pages: lint"
+npm run --silent lint
 
 step "pages: units"
 npm test --silent

@@ -6,7 +6,7 @@
     if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
     var language = localStorage.getItem('mlx-gateway.language');
     if (language) document.documentElement.lang = language;
-  } catch (error) {
+  } catch {
     // Storage is closed: the system's theme holds.
     document.documentElement.dataset.storage = 'closed';
   }

@@ -31,7 +31,7 @@ export async function errorOf(response: Response): Promise<ApiError> {
   const requestId = response.headers.get('x-request-id');
   const retryAfter = Number(response.headers.get('retry-after'));
   const text = await response.text().catch(() => '');
-  let body: ErrorBody = {};
+  let body: ErrorBody;
   try {
     body = JSON.parse(text) as ErrorBody;
   } catch {

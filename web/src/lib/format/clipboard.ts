@@ -10,7 +10,7 @@ export function copy(text: string): boolean {
   const before = document.activeElement as HTMLElement | null;
   host.append(area);
   area.select();
-  let copied = false;
+  let copied: boolean;
   try {
     copied = document.execCommand('copy');
   } catch {

@@ -49,7 +49,7 @@ class I18n {
 
   /** The language chosen earlier, else the browser's. */
   async start(): Promise<void> {
-    let kept: string | null = null;
+    let kept: string | null;
     try {
       kept = localStorage.getItem(KEY);
     } catch {

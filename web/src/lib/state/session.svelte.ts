@@ -5,21 +5,6 @@ import type { Session } from '$lib/api/types';
 import { live } from './live.svelte';
 import { router } from './router.svelte';
 
-interface LoginAnswer {
-  token: string;
-  expires_at: string;
-  user: Session | null;
-}
-
-/** How the gateway stands to whoever asks, logged in or not. */
-interface AuthState {
-  setup: boolean;
-  setup_token_needed: boolean;
-  open: boolean;
-  registration: boolean;
-  user: Session | null;
-}
-
 class SessionState {
   user = $state.raw<Session | null>(null);
   /** No account or key exists, so nobody has to log in. */
