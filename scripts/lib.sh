@@ -8,6 +8,7 @@ export CARGO_TARGET_DIR="$TARGET_DIR"
 TOOLS="$TARGET_DIR/tools"
 export PATH="$TOOLS/bin:$PATH"
 
+# shellcheck disable=SC2034 # of setup-test.sh
 CARGO_DENY_VERSION=0.20.2
 
 step() { printf '\n== %s\n' "$*" >&2; }

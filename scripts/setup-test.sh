@@ -69,7 +69,9 @@ ensure_chromium() {
 ensure_prometheus() {
     if command -v prometheus >/dev/null; then return 0; fi
     local how="install Prometheus, so that \`prometheus\` is on PATH (on macOS: brew install prometheus)"
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "no Prometheus for the tests of /metrics" "$how"
+    if ! { command -v apt-get && command -v dpkg-deb; } >/dev/null; then
+        fail "no Prometheus for the tests of /metrics" "$how"
+    fi
     say "unpacking prometheus"
     local place="$TOOLS/prometheus"
     rm -rf "$place" && mkdir -p "$place" "$TOOLS/bin"

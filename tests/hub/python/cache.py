@@ -28,7 +28,7 @@ def put_model(folder):
     (folder / "README.md").write_text("# A model\n")
     for name, size in SIZES.items():
         (folder / name).write_bytes(bytes_of(folder.name + name, size))
-    weights = dict(zip(["a", "b"], SIZES))
+    weights = dict(zip(["a", "b"], SIZES, strict=True))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
 
 

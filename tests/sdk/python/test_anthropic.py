@@ -89,7 +89,9 @@ def test_a_stop_sequence_is_named_and_never_shown(claude):
 
 
 def test_tokens_are_counted(claude):
-    count = lambda text: claude.messages.count_tokens(model=MODEL, messages=user(text)).input_tokens
+    def count(text):
+        return claude.messages.count_tokens(model=MODEL, messages=user(text)).input_tokens
+
     assert 0 < count("hi") < count("hi " * 200)
 
 

@@ -104,13 +104,15 @@ def test_a_background_stream_is_left_and_taken_up_again(strict):
 
 def test_a_background_response_is_cancelled(strict):
     prompt = "#chunks=500 #interval-us=20000" if FAKE else "hi #loop"
+    response_id = None
     with strict.responses.create(
         model=MODEL, input=prompt, background=True, stream=True, extra_body=QUICK
     ) as stream:
         for event in stream:
             if event.type == "response.output_text.delta":
                 break
-            response_id = event.response.id if hasattr(event, "response") else response_id
+            if hasattr(event, "response"):
+                response_id = event.response.id
     cancelled = strict.responses.cancel(response_id)
     assert cancelled.status == "cancelled" and cancelled.output_text
     assert strict.responses.retrieve(response_id).status == "cancelled"
