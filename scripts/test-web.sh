@@ -12,7 +12,7 @@ cd web
 [ -d node_modules ] || fail "the pages were left out of the build" "install Node 20 with npm, and unset MLX_GATEWAY_WEB"
 npm run --silent check
 
-step "pages: lint"
+step "pages: format and lint"
 npm run --silent lint
 
 step "pages: units"

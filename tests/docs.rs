@@ -113,7 +113,8 @@ fn rows(text: &str) -> Vec<&str> {
 
 /// A function of Rust, or a test of the browser's whose title begins so.
 fn holds_test(source: &str, name: &str) -> bool {
-    let starts = [format!("fn {name}("), format!("test('{name}"), format!("test(`{name}")];
+    let starts =
+        [format!("fn {name}("), format!("test('{name}"), format!("test(\"{name}"), format!("test(`{name}")];
     starts.iter().any(|start| source.contains(start))
 }
 

@@ -5,10 +5,7 @@ import { defineConfig } from 'vitest/config';
 
 const gateway = process.env.MLX_GATEWAY_URL ?? 'http://127.0.0.1:10242';
 const proxied = Object.fromEntries(
-  ['/api', '/v1', '/mcp', '/metrics', '/docs'].map((path) => [
-    path,
-    { target: gateway, changeOrigin: true, headers: { origin: gateway } },
-  ]),
+  ['/api', '/v1', '/mcp', '/metrics', '/docs'].map((path) => [path, { target: gateway, changeOrigin: true, headers: { origin: gateway } }]),
 );
 
 export default defineConfig({

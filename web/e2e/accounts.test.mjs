@@ -135,7 +135,12 @@ test('a key is shown once, with a snippet that works as it stands', () =>
 
 test('A AUTH-02, A AUTH-03: without a key and an account everything is open on this machine; with a key nothing is without it', async () => {
   const tried = async (gateway, headers = {}) => {
-    const asked = [['GET', '/v1/models'], ['POST', '/mcp'], ['GET', '/api/v1/servers'], ['GET', '/api/v1/requests']];
+    const asked = [
+      ['GET', '/v1/models'],
+      ['POST', '/mcp'],
+      ['GET', '/api/v1/servers'],
+      ['GET', '/api/v1/requests'],
+    ];
     return Promise.all(asked.map(async ([method, path]) => (await fetch(gateway.base + path, { method, headers })).status === 401));
   };
   await withGateway({}, async (gateway, fresh) => {

@@ -56,7 +56,9 @@ test('A CHAT-03, A CHAT-04: a conversation is kept, stands in the history under 
     const { pathname } = new URL(page.url());
     await page.reload();
     await answers(page).getByText('They run on rails.').waitFor();
-    await answers(page).getByText(/first token/).waitFor();
+    await answers(page)
+      .getByText(/first token/)
+      .waitFor();
     await history(page).getByRole('heading', { name: 'gemma' }).waitFor();
     await page.getByRole('button', { name: 'New conversation' }).click();
     await ask(page, 'About boats #text=They_float.');
@@ -68,7 +70,10 @@ test('A CHAT-03, A CHAT-04: a conversation is kept, stands in the history under 
     await answers(page).getByText('They run on rails.').waitFor();
     // The context goes on with it.
     await ask(page, 'and_now?');
-    assert.deepEqual((await seen()).messages.filter(({ role }) => role !== 'system').map(({ role }) => role), ['user', 'assistant', 'user']);
+    assert.deepEqual(
+      (await seen()).messages.filter(({ role }) => role !== 'system').map(({ role }) => role),
+      ['user', 'assistant', 'user'],
+    );
   }));
 
 test('another tab hears of a conversation, and a deleted one is gone', () =>
@@ -116,7 +121,10 @@ test('an answer can be had again and a question asked differently, each on a bra
 
 test('B CHAT-02: pictures by button, paste and drop reach the model, and go with the context', () =>
   visit('/chat?profile=gemma', async (page) => {
-    await page.getByLabel('Attach pictures or videos').and(page.locator('input')).setInputFiles({ name: 'button.png', mimeType: 'image/png', buffer: Buffer.from(PNG, 'base64') });
+    await page
+      .getByLabel('Attach pictures or videos')
+      .and(page.locator('input'))
+      .setInputFiles({ name: 'button.png', mimeType: 'image/png', buffer: Buffer.from(PNG, 'base64') });
     await page.getByText('button.png').waitFor();
     await page.evaluate((png) => {
       const bytes = Uint8Array.from(atob(png), (one) => one.charCodeAt(0));
@@ -125,7 +133,9 @@ test('B CHAT-02: pictures by button, paste and drop reach the model, and go with
         data.items.add(new File([bytes], name, { type: 'image/png' }));
         return data;
       };
-      document.querySelector('textarea').dispatchEvent(new ClipboardEvent('paste', { clipboardData: carrying('pasted.png'), bubbles: true, cancelable: true }));
+      document
+        .querySelector('textarea')
+        .dispatchEvent(new ClipboardEvent('paste', { clipboardData: carrying('pasted.png'), bubbles: true, cancelable: true }));
       window.dispatchEvent(new DragEvent('drop', { dataTransfer: carrying('dropped.png'), bubbles: true, cancelable: true }));
     }, PNG);
     await page.getByText('pasted.png').waitFor();
@@ -133,8 +143,13 @@ test('B CHAT-02: pictures by button, paste and drop reach the model, and go with
     await page.getByRole('button', { name: 'Remove pasted.png' }).click();
     await ask(page, 'what_is_it?');
     await ask(page, 'and_what_else?');
-    const pictures = (await seen()).messages.flatMap(({ content }) => (Array.isArray(content) ? content : [])).filter(({ type }) => type === 'image_url');
-    assert.deepEqual(pictures.map(({ image_url }) => image_url.url), Array(2).fill(`data:image/png;base64,${PNG}`));
+    const pictures = (await seen()).messages
+      .flatMap(({ content }) => (Array.isArray(content) ? content : []))
+      .filter(({ type }) => type === 'image_url');
+    assert.deepEqual(
+      pictures.map(({ image_url }) => image_url.url),
+      Array(2).fill(`data:image/png;base64,${PNG}`),
+    );
     await page.reload();
     await questions(page).getByRole('img', { name: 'dropped.png' }).waitFor();
   }));
@@ -158,11 +173,17 @@ test('B CHAT-03: a video reaches a model that takes pictures as frames', () =>
       await ended;
       return Array.from(new Uint8Array(await new Blob(pieces).arrayBuffer()));
     });
-    await page.getByLabel('Attach pictures or videos').and(page.locator('input')).setInputFiles({ name: 'clip.webm', mimeType: 'video/webm', buffer: Buffer.from(video) });
+    await page
+      .getByLabel('Attach pictures or videos')
+      .and(page.locator('input'))
+      .setInputFiles({ name: 'clip.webm', mimeType: 'video/webm', buffer: Buffer.from(video) });
     await page.getByText(/clip\.webm: \d+ frames?/).waitFor();
     await ask(page, 'what_happens?');
     const parts = (await seen()).messages.at(-1).content;
-    assert.ok(parts.filter(({ type, image_url }) => type === 'image_url' && image_url.url.startsWith('data:image/jpeg;base64,')).length >= 1, JSON.stringify(parts).slice(0, 300));
+    assert.ok(
+      parts.filter(({ type, image_url }) => type === 'image_url' && image_url.url.startsWith('data:image/jpeg;base64,')).length >= 1,
+      JSON.stringify(parts).slice(0, 300),
+    );
     assert.equal(parts.at(-1).text, 'what_happens?');
   }));
 
@@ -171,7 +192,15 @@ test('B CHAT-03: a video reaches a model that takes videos whole, byte for byte'
   try {
     // Looked into when it is first asked about.
     mkdirSync(join(other.folder, 'video-model'), { recursive: true });
-    writeFileSync(join(other.folder, 'video-model', 'config.json'), JSON.stringify({ model_type: 'qwen2_5_vl', architectures: ['Qwen2_5_VLForConditionalGeneration'], vision_config: {}, video_token_id: 151_656 }));
+    writeFileSync(
+      join(other.folder, 'video-model', 'config.json'),
+      JSON.stringify({
+        model_type: 'qwen2_5_vl',
+        architectures: ['Qwen2_5_VLForConditionalGeneration'],
+        vision_config: {},
+        video_token_id: 151_656,
+      }),
+    );
     const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 31 + (i >> 8)) % 256));
     await visitAt(browser, other, '/chat?profile=watches', async (page) => {
       const file = { name: 'clip.mp4', mimeType: 'video/mp4', buffer: bytes };
@@ -185,13 +214,19 @@ test('B CHAT-03: a video reaches a model that takes videos whole, byte for byte'
       await page.keyboard.press('Enter');
       await page.getByRole('log').getByRole('link', { name: 'Request' }).waitFor();
       const parts = (await seen('watches', other)).messages.at(-1).content;
-      assert.deepEqual(parts.map(({ type }) => type), ['video_url', 'text']);
+      assert.deepEqual(
+        parts.map(({ type }) => type),
+        ['video_url', 'text'],
+      );
       assert.ok(Buffer.from(parts[0].video_url.url.replace('data:video/mp4;base64,', ''), 'base64').equals(bytes));
       // It goes with the context.
       await page.getByRole('textbox', { name: 'Message watches' }).fill('and_then?');
       await page.keyboard.press('Enter');
       await until(async () => (await page.getByRole('log').getByRole('link', { name: 'Request' }).count()) === 2, 'the second answer');
-      assert.equal((await seen('watches', other)).messages.filter(({ content }) => Array.isArray(content) && content[0].type === 'video_url').length, 1);
+      assert.equal(
+        (await seen('watches', other)).messages.filter(({ content }) => Array.isArray(content) && content[0].type === 'video_url').length,
+        1,
+      );
     });
   } finally {
     await other.stop();
@@ -209,7 +244,9 @@ test('B CHAT-04: a tool is called only with consent: once, denied, always', () =
     await say(page, call);
     await open('Deny').click();
     await answers(page).getByText('not allowed', { exact: true }).waitFor();
-    await answers(page).getByText(/The tool said: The user did not allow/).waitFor();
+    await answers(page)
+      .getByText(/The tool said: The user did not allow/)
+      .waitFor();
     await until(async () => !(await page.getByRole('button', { name: 'Stop' }).count()), 'it has ended');
 
     await say(page, call);
@@ -226,7 +263,10 @@ test('B CHAT-04: a tool is called only with consent: once, denied, always', () =
     await until(async () => (await answers(page).getByText('The tool said: 42').count()) === 3, 'it is not asked about any more');
     const { messages, tools } = await seen();
     assert.equal(messages.at(-1).role, 'tool');
-    assert.deepEqual(tools.map((tool) => tool.function.name), ['calculator']);
+    assert.deepEqual(
+      tools.map((tool) => tool.function.name),
+      ['calculator'],
+    );
   }));
 
 test('an answer goes on while somebody looks at another screen', () =>
@@ -252,7 +292,10 @@ test('a page that is left in mid-answer keeps what was said, and says that it wa
     await page.reload();
     await answers(page).getByText('w0 w1').waitFor();
     await answers(page).getByText('The page was left before this answer ended.').waitFor();
-    await until(async () => (await gateway.api('GET', '/api/v1/requests?limit=1')).requests[0].status === 'cancelled', 'the backend is free');
+    await until(
+      async () => (await gateway.api('GET', '/api/v1/requests?limit=1')).requests[0].status === 'cancelled',
+      'the backend is free',
+    );
   }));
 
 test('an answer during which the gateway dies says so, and the conversation goes on when it is back', async () => {
@@ -302,14 +345,20 @@ test('logging out in mid-answer ends it in every tab, and it is there to read af
       await page.waitForURL(/\/chat\/[0-9a-f-]{36}/);
       const { pathname } = new URL(page.url());
       const as = { authorization: `Bearer ${token}` };
-      await until(async () => JSON.stringify(await other.api('GET', `/api/v1/chats/${pathname.split('/').pop()}`, undefined, as)).includes('w0 w1'), 'something of it is kept');
+      await until(
+        async () => JSON.stringify(await other.api('GET', `/api/v1/chats/${pathname.split('/').pop()}`, undefined, as)).includes('w0 w1'),
+        'something of it is kept',
+      );
       const tab = await context.newPage();
       await tab.goto(`${other.base}/servers`);
       await tab.getByRole('button', { name: 'Log out' }).click();
       await tab.waitForURL('**/login');
       await page.waitForURL(/\/login/);
       // The first session is another one: it still may look.
-      await until(async () => (await other.api('GET', '/api/v1/requests?limit=1', undefined, as)).requests[0].status === 'cancelled', 'the backend is free');
+      await until(
+        async () => (await other.api('GET', '/api/v1/requests?limit=1', undefined, as)).requests[0].status === 'cancelled',
+        'the backend is free',
+      );
       assert.equal(await page.getByText('w0 w1').count(), 0, 'nothing of it is left on the page');
       await log_in(page);
       await page.goto(other.base + pathname);
@@ -337,7 +386,15 @@ const ATTACKS = [
   '```html|<img_src=x_onerror=window.owned=1>|```',
 ];
 const harmless = async (page, where) => {
-  assert.equal(await page.locator('.log :is(img, iframe, script, style, base, form, [onerror], [onload], [ontoggle], [onbegin], [onfocus], a[href^="javascript"], a[href^="data"])').count(), 0, where);
+  assert.equal(
+    await page
+      .locator(
+        '.log :is(img, iframe, script, style, base, form, [onerror], [onload], [ontoggle], [onbegin], [onfocus], a[href^="javascript"], a[href^="data"])',
+      )
+      .count(),
+    0,
+    where,
+  );
   assert.equal(await page.evaluate(() => window.owned), undefined, where);
 };
 
@@ -346,7 +403,10 @@ test('what a model thinks, says and calls stays text, however it is written', ()
     for (const attack of ATTACKS) {
       await ask(page, `#text=<think>${attack}</think>||${attack}||done`);
       await harmless(page, attack);
-      await answers(page).last().getByText(/Thought for|Thinking/).click();
+      await answers(page)
+        .last()
+        .getByText(/Thought for|Thinking/)
+        .click();
       await harmless(page, `${attack} in thinking`);
     }
   }));
@@ -370,8 +430,13 @@ test('what a tool answers stays text, and so does what was to be called with', (
 test('what thinking and tools write stays text', () =>
   visit('/chat?profile=gemma', async (page) => {
     await page.evaluate(() => (window.owned = 0));
-    await ask(page, '#text=<think><img_src=x_onerror=window.owned=1></think>|<iframe_srcdoc="<script>parent.owned=1</script>">|<svg_onload=window.owned=1>|[a](javascript:window.owned=1)|done');
-    await answers(page).getByText(/Thought for|Thinking/).click();
+    await ask(
+      page,
+      '#text=<think><img_src=x_onerror=window.owned=1></think>|<iframe_srcdoc="<script>parent.owned=1</script>">|<svg_onload=window.owned=1>|[a](javascript:window.owned=1)|done',
+    );
+    await answers(page)
+      .getByText(/Thought for|Thinking/)
+      .click();
     await answers(page).getByText('<img src=x onerror=window.owned=1>').waitFor();
     assert.equal(await page.locator('.log :is(img, iframe, svg[onload], script, a[href^="javascript"])').count(), 0);
     assert.equal(await page.evaluate(() => window.owned), 0);

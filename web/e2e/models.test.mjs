@@ -60,14 +60,16 @@ test('DISC-03: hits of the Hub are filtered by what they can', () =>
     await until(async () => (await names(page)).join() === VISION, 'those that see');
   }));
 
-test('MODELS-02, MODELS-03: the model\'s tile goes, and a download tile stands at the top, the only one with a bar', async () => {
+test("MODELS-02, MODELS-03: the model's tile goes, and a download tile stands at the top, the only one with a bar", async () => {
   await hub.faults([{ path: '/cdn/', hold_after: 300_000 }]);
   await visit('/models?tab=hub&q=qwen3', async (page) => {
     await tile(page, SMALL).getByRole('button', { name: 'Download' }).click();
     const download = tile(page, `Download ${SMALL}`);
     await download.getByRole('meter').waitFor();
     await tile(page, SMALL).waitFor({ state: 'detached' });
-    const tops = await page.locator('main article').evaluateAll((all) => all.map((one) => [one.getBoundingClientRect().top, one.dataset.download ?? one.dataset.model]));
+    const tops = await page
+      .locator('main article')
+      .evaluateAll((all) => all.map((one) => [one.getBoundingClientRect().top, one.dataset.download ?? one.dataset.model]));
     assert.equal(tops.toSorted(([a], [b]) => a - b)[0][1], SMALL);
     assert.equal(await page.locator('article[data-model] [role=meter], article[data-model] progress').count(), 0);
 
@@ -135,7 +137,13 @@ test('what the authors wrote about a model is rendered, and nothing in it runs o
     assert.equal(await about.locator('img, script').count(), 0);
     assert.equal(await page.evaluate(() => window.owned), 0);
     // Each fact says where it was found.
-    await page.getByRole('dialog').getByText('chat template', { exact: false }).first().or(page.getByRole('dialog').getByText('config.json').first()).first().waitFor();
+    await page
+      .getByRole('dialog')
+      .getByText('chat template', { exact: false })
+      .first()
+      .or(page.getByRole('dialog').getByText('config.json').first())
+      .first()
+      .waitFor();
   }));
 
 test('a hub that cannot be asked is told with a way to try again', async () => {

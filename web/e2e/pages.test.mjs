@@ -12,7 +12,24 @@ import { until } from './lib/until.mjs';
 import { start, tile, visit as visitAt } from './lib/visit.mjs';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const SCREENS = ['/', '/chat', '/models', '/servers', '/profiles', '/profiles/qwen', '/profiles/new', '/usage', '/requests', '/plugins', '/keys', '/users', '/audit', '/settings', '/login', '/setup'];
+const SCREENS = [
+  '/',
+  '/chat',
+  '/models',
+  '/servers',
+  '/profiles',
+  '/profiles/qwen',
+  '/profiles/new',
+  '/usage',
+  '/requests',
+  '/plugins',
+  '/keys',
+  '/users',
+  '/audit',
+  '/settings',
+  '/login',
+  '/setup',
+];
 
 let browser;
 let gateway;
@@ -44,7 +61,8 @@ test('SERVER-02: a running server is a tile with gauges, figures and buttons', (
     const qwen = tile(page, 'qwen');
     await qwen.getByText('Running').waitFor();
     for (const name of ['Memory', 'CPU', 'GPU']) assert.ok(await qwen.getByRole('meter', { name }).isVisible(), name);
-    for (const name of ['Tokens/s', 'Total tokens', 'Uptime', 'In flight', 'Queued']) assert.ok(await qwen.getByText(name, { exact: true }).isVisible(), name);
+    for (const name of ['Tokens/s', 'Total tokens', 'Uptime', 'In flight', 'Queued'])
+      assert.ok(await qwen.getByText(name, { exact: true }).isVisible(), name);
     assert.match(await qwen.innerText(), /Qwen3-4B-4bit/);
     const leave = new AbortController();
     const answer = gateway.ask('qwen', '#chunks=20000 #interval-us=8000 on', leave.signal).catch(() => {});
@@ -70,7 +88,15 @@ test('SERVER-03: the scroll position survives fifty updates, and no tile moves',
         await tile(page, name).getByText('Running').waitFor();
       }
       await page.evaluate(() => scrollTo(0, 180));
-      const places = () => page.evaluate(() => [scrollY, ...[...document.querySelectorAll('article')].map((one) => [one.ariaLabel, one.getBoundingClientRect().top, one.getBoundingClientRect().height])]);
+      const places = () =>
+        page.evaluate(() => [
+          scrollY,
+          ...[...document.querySelectorAll('article')].map((one) => [
+            one.ariaLabel,
+            one.getBoundingClientRect().top,
+            one.getBoundingClientRect().height,
+          ]),
+        ]);
       const before = await places();
       assert.ok(before[0] > 100, `the page is long enough to be scrolled: ${before[0]}`);
       let updates = 0;
@@ -106,7 +132,10 @@ test('BUGFIX-04: the page asks once and is told of what changes; however long no
     await qwen.getByText('Running').waitFor();
     // The line is taken up again when it was silent, and the machine's figures come with a change that was told.
     // What the page itself consists of is no question.
-    assert.deepEqual(asked.filter((path) => !path.startsWith('/assets/') && !['/api/v1/events', '/api/v1/system'].includes(path)), []);
+    assert.deepEqual(
+      asked.filter((path) => !path.startsWith('/assets/') && !['/api/v1/events', '/api/v1/system'].includes(path)),
+      [],
+    );
   }));
 
 test('BUGFIX-07: what is not known is told as n/a, never as 0', () =>
@@ -119,7 +148,10 @@ test('BUGFIX-07: what is not known is told as n/a, never as 0', () =>
     assert.match(await qwen.getByRole('meter', { name: 'GPU' }).innerText(), known == null ? /n\/a/ : /\d %/);
     await page.goto(`${gateway.base}/requests`);
     await gateway.ask('qwen', '#error=400');
-    const failed = page.getByRole('row').filter({ hasText: /Failed|Refused/ }).first();
+    const failed = page
+      .getByRole('row')
+      .filter({ hasText: /Failed|Refused/ })
+      .first();
     await failed.waitFor();
     assert.match(await failed.innerText(), /n\/a/);
   }));
@@ -211,7 +243,11 @@ test('chat: Esc stops an answer, and a failure says what happened with its reque
 test('what a model writes stays text: no script runs and nothing is fetched from elsewhere', () =>
   visit('/chat?profile=gemma', async (page) => {
     await page.evaluate(() => (window.owned = 0));
-    await page.getByRole('textbox', { name: 'Message gemma' }).fill('#text=<img_src=x_onerror=window.owned=1>_![x](https://evil.example.com/x.png)_<script>window.owned=1</script>_[x](javascript:window.owned=1)_end');
+    await page
+      .getByRole('textbox', { name: 'Message gemma' })
+      .fill(
+        '#text=<img_src=x_onerror=window.owned=1>_![x](https://evil.example.com/x.png)_<script>window.owned=1</script>_[x](javascript:window.owned=1)_end',
+      );
     await page.keyboard.press('Enter');
     await page.getByText(/first token/).waitFor();
     assert.equal(await page.evaluate(() => window.owned), 0);
@@ -297,7 +333,8 @@ test('keys that follow the palette without a pause reach the page', () =>
     await page.getByRole('option', { name: 'Servers' }).first().waitFor();
     // In one turn, before the browser draws again: nobody types faster.
     await page.evaluate(() => {
-      for (const key of ['Enter', 'g', 'p']) document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+      for (const key of ['Enter', 'g', 'p'])
+        document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
     });
     await page.waitForURL('**/profiles');
     await page.getByRole('heading', { name: 'Profiles' }).waitFor();
@@ -387,7 +424,10 @@ test('names of models and lines of logs stay text', async () => {
 for (const theme of ['light', 'dark']) {
   test(`axe finds nothing on any screen, ${theme}`, async () => {
     const found = [];
-    for (const [width, paths] of [[1280, SCREENS], [360, SCREENS]]) {
+    for (const [width, paths] of [
+      [1280, SCREENS],
+      [360, SCREENS],
+    ]) {
       const { context, page, said } = await open(browser, gateway.base, { theme, width });
       await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: gateway.base }]);
       for (const path of paths) {
@@ -396,8 +436,18 @@ for (const theme of ['light', 'dark']) {
         await until(async () => (await page.locator('.bone').count()) === 0, `${path} is loaded`);
         // Through the debugger: the page's policy would refuse an injected script.
         await page.evaluate(AXE);
-        const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
-        found.push(...violations.map((one) => `${path} at ${width}: ${one.id} ${one.nodes.map((node) => node.target.join(' ')).slice(0, 3).join(', ')}`));
+        const { violations } = await page.evaluate(() =>
+          axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }),
+        );
+        found.push(
+          ...violations.map(
+            (one) =>
+              `${path} at ${width}: ${one.id} ${one.nodes
+                .map((node) => node.target.join(' '))
+                .slice(0, 3)
+                .join(', ')}`,
+          ),
+        );
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         if (overflow > 0) found.push(`${path} at ${width}: ${overflow} px too wide`);
       }

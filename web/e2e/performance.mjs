@@ -33,7 +33,9 @@ async function measured(what, work) {
   const most = (of) => Math.max(...tasks.map(of)).toFixed(0);
   const long = tasks.filter(({ clock }) => clock > LONG_MS);
   if (tasks.some(({ ran }) => ran > LONG_MS)) process.exitCode = 1;
-  say(`${what}: the longest of ${tasks.length} tasks ran ${most(({ ran }) => ran)} ms, and took ${most(({ clock }) => clock)} ms by the clock; ${long.length} over ${LONG_MS} ms by the clock`);
+  say(
+    `${what}: the longest of ${tasks.length} tasks ran ${most(({ ran }) => ran)} ms, and took ${most(({ clock }) => clock)} ms by the clock; ${long.length} over ${LONG_MS} ms by the clock`,
+  );
   return page;
 }
 
@@ -63,7 +65,10 @@ try {
     role: i % 2 ? 'assistant' : 'user',
     profile: 'gemma',
     state: 'done',
-    text: i % 2 ? `## Part ${i}\n\n${'Some words of an answer. '.repeat(20)}\n\n- one\n- two\n\n\`\`\`js\nlet a = ${i};\n\`\`\`` : `Question ${i}?`,
+    text:
+      i % 2
+        ? `## Part ${i}\n\n${'Some words of an answer. '.repeat(20)}\n\n- one\n- two\n\n\`\`\`js\nlet a = ${i};\n\`\`\``
+        : `Question ${i}?`,
   }));
   const { id } = await gateway.api('POST', '/api/v1/chats', { title: 'Long', profile: 'gemma', leaf: 'm999', messages });
   const history = await measured('a conversation of 1,000 messages opens', async () => {

@@ -25,7 +25,10 @@ before(async () => {
   mkdirSync(join(hub.folder, 'tiny-org'));
   const at = join(hub.folder, 'tiny-org/Tiny-4bit');
   copyDemoModel(at);
-  writeFileSync(join(at, '.hub.json'), JSON.stringify({ downloads: 5, tags: ['mlx'], library_name: 'mlx', pipeline_tag: 'text-generation' }));
+  writeFileSync(
+    join(at, '.hub.json'),
+    JSON.stringify({ downloads: 5, tags: ['mlx'], library_name: 'mlx', pipeline_tag: 'text-generation' }),
+  );
 });
 after(async () => {
   await browser?.close();
@@ -39,7 +42,10 @@ test('a model is found, downloaded, made a profile, started and asked', () =>
   visit('/models?tab=hub', async (page) => {
     await page.getByRole('searchbox').fill('tiny');
     await tile(page, 'tiny-org/Tiny-4bit').getByRole('button', { name: 'Download' }).click();
-    await until(async () => (await gateway.api('GET', '/api/v1/downloads')).downloads.some((one) => one.status === 'completed'), 'it is downloaded');
+    await until(
+      async () => (await gateway.api('GET', '/api/v1/downloads')).downloads.some((one) => one.status === 'completed'),
+      'it is downloaded',
+    );
     await page.getByRole('tab', { name: /Downloaded/ }).click();
     await tile(page, 'tiny-org/Tiny-4bit').getByRole('link', { name: 'Create profile' }).click();
     await page.getByRole('button', { name: 'Create' }).click();
@@ -71,7 +77,10 @@ test('SERVER-02, BUGFIX-07: a real backend shows its memory, its processor time 
     await asked;
     await until(async () => Number(await server.locator('dd').nth(1).innerText()) >= 58, 'two answers of 29 tokens');
     // A pinned one is not counted down.
-    await server.getByText(/^\d+ (min|s)|^[\d.]+ s/).first().waitFor();
+    await server
+      .getByText(/^\d+ (min|s)|^[\d.]+ s/)
+      .first()
+      .waitFor();
     await server.getByRole('button', { name: 'Keep loaded: demo' }).click();
     await server.getByText('Stays loaded').waitFor();
     await server.getByRole('button', { name: 'Let go: demo' }).click();

@@ -70,7 +70,9 @@ test('a request without a capture says why there is none', async () => {
   await capture({ on: false });
   const id = await asked('#chunks=2 quiet');
   await visit(`/requests/${id}`, async (page) => {
-    await said(page).getByText(/Captures were off when this request began/).waitFor();
+    await said(page)
+      .getByText(/Captures were off when this request began/)
+      .waitFor();
     assert.equal(await page.getByRole('button', { name: 'Replay' }).count(), 0);
   });
 });
@@ -112,14 +114,15 @@ test('the copied curl command works as it stands and holds no secret', async () 
     other.as = { authorization: `Bearer ${token}` };
     await other.api('PUT', '/api/v1/captures', { on: true }, other.as);
     const { key: made } = await other.api('POST', '/api/v1/keys', { name: 'k' }, other.as);
-    const id = await asked("it's $HOME `x` \"q\" #text=The_same_by_hand.", { authorization: `Bearer ${made}` }, other);
+    const id = await asked('it\'s $HOME `x` "q" #text=The_same_by_hand.', { authorization: `Bearer ${made}` }, other);
     await visitAt(browser, other, '/login', async (page, context) => {
       await context.addCookies([{ name: 'mlx_gateway_session', value: token, url: other.base }]);
       await page.goto(`${other.base}/requests/${id}`);
       await said(page).getByText('The same by hand.').first().waitFor();
       const command = await copied(page, () => said(page).getByRole('button', { name: 'Copy as curl' }).click());
       assert.ok(!command.includes(made) && !command.includes(token), command);
-      const run = (environment) => promisify(execFile)('bash', ['-c', command.replace(/^curl/, 'curl -sS')], { env: { PATH: process.env.PATH, ...environment } });
+      const run = (environment) =>
+        promisify(execFile)('bash', ['-c', command.replace(/^curl/, 'curl -sS')], { env: { PATH: process.env.PATH, ...environment } });
       assert.match((await run({ MLX_GATEWAY_API_KEY: made })).stdout, /data: .*\[DONE\]/s);
       assert.match((await run({})).stdout, /invalid_api_key/);
     });
@@ -138,17 +141,26 @@ test('the calls of tools stand in the timeline, between the answers that asked f
     const at = order.indexOf('calculator');
     assert.ok(at > 0 && at < order.length - 1, order.join(', '));
     assert.match(order.at(-1), /Answer|Prompt/);
-    await said(page).getByText(/The tool said: 42/).waitFor();
+    await said(page)
+      .getByText(/The tool said: 42/)
+      .waitFor();
   });
 });
 
 test('what was captured stays text: no script runs and nothing is fetched from elsewhere', async () => {
   await capture({ on: true });
-  const id = await asked('<img src=x onerror=window.owned=1> #think=1 #text=<img_src=x_onerror=window.owned=1>|![x](https://evil.example.com/x.png)|<svg_onload=window.owned=1>|[a](javascript:window.owned=1)|end');
+  const id = await asked(
+    '<img src=x onerror=window.owned=1> #think=1 #text=<img_src=x_onerror=window.owned=1>|![x](https://evil.example.com/x.png)|<svg_onload=window.owned=1>|[a](javascript:window.owned=1)|end',
+  );
   await visit(`/requests/${id}`, async (page) => {
     for (const tab of ['Chat', 'Pretty', 'Raw']) {
       await said(page).getByRole('tab', { name: tab }).click();
-      await said(page).getByRole('tabpanel').getByText('evil.example.com').or(said(page).getByRole('tabpanel').getByText('end').last()).first().waitFor();
+      await said(page)
+        .getByRole('tabpanel')
+        .getByText('evil.example.com')
+        .or(said(page).getByRole('tabpanel').getByText('end').last())
+        .first()
+        .waitFor();
       assert.equal(await page.locator(':is(img[src="x"], img[src^="https:"], svg[onload], a[href^="javascript"])').count(), 0, tab);
       assert.equal(await page.evaluate(() => window.owned), undefined, tab);
     }
@@ -164,7 +176,9 @@ test('a capture is deleted from its request, and all of them from the settings',
     await said(page).getByText('to be forgotten').waitFor();
     await said(page).getByRole('button', { name: 'Delete this capture' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete this capture' }).click();
-    await said(page).getByText(/has been deleted/).waitFor();
+    await said(page)
+      .getByText(/has been deleted/)
+      .waitFor();
     await page.goto(`${gateway.base}/settings`);
     const section = page.getByRole('region', { name: 'Captures' });
     await section.getByText(/requests? kept/).waitFor();

@@ -24,7 +24,13 @@ async function whole(page, width) {
 async function flowing(gateway, token) {
   const line = new AbortController();
   const flow = gateway.askAs(token, 'gemma', '#chunks=4000 #interval-us=14000 on', line.signal).catch(() => {});
-  await until(async () => (await gateway.api('GET', '/api/v1/servers', undefined, { authorization: `Bearer ${token}` })).servers.some((one) => one.tokens_per_s > 20), 'tokens flow');
+  await until(
+    async () =>
+      (await gateway.api('GET', '/api/v1/servers', undefined, { authorization: `Bearer ${token}` })).servers.some(
+        (one) => one.tokens_per_s > 20,
+      ),
+    'tokens flow',
+  );
   return async () => {
     line.abort();
     await flow;
@@ -100,7 +106,12 @@ try {
 
 function index(rows) {
   const names = [...new Set(rows.map((row) => row.name))];
-  const figure = ({ file, width, theme }) => `<figure><a href="${file}"><img src="${file}" loading="lazy" height="420" alt="${file}"></a><figcaption>${width} px, ${theme}</figcaption></figure>`;
-  const section = (name) => `<h2 id="${name}">${name}</h2><div>${rows.filter((row) => row.name === name).map(figure).join('')}</div>`;
+  const figure = ({ file, width, theme }) =>
+    `<figure><a href="${file}"><img src="${file}" loading="lazy" height="420" alt="${file}"></a><figcaption>${width} px, ${theme}</figcaption></figure>`;
+  const section = (name) =>
+    `<h2 id="${name}">${name}</h2><div>${rows
+      .filter((row) => row.name === name)
+      .map(figure)
+      .join('')}</div>`;
   return `<!doctype html><meta charset="utf-8"><title>Screens</title><style>body{font:14px sans-serif;margin:24px;background:#888}div{display:flex;gap:16px;overflow-x:auto}figure{margin:0}img{display:block}</style><p>${names.map((name) => `<a href="#${name}">${name}</a>`).join(' ')}</p>${names.map(section).join('')}`;
 }

@@ -11,7 +11,12 @@ import { tile } from './lib/visit.mjs';
 
 const COMPONENT = resolve('../tests/plugins/test_tools/test_tools.wasm');
 /** What the document promises, by the number of the task. */
-const PROMISED = new Map([...readFileSync('../docs/tasks.md', 'utf8').matchAll(/^\| (\d+) \| [^|]+ \| (\d+) \|/gm)].map(([, task, clicks]) => [Number(task), Number(clicks)]));
+const PROMISED = new Map(
+  [...readFileSync('../docs/tasks.md', 'utf8').matchAll(/^\| (\d+) \| [^|]+ \| (\d+) \|/gm)].map(([, task, clicks]) => [
+    Number(task),
+    Number(clicks),
+  ]),
+);
 const DAY_MS = 86_400_000;
 
 let browser;
@@ -85,7 +90,10 @@ task(
   async (page) => {
     await page.getByRole('row').filter({ hasText: 'Failed' }).first().getByRole('link').click();
     await page.getByRole('heading', { name: 'Error' }).waitFor();
-    await page.getByText(/scripted|fake|#error|backend/i).first().waitFor();
+    await page
+      .getByText(/scripted|fake|#error|backend/i)
+      .first()
+      .waitFor();
   },
   { before: () => gateway.askAs(token, 'gemma', '#error=500') },
 );
@@ -119,13 +127,20 @@ task(
   'a runaway request is stopped',
   async (page) => {
     await page.getByRole('button', { name: 'Cancel request gemma' }).click();
-    await until(async () => (await gateway.api('GET', '/api/v1/requests?limit=1', undefined, as)).requests[0].status === 'cancelled', 'it is stopped');
+    await until(
+      async () => (await gateway.api('GET', '/api/v1/requests?limit=1', undefined, as)).requests[0].status === 'cancelled',
+      'it is stopped',
+    );
   },
   {
     before: async () => {
       leave = new AbortController();
       const headers = { 'content-type': 'application/json', ...as };
-      const body = JSON.stringify({ model: 'gemma', stream: true, messages: [{ role: 'user', content: '#chunks=20000 #interval-us=20000 on and on' }] });
+      const body = JSON.stringify({
+        model: 'gemma',
+        stream: true,
+        messages: [{ role: 'user', content: '#chunks=20000 #interval-us=20000 on and on' }],
+      });
       const response = await fetch(`${gateway.base}/v1/chat/completions`, { method: 'POST', headers, body, signal: leave.signal });
       runaway = response.text().catch(() => {});
     },
@@ -172,12 +187,18 @@ task(8, 'a model is downloaded', async (page) => {
   await nav(page, 'Models');
   await page.getByRole('tab', { name: 'Hub' }).click();
   await type(page, page.getByRole('searchbox'), 'gemma-3-4b');
-  await page.getByRole('article', { name: /gemma-3-4b-it-4bit/ }).getByRole('button', { name: /Download/ }).click();
+  await page
+    .getByRole('article', { name: /gemma-3-4b-it-4bit/ })
+    .getByRole('button', { name: /Download/ })
+    .click();
   await until(async () => (await gateway.api('GET', '/api/v1/downloads', undefined, as)).downloads.length === 1, 'the download has begun');
 });
 
 task(9, 'somebody who asked for an account is let in', async (page) => {
-  await page.getByRole('link', { name: /waits? for|pending|account/i }).first().click();
+  await page
+    .getByRole('link', { name: /waits? for|pending|account/i })
+    .first()
+    .click();
   await page.getByRole('button', { name: 'Approve' }).click();
   await page.getByText('may log in now').waitFor();
 });
@@ -186,7 +207,10 @@ task(
   10,
   'why a server does not start',
   async (page) => {
-    await page.getByRole('link', { name: /gpt-oss/ }).first().click();
+    await page
+      .getByRole('link', { name: /gpt-oss/ })
+      .first()
+      .click();
     const failed = tile(page, 'gpt-oss');
     await failed.getByText('Failed', { exact: true }).waitFor();
     assert.match(await failed.getByRole('region', { name: 'Last log lines' }).innerText(), /\w/);
@@ -194,9 +218,19 @@ task(
   {
     before: async () => {
       await gateway.api('POST', '/api/v1/servers/gpt-oss/start', undefined, as);
-      await until(async () => (await gateway.api('GET', '/api/v1/servers', undefined, as)).servers.some(({ state, profiles }) => state === 'failed' && profiles.includes('gpt-oss')), 'it has failed');
+      await until(
+        async () =>
+          (await gateway.api('GET', '/api/v1/servers', undefined, as)).servers.some(
+            ({ state, profiles }) => state === 'failed' && profiles.includes('gpt-oss'),
+          ),
+        'it has failed',
+      );
     },
   },
 );
 
-test('the document has ten tasks', () => assert.deepEqual([...PROMISED.keys()], Array.from({ length: 10 }, (_, i) => i + 1)));
+test('the document has ten tasks', () =>
+  assert.deepEqual(
+    [...PROMISED.keys()],
+    Array.from({ length: 10 }, (_, i) => i + 1),
+  ));

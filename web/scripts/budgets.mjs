@@ -35,16 +35,18 @@ const assets = readdirSync(join(DIST, 'assets')).filter((file) => /\.(js|css)$/.
 const html = text('index.html');
 const entry = [...html.matchAll(/(?:src|href)="\/([^"]+\.(?:js|css))"/g)].map(([, path]) => path);
 const first = new Set(['index.html', ...entry]);
-for (const path of entry.filter((file) => file.endsWith('.js') && file.startsWith('assets/'))) for (const file of imports(path)) first.add(file);
+for (const path of entry.filter((file) => file.endsWith('.js') && file.startsWith('assets/')))
+  for (const file of imports(path)) first.add(file);
 for (const file of screen('Home', assets)) first.add(file);
 const chat = [...screen('Chat', assets)].filter((file) => !first.has(file));
 
 const sum = (files, of) => [...files].filter((file) => existsSync(join(DIST, file))).reduce((all, file) => all + of(file), 0) / 1000;
-const raw = (folder) => readdirSync(folder).reduce((all, name) => {
-  const path = join(folder, name);
-  if (statSync(path).isDirectory()) return all + raw(path);
-  return /\.(br|gz)$|^\.sources$/.test(name) ? all : all + statSync(path).size;
-}, 0);
+const raw = (folder) =>
+  readdirSync(folder).reduce((all, name) => {
+    const path = join(folder, name);
+    if (statSync(path).isDirectory()) return all + raw(path);
+    return /\.(br|gz)$|^\.sources$/.test(name) ? all : all + statSync(path).size;
+  }, 0);
 
 const rows = [
   ['shell and first screen, gzipped', sum(first, weight), FIRST_KB],

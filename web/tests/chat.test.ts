@@ -1,11 +1,29 @@
 // The tree of a conversation, what is sent of it, and how an answer is put together.
 import { expect, it } from 'vitest';
-import { pages, asMarkdown, branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Message } from '../src/lib/state/chat/message';
+import {
+  pages,
+  asMarkdown,
+  branch,
+  forModel,
+  newestLeaf,
+  newMessage,
+  siblings,
+  titleOf,
+  withDescendants,
+  type Message,
+} from '../src/lib/state/chat/message';
 import { Collector } from '../src/lib/state/chat/stream';
 import { blocks, grouped, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
 
-const said = (id: string, parent: string | null, role: Message['role'], text: string, more: Partial<Message> = {}) => newMessage({ id, parent, role, profile: 'p', text, state: 'done', ...more });
-const TREE = [said('a', null, 'user', 'one'), said('b', 'a', 'assistant', 'first'), said('c', 'a', 'assistant', 'second'), said('d', 'c', 'user', 'two'), said('e', 'd', 'assistant', 'third')];
+const said = (id: string, parent: string | null, role: Message['role'], text: string, more: Partial<Message> = {}) =>
+  newMessage({ id, parent, role, profile: 'p', text, state: 'done', ...more });
+const TREE = [
+  said('a', null, 'user', 'one'),
+  said('b', 'a', 'assistant', 'first'),
+  said('c', 'a', 'assistant', 'second'),
+  said('d', 'c', 'user', 'two'),
+  said('e', 'd', 'assistant', 'third'),
+];
 const ids = (all: readonly Message[]) => all.map(({ id }) => id).join('');
 
 it('a branch goes from its end to the beginning, and others stand beside it', () => {
@@ -21,14 +39,29 @@ it('a tree that is broken or turns in itself still ends', () => {
 });
 
 it('B CHAT-02, B CHAT-03: pictures and videos go with their question, in every later request too', () => {
-  const picture = said('a', null, 'user', 'what is it?', { attachments: [{ kind: 'image', name: 'x.png', urls: ['data:image/png;base64,AA'] }] });
+  const picture = said('a', null, 'user', 'what is it?', {
+    attachments: [{ kind: 'image', name: 'x.png', urls: ['data:image/png;base64,AA'] }],
+  });
   const film = said('c', 'b', 'user', '', { attachments: [{ kind: 'video', name: 'x.mp4', urls: ['data:video/mp4;base64,AA'] }] });
   const frames = said('d', 'c', 'user', 'and?', { attachments: [{ kind: 'frames', name: 'x.mp4', urls: ['data:1', 'data:2'] }] });
   expect(forModel([picture, said('b', 'a', 'assistant', 'a dot'), film, frames])).toEqual([
-    { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } }, { type: 'text', text: 'what is it?' }] },
+    {
+      role: 'user',
+      content: [
+        { type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } },
+        { type: 'text', text: 'what is it?' },
+      ],
+    },
     { role: 'assistant', content: 'a dot' },
     { role: 'user', content: [{ type: 'video_url', video_url: { url: 'data:video/mp4;base64,AA' } }] },
-    { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:1' } }, { type: 'image_url', image_url: { url: 'data:2' } }, { type: 'text', text: 'and?' }] },
+    {
+      role: 'user',
+      content: [
+        { type: 'image_url', image_url: { url: 'data:1' } },
+        { type: 'image_url', image_url: { url: 'data:2' } },
+        { type: 'text', text: 'and?' },
+      ],
+    },
   ]);
 });
 it('calls go with their results, also those that were not allowed', () => {
@@ -60,7 +93,17 @@ it('CHAT-01: thinking in fields of its own, calls in pieces, and figures are put
   delta({ tool_calls: [{ index: 0, function: { arguments: ':1}' } }] });
   collector.take({ usage: { prompt_tokens: 7, completion_tokens: 5 } });
   collector.end();
-  expect(collector.answer).toEqual({ thinking: 'hmmore', text: 'so', calls: [{ id: 'c1', name: 'calculator', arguments: '{"a":1}' }], note: '', tokens: 5, promptTokens: 7, ttftMs: 10, thoughtMs: 30, problem: null });
+  expect(collector.answer).toEqual({
+    thinking: 'hmmore',
+    text: 'so',
+    calls: [{ id: 'c1', name: 'calculator', arguments: '{"a":1}' }],
+    note: '',
+    tokens: 5,
+    promptTokens: 7,
+    ttftMs: 10,
+    thoughtMs: 30,
+    problem: null,
+  });
   collector.take({ error: { message: 'gone' } });
   expect(collector.answer.problem).toBe('gone');
 });
@@ -94,8 +137,16 @@ it('a long conversation is drawn in pages that keep their places while its begin
   const of = (skipped: number) => pages(path, skipped);
   expect(of(0).flatMap((page) => page.messages)).toEqual(path);
   expect(of(98).map((page) => [page.at, page.messages.length])).toEqual([[6, 2]]);
-  expect(of(70).map((page) => [page.at, page.messages.length])).toEqual([[4, 10], [5, 16], [6, 4]]);
+  expect(of(70).map((page) => [page.at, page.messages.length])).toEqual([
+    [4, 10],
+    [5, 16],
+    [6, 4],
+  ]);
   expect(of(70).some((page) => page.far)).toBe(false);
-  expect(of(0).filter((page) => page.far).map((page) => page.at)).toEqual([2, 3, 4]);
+  expect(
+    of(0)
+      .filter((page) => page.far)
+      .map((page) => page.at),
+  ).toEqual([2, 3, 4]);
   expect(pages([], 0)).toEqual([]);
 });

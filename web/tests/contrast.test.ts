@@ -28,7 +28,10 @@ const TEXT: [string, string[]][] = [
   ['text-3', ['bg', 'surface', 'inset', 'hover']],
   ['accent', ['bg', 'surface', 'inset', 'accent-soft']],
   ['on-accent', ['accent', 'accent-hover']],
-  ...(['ready', 'working', 'waiting', 'failed'] as const).map((name): [string, string[]] => [name, ['bg', 'surface', 'inset', `${name}-soft`]]),
+  ...(['ready', 'working', 'waiting', 'failed'] as const).map((name): [string, string[]] => [
+    name,
+    ['bg', 'surface', 'inset', `${name}-soft`],
+  ]),
 ];
 /** What draws controls, and what gauges are made of. */
 const SHAPES: [string, string[]][] = [

@@ -41,7 +41,9 @@ it('every file opens by saying what it is for', () => {
 });
 
 function flat(of: object, prefix = ''): [string, unknown][] {
-  return Object.entries(of).flatMap(([key, value]) => (typeof value === 'object' && value !== null ? flat(value, `${prefix}${key}.`) : [[`${prefix}${key}`, value] as [string, unknown]]));
+  return Object.entries(of).flatMap(([key, value]) =>
+    typeof value === 'object' && value !== null ? flat(value, `${prefix}${key}.`) : [[`${prefix}${key}`, value] as [string, unknown]],
+  );
 }
 it('German says everything that English says', () => {
   expect(flat(de).map(([key]) => key)).toEqual(flat(en).map(([key]) => key));
@@ -58,7 +60,11 @@ function along(path: string, seen = new Map<string, string>()): Map<string, stri
   const text = readFileSync(path, 'utf8');
   seen.set(path, text);
   for (const [, name] of text.matchAll(/^\s*import (?!type\b)[^;]*?from '([^']+)'/gm)) {
-    const base = name!.startsWith('$lib/') ? join('src', name!.replace('$lib', 'lib')) : name!.startsWith('.') ? join(path, '..', name!) : null;
+    const base = name!.startsWith('$lib/')
+      ? join('src', name!.replace('$lib', 'lib'))
+      : name!.startsWith('.')
+        ? join(path, '..', name!)
+        : null;
     const found = base && [base, `${base}.ts`, `${base}/index.ts`].find((file) => existsSync(file) && statSync(file).isFile());
     if (found) along(found, seen);
   }

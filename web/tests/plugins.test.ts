@@ -8,10 +8,15 @@ const of = (...paths: string[]) => {
   return parts && [parts.wasm.name, parts.manifest?.name, parts.name];
 };
 
-it('a component alone asks for nothing and is named after its file', () => expect(of('my tool.wasm')).toEqual(['my tool.wasm', undefined, 'my_tool']));
+it('a component alone asks for nothing and is named after its file', () =>
+  expect(of('my tool.wasm')).toEqual(['my tool.wasm', undefined, 'my_tool']));
 it('a component comes with its manifest', () => expect(of('plugin.toml', 'a.wasm')).toEqual(['a.wasm', 'plugin.toml', 'a']));
 it('of a source tree the outermost files count', () =>
-  expect(of('a/target/deps/b.wasm', 'a/Cargo.toml', 'a/plugin.toml', 'a/a.wasm', 'a/sub/plugin.toml')).toEqual(['a.wasm', 'plugin.toml', 'a']));
+  expect(of('a/target/deps/b.wasm', 'a/Cargo.toml', 'a/plugin.toml', 'a/a.wasm', 'a/sub/plugin.toml')).toEqual([
+    'a.wasm',
+    'plugin.toml',
+    'a',
+  ]));
 it('nothing and several at once are no plugin', () => {
   expect(of('plugin.toml')).toBeNull();
   expect(of('a.wasm', 'b.wasm')).toBeNull();

@@ -45,7 +45,14 @@ it('parts of a path are escaped, and empty parameters left out', () => {
 it('an error keeps the words, the code and the request id of the gateway', async () => {
   const body = JSON.stringify({ error: { message: 'no profile', code: 'not_found', param: 'model' } });
   const error = await errorOf(new Response(body, { status: 404, headers: { 'x-request-id': 'r1', 'retry-after': '7' } }));
-  expect(error).toMatchObject({ status: 404, code: 'not_found', message: 'no profile', param: 'model', requestId: 'r1', retryAfterSeconds: 7 });
+  expect(error).toMatchObject({
+    status: 404,
+    code: 'not_found',
+    message: 'no profile',
+    param: 'model',
+    requestId: 'r1',
+    retryAfterSeconds: 7,
+  });
   expect((await errorOf(new Response('<html>', { status: 502 }))).message).toBe('<html>');
 });
 
@@ -112,22 +119,53 @@ it('formulas become MathML and code is coloured; prices stay prices', async () =
   expect(markdown('```nolanguage\n<b>\n```')).toBe('<pre><code>&lt;b&gt;\n</code></pre>\n');
 });
 it('ordinary Markdown stays what it is, and links open elsewhere', () => {
-  expect(markdown('**a** [b](https://c.example)')).toBe('<p><strong>a</strong> <a href="https://c.example" target="_blank" rel="noopener noreferrer nofollow">b</a></p>\n');
+  expect(markdown('**a** [b](https://c.example)')).toBe(
+    '<p><strong>a</strong> <a href="https://c.example" target="_blank" rel="noopener noreferrer nofollow">b</a></p>\n',
+  );
 });
 
-const facts = (over: object) => ({ kind: 'lm', model_type: 'qwen3', architectures: [], parameters: null, quantization: { value: { label: '4-bit', bits: 4 }, source: 'config.json' }, context_length: null, kv_cache: null, input: { value: ['text'], source: 'x' }, output: null, tool_use: { value: true, source: 'tags' }, thinking: { value: 'switchable', source: 'x' }, mcp_ready: null, license: null, weights_bytes: null, size_bytes: null, ...over });
-const model = (id: string, over: object = {}): Model => ({ id, facts: facts(over) as unknown as Model['facts'], fit: { fit: 'yes', needed_bytes: 1, budget_bytes: 2, in_use_bytes: 0 } as Model['fit'] });
+const facts = (over: object) => ({
+  kind: 'lm',
+  model_type: 'qwen3',
+  architectures: [],
+  parameters: null,
+  quantization: { value: { label: '4-bit', bits: 4 }, source: 'config.json' },
+  context_length: null,
+  kv_cache: null,
+  input: { value: ['text'], source: 'x' },
+  output: null,
+  tool_use: { value: true, source: 'tags' },
+  thinking: { value: 'switchable', source: 'x' },
+  mcp_ready: null,
+  license: null,
+  weights_bytes: null,
+  size_bytes: null,
+  ...over,
+});
+const model = (id: string, over: object = {}): Model => ({
+  id,
+  facts: facts(over) as unknown as Model['facts'],
+  fit: { fit: 'yes', needed_bytes: 1, budget_bytes: 2, in_use_bytes: 0 } as Model['fit'],
+});
 const none: Filters = { q: '', architecture: '', quantization: '', kind: '', tools: false, thinking: false, mcp: false, fits: false };
 
 it('DISC-03: models are found by their characteristics, and unknown is not yes', () => {
   const text = model('a/Qwen3-4B');
-  const vision = model('a/gemma-vision', { model_type: 'gemma3', input: { value: ['text', 'image'], source: 'x' }, tool_use: null, thinking: { value: 'no', source: 'x' } });
+  const vision = model('a/gemma-vision', {
+    model_type: 'gemma3',
+    input: { value: ['text', 'image'], source: 'x' },
+    tool_use: null,
+    thinking: { value: 'no', source: 'x' },
+  });
   const unread: Model = { id: 'a/unread', facts: null };
-  const found = (filters: Partial<Filters>) => [text, vision, unread].filter((one) => passes(one, { ...none, ...filters })).map((one) => one.id);
+  const found = (filters: Partial<Filters>) =>
+    [text, vision, unread].filter((one) => passes(one, { ...none, ...filters })).map((one) => one.id);
   expect(found({})).toHaveLength(3);
   expect(found({ q: 'qwen 4b' })).toEqual(['a/Qwen3-4B']);
   expect(found({ kind: 'multimodal' })).toEqual(['a/gemma-vision']);
-  expect(found({ kind: 'text', tools: true, thinking: true, fits: true, quantization: '4-bit', architecture: 'qwen3' })).toEqual(['a/Qwen3-4B']);
+  expect(found({ kind: 'text', tools: true, thinking: true, fits: true, quantization: '4-bit', architecture: 'qwen3' })).toEqual([
+    'a/Qwen3-4B',
+  ]);
   expect(found({ mcp: true })).toEqual([]);
   expect(choices([text, vision, unread], (of) => of.model_type)).toEqual(['gemma3', 'qwen3']);
 });
@@ -137,12 +175,34 @@ it('a model gives a profile a usable name', () => {
 });
 
 it('PRO-01, PRO-02: a form is sent as the API takes it, with what it does not know left alone', () => {
-  const draft = { ...draftOf({ name: 'a', model: 'm', defaults: { temperature: 1, seed: 7 } }), temperature: '0.5', system_prompt: 'Be brief.', description: ' Good\nfor tests ', aliases: 'x, y' };
-  expect(bodyOf(draft, { temperature: 1, seed: 7 })).toEqual({ name: 'a', model: 'm', aliases: ['x', 'y'], system_prompt: 'Be brief.', description: 'Good\nfor tests', defaults: { seed: 7, temperature: 0.5 }, tools: [], structured: false, pinned: false, preload: false });
+  const draft = {
+    ...draftOf({ name: 'a', model: 'm', defaults: { temperature: 1, seed: 7 } }),
+    temperature: '0.5',
+    system_prompt: 'Be brief.',
+    description: ' Good\nfor tests ',
+    aliases: 'x, y',
+  };
+  expect(bodyOf(draft, { temperature: 1, seed: 7 })).toEqual({
+    name: 'a',
+    model: 'm',
+    aliases: ['x', 'y'],
+    system_prompt: 'Be brief.',
+    description: 'Good\nfor tests',
+    defaults: { seed: 7, temperature: 0.5 },
+    tools: [],
+    structured: false,
+    pinned: false,
+    preload: false,
+  });
   expect(changes(draftOf({ name: 'a' }), { ...draftOf({ name: 'a' }), pinned: true })).toEqual(['pinned']);
 });
 it('the starter model is the largest that fits comfortably', () => {
-  expect([proposal(2e9), proposal(8e9), proposal(12e9), proposal(48e9)]).toEqual([DEMO, 'mlx-community/Qwen3-4B-4bit', 'mlx-community/Qwen3-8B-4bit', 'mlx-community/Qwen3-30B-A3B-4bit']);
+  expect([proposal(2e9), proposal(8e9), proposal(12e9), proposal(48e9)]).toEqual([
+    DEMO,
+    'mlx-community/Qwen3-4B-4bit',
+    'mlx-community/Qwen3-8B-4bit',
+    'mlx-community/Qwen3-30B-A3B-4bit',
+  ]);
 });
 it('a failure comes with a hint', () => {
   const failed = (error: string, ...log_tail: string[]) => hint({ error, log_tail } as unknown as Server, en.servers);
@@ -152,11 +212,21 @@ it('a failure comes with a hint', () => {
 });
 
 it('a list takes in what changed at its place, so that nothing jumps', async () => {
-  const list = new Keyed<{ id: string; n: number; removed?: boolean }>(async () => [{ id: 'a', n: 1 }, { id: 'b', n: 1 }], (one) => one.id);
+  const list = new Keyed<{ id: string; n: number; removed?: boolean }>(
+    async () => [
+      { id: 'a', n: 1 },
+      { id: 'b', n: 1 },
+    ],
+    (one) => one.id,
+  );
   await list.load();
   list.take({ id: 'a', n: 2 });
   list.take({ id: 'c', n: 1 });
-  expect(list.data).toEqual([{ id: 'a', n: 2 }, { id: 'b', n: 1 }, { id: 'c', n: 1 }]);
+  expect(list.data).toEqual([
+    { id: 'a', n: 2 },
+    { id: 'b', n: 1 },
+    { id: 'c', n: 1 },
+  ]);
   list.take({ id: 'b', n: 1, removed: true });
   expect(list.data?.map((one) => one.id)).toEqual(['a', 'c']);
 });
@@ -164,7 +234,10 @@ it('a list takes in what changed at its place, so that nothing jumps', async () 
 it('an event is newer than an answer that was asked for before it, and each thing keeps its place', async () => {
   type Thing = { id: string; n: number; removed?: boolean };
   let answer: (list: Thing[]) => void = () => {};
-  const list = new Keyed<Thing>(() => new Promise((done) => (answer = done)), (one) => one.id);
+  const list = new Keyed<Thing>(
+    () => new Promise((done) => (answer = done)),
+    (one) => one.id,
+  );
   const load = (things: Thing[], meanwhile = () => {}) => {
     const loaded = list.load();
     meanwhile();
@@ -173,31 +246,54 @@ it('an event is newer than an answer that was asked for before it, and each thin
   };
   await load([{ id: 'b', n: 1 }], () => list.take({ id: 'b', n: 2 }));
   expect(list.data).toEqual([{ id: 'b', n: 2 }]);
-  await load([{ id: 'a', n: 1 }, { id: 'b', n: 3 }, { id: 'c', n: 1 }], () => list.take({ id: 'c', n: 1, removed: true }));
-  expect(list.data).toEqual([{ id: 'b', n: 3 }, { id: 'a', n: 1 }]);
+  await load(
+    [
+      { id: 'a', n: 1 },
+      { id: 'b', n: 3 },
+      { id: 'c', n: 1 },
+    ],
+    () => list.take({ id: 'c', n: 1, removed: true }),
+  );
+  expect(list.data).toEqual([
+    { id: 'b', n: 3 },
+    { id: 'a', n: 1 },
+  ]);
   const begun = list.begin();
   list.take({ id: 'a', n: 5 });
   list.answered({ id: 'a', n: 4 }, begun);
   list.answered({ id: 'b', n: 4 }, begun);
-  expect(list.data).toEqual([{ id: 'b', n: 4 }, { id: 'a', n: 5 }]);
+  expect(list.data).toEqual([
+    { id: 'b', n: 4 },
+    { id: 'a', n: 5 },
+  ]);
 });
 
 function sse(...chunks: string[]): Response {
-  return new Response(new ReadableStream({ start: (out) => (chunks.forEach((chunk) => out.enqueue(new TextEncoder().encode(chunk))), out.close()) }), { headers: { 'content-type': 'text/event-stream' } });
+  return new Response(
+    new ReadableStream({ start: (out) => (chunks.forEach((chunk) => out.enqueue(new TextEncoder().encode(chunk))), out.close()) }),
+    { headers: { 'content-type': 'text/event-stream' } },
+  );
 }
 it('the stream goes on behind the last event, and says when it missed too much', async () => {
   const asked: (string | null)[] = [];
   const heard: GatewayEvent[] = [];
   const links: Link[] = [];
   let stale = 0;
-  const answers = [sse('id: e-1\nevent: stream.opened\ndata: {}\n\nid: e-2\nevent: server.ch', 'anged\ndata: {"id":"a"}\n\n'), sse('id: e-9\nevent: stream.reset\ndata: {}\n\n')];
+  const answers = [
+    sse('id: e-1\nevent: stream.opened\ndata: {}\n\nid: e-2\nevent: server.ch', 'anged\ndata: {"id":"a"}\n\n'),
+    sse('id: e-9\nevent: stream.reset\ndata: {}\n\n'),
+  ];
   vi.stubGlobal('fetch', async (_: string, init: RequestInit) => {
     asked.push(new Headers(init.headers).get('last-event-id'));
     const answer = answers.shift();
     if (!answer) throw new TypeError('gone');
     return answer;
   });
-  const stream = new EventStream('/api/v1/events', { event: (event) => heard.push(event), stale: () => (stale += 1), link: (link) => links.push(link) });
+  const stream = new EventStream('/api/v1/events', {
+    event: (event) => heard.push(event),
+    stale: () => (stale += 1),
+    link: (link) => links.push(link),
+  });
   stream.start();
   await vi.waitFor(() => {
     stream.retry();

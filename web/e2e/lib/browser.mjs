@@ -15,7 +15,10 @@ const PLACES = [
 export async function launch() {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error('no Chromium found; run scripts/setup-test.sh, or name one: CHROMIUM=/path make test');
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
+  const browser = await chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--font-render-hinting=none'],
+  });
   closeInTime(browser);
   return browser;
 }
@@ -40,7 +43,14 @@ function closeInTime(what) {
 /** A fresh page of its own; `said` holds what it should not have said. */
 export async function open(browser, base, options = {}) {
   const { width = 1280, height = 800, theme = 'light', language = 'en', ...rest } = options;
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language === 'de' ? 'de-DE' : 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...rest });
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: theme,
+    locale: language === 'de' ? 'de-DE' : 'en-US',
+    timezoneId: 'UTC',
+    reducedMotion: 'reduce',
+    ...rest,
+  });
   context.setDefaultTimeout(PATIENCE_MS);
   closeInTime(context);
   const page = await context.newPage();

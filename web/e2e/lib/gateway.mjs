@@ -14,7 +14,17 @@ const STOP_MS = 30_000;
 
 /** Model folders as the engine reads them; the names are what tiles show. */
 const MODELS = {
-  'Qwen3-4B-4bit': { model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'], max_position_embeddings: 40_960, num_hidden_layers: 36, num_key_value_heads: 8, num_attention_heads: 32, hidden_size: 2560, head_dim: 128, quantization: { bits: 4, group_size: 64 } },
+  'Qwen3-4B-4bit': {
+    model_type: 'qwen3',
+    architectures: ['Qwen3ForCausalLM'],
+    max_position_embeddings: 40_960,
+    num_hidden_layers: 36,
+    num_key_value_heads: 8,
+    num_attention_heads: 32,
+    hidden_size: 2560,
+    head_dim: 128,
+    quantization: { bits: 4, group_size: 64 },
+  },
   'gemma-3-12b-it-4bit': { model_type: 'gemma3', architectures: ['Gemma3ForConditionalGeneration'] },
   'gpt-oss-20b-MXFP4-Q8': { model_type: 'gpt_oss', architectures: ['GptOssForCausalLM'] },
 };
@@ -53,11 +63,27 @@ export class Gateway {
     if (real) shareEngine(join(folder, 'data'));
     if (profiles) {
       config.push(
-        profile('qwen', model('Qwen3-4B-4bit'), 'aliases = ["gpt-4o-mini", "claude-*"]\ndescription = "Everyday answers, short and correct"\nsystem_prompt = "You answer briefly."\ncontext_length = 32768\ndefaults = { temperature = 0.7, max_tokens = 4096 }'),
-        profile('qwen-terse', model('Qwen3-4B-4bit'), 'description = "The same model with one-line answers"\nsystem_prompt = "One line."\ncontext_length = 32768'),
-        profile('gemma', model('gemma-3-12b-it-4bit'), 'description = "Longer texts"\ncontext_length = 131072\nextra_args = ["--ready-after-ms", "300"]'),
+        profile(
+          'qwen',
+          model('Qwen3-4B-4bit'),
+          'aliases = ["gpt-4o-mini", "claude-*"]\ndescription = "Everyday answers, short and correct"\nsystem_prompt = "You answer briefly."\ncontext_length = 32768\ndefaults = { temperature = 0.7, max_tokens = 4096 }',
+        ),
+        profile(
+          'qwen-terse',
+          model('Qwen3-4B-4bit'),
+          'description = "The same model with one-line answers"\nsystem_prompt = "One line."\ncontext_length = 32768',
+        ),
+        profile(
+          'gemma',
+          model('gemma-3-12b-it-4bit'),
+          'description = "Longer texts"\ncontext_length = 131072\nextra_args = ["--ready-after-ms", "300"]',
+        ),
         profile('gpt-oss', model('gpt-oss-20b-MXFP4-Q8'), 'description = "Does not load"\nextra_args = ["--fail-load"]'),
-        profile('slow', model('gemma-3-12b-it-4bit'), 'description = "Takes its time"\nextra_args = ["--never-ready"]\ntimeouts = { start = "10m" }'),
+        profile(
+          'slow',
+          model('gemma-3-12b-it-4bit'),
+          'description = "Takes its time"\nextra_args = ["--never-ready"]\ntimeouts = { start = "10m" }',
+        ),
       );
     }
     writeFileSync(join(folder, 'config.toml'), config.join('\n'));

@@ -7,14 +7,48 @@ import { join, resolve } from 'node:path';
 const PROGRAM = join(resolve(process.env.CARGO_TARGET_DIR ?? '../target'), 'debug/examples/fake_hub');
 const START_MS = 90_000;
 
-const layers = (of) => ({ hidden_size: 2560, num_attention_heads: 32, num_key_value_heads: 8, head_dim: 128, max_position_embeddings: 40_960, quantization: { bits: 4, group_size: 64 }, ...of });
+const layers = (of) => ({
+  hidden_size: 2560,
+  num_attention_heads: 32,
+  num_key_value_heads: 8,
+  head_dim: 128,
+  max_position_embeddings: 40_960,
+  quantization: { bits: 4, group_size: 64 },
+  ...of,
+});
 const THINKING = "{%- if tools %}{{ '<tool_call>' }}{% endif %}{%- if enable_thinking %}<think>{% endif %}";
 /** The weights are small here; what a model would weigh does not matter to the pages. */
 const MODELS = {
-  'Qwen3-4B-4bit': { config: layers({ model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'], num_hidden_layers: 36 }), template: THINKING, downloads: 184_000, bytes: 600_000 },
-  'Qwen3-8B-4bit': { config: layers({ model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'], num_hidden_layers: 36, hidden_size: 4096 }), template: THINKING, downloads: 96_000, bytes: 1_500_000 },
-  'Qwen3-30B-A3B-4bit': { config: layers({ model_type: 'qwen3_moe', architectures: ['Qwen3MoeForCausalLM'], num_hidden_layers: 48, num_experts: 128, num_experts_per_tok: 8 }), template: THINKING, downloads: 61_000, bytes: 900_000 },
-  'gemma-3-4b-it-4bit': { config: layers({ model_type: 'gemma3', architectures: ['Gemma3ForConditionalGeneration'], num_hidden_layers: 34, vision_config: {} }), template: '', downloads: 120_000, bytes: 500_000 },
+  'Qwen3-4B-4bit': {
+    config: layers({ model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'], num_hidden_layers: 36 }),
+    template: THINKING,
+    downloads: 184_000,
+    bytes: 600_000,
+  },
+  'Qwen3-8B-4bit': {
+    config: layers({ model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'], num_hidden_layers: 36, hidden_size: 4096 }),
+    template: THINKING,
+    downloads: 96_000,
+    bytes: 1_500_000,
+  },
+  'Qwen3-30B-A3B-4bit': {
+    config: layers({
+      model_type: 'qwen3_moe',
+      architectures: ['Qwen3MoeForCausalLM'],
+      num_hidden_layers: 48,
+      num_experts: 128,
+      num_experts_per_tok: 8,
+    }),
+    template: THINKING,
+    downloads: 61_000,
+    bytes: 900_000,
+  },
+  'gemma-3-4b-it-4bit': {
+    config: layers({ model_type: 'gemma3', architectures: ['Gemma3ForConditionalGeneration'], num_hidden_layers: 34, vision_config: {} }),
+    template: '',
+    downloads: 120_000,
+    bytes: 500_000,
+  },
 };
 
 /** A file of weights whose header says what it holds. */
@@ -52,7 +86,16 @@ export class Hub {
       writeFileSync(join(at, 'tokenizer_config.json'), JSON.stringify({ chat_template: model.template }));
       writeFileSync(join(at, 'model.safetensors'), safetensors(model.bytes));
       writeFileSync(join(at, 'README.md'), readme(name));
-      writeFileSync(join(at, '.hub.json'), JSON.stringify({ downloads: model.downloads, likes: 12, tags: ['mlx', 'text-generation'], library_name: 'mlx', pipeline_tag: 'text-generation' }));
+      writeFileSync(
+        join(at, '.hub.json'),
+        JSON.stringify({
+          downloads: model.downloads,
+          likes: 12,
+          tags: ['mlx', 'text-generation'],
+          library_name: 'mlx',
+          pipeline_tag: 'text-generation',
+        }),
+      );
     }
     const child = spawn(PROGRAM, ['--root', folder], { stdio: ['pipe', 'pipe', 'inherit'] });
     const base = await new Promise((done, fail) => {

@@ -22,7 +22,9 @@ async function consent(page) {
   await page.locator('summary[aria-label^="Tools"]').click();
   await page.getByRole('checkbox', { name: /^calculator/ }).check();
   await page.locator('summary[aria-label^="Tools"]').click();
-  await page.getByRole('textbox', { name: /^Message/ }).fill('#tool #call=calculator #args={"expression":"6*7"} #think=12 What is six times seven?');
+  await page
+    .getByRole('textbox', { name: /^Message/ })
+    .fill('#tool #call=calculator #args={"expression":"6*7"} #think=12 What is six times seven?');
   await page.keyboard.press('Enter');
   await button(page, 'Allow once').waitFor();
 }
@@ -38,9 +40,18 @@ async function tried(page) {
 /** On the gateway that is in use. */
 export const USED = {
   home: { path: '/', busy: true },
-  servers: { path: '/servers', busy: true, before: (page) => page.waitForFunction(() => (document.querySelector('article polyline')?.getAttribute('points') ?? '').split(' ').length > 6) },
+  servers: {
+    path: '/servers',
+    busy: true,
+    before: (page) =>
+      page.waitForFunction(() => (document.querySelector('article polyline')?.getAttribute('points') ?? '').split(' ').length > 6),
+  },
   'server-log': { path: '/servers?open=gemma', before: dialog, fixed: true },
-  'server-details': { path: '/servers?open=gemma', before: (page) => page.getByRole('dialog').getByRole('tab', { name: 'Details' }).click(), fixed: true },
+  'server-details': {
+    path: '/servers?open=gemma',
+    before: (page) => page.getByRole('dialog').getByRole('tab', { name: 'Details' }).click(),
+    fixed: true,
+  },
   models: { path: '/models' },
   hub: { path: '/models?tab=hub&q=qwen' },
   'hub-none': { path: '/models?tab=hub&q=nothing-of-that-name' },
@@ -54,9 +65,15 @@ export const USED = {
   usage: { path: '/usage' },
   'usage-user': { path: '/usage?by=user' },
   requests: { path: '/requests', busy: true },
-  request: { path: (asked) => `/requests/${asked.tools}`, before: (page) => page.getByRole('tabpanel').getByText('The tool said: 42').waitFor() },
+  request: {
+    path: (asked) => `/requests/${asked.tools}`,
+    before: (page) => page.getByRole('tabpanel').getByText('The tool said: 42').waitFor(),
+  },
   'request-raw': { path: (asked) => `/requests/${asked.tools}`, before: (page) => page.getByRole('tab', { name: 'Raw' }).click() },
-  'request-failed': { path: (asked) => `/requests/${asked.failed}`, before: (page) => page.getByRole('heading', { name: 'Error' }).waitFor() },
+  'request-failed': {
+    path: (asked) => `/requests/${asked.failed}`,
+    before: (page) => page.getByRole('heading', { name: 'Error' }).waitFor(),
+  },
   captures: {
     path: '/requests',
     before: async (page) => {
@@ -68,7 +85,12 @@ export const USED = {
   },
   plugins: { path: '/plugins' },
   'plugin-try': { path: '/plugins', before: tried },
-  'plugin-grant': { path: '/plugins', before: (page) => page.getByRole('article', { name: 'test_tools', exact: true }).getByRole('button', { name: 'Grant permissions' }).click(), fixed: true },
+  'plugin-grant': {
+    path: '/plugins',
+    before: (page) =>
+      page.getByRole('article', { name: 'test_tools', exact: true }).getByRole('button', { name: 'Grant permissions' }).click(),
+    fixed: true,
+  },
   keys: { path: '/keys' },
   'key-new': { path: '/keys?new=1', before: dialog, fixed: true },
   'key-once': {
@@ -114,7 +136,12 @@ export const USED = {
     fixed: true,
   },
   navigation: { path: '/', only: 390, before: (page) => button(page, 'Menu').click(), fixed: true },
-  'chat-history': { path: (asked) => `/chat/${asked.chat}`, only: 390, before: (page) => button(page, 'Conversations').click(), fixed: true },
+  'chat-history': {
+    path: (asked) => `/chat/${asked.chat}`,
+    only: 390,
+    before: (page) => button(page, 'Conversations').click(),
+    fixed: true,
+  },
   'no-page': { path: '/nowhere' },
   'setup-model': { path: '/setup?step=model' },
   'setup-use': { path: '/setup?step=use' },
@@ -144,6 +171,11 @@ export const FRESH = {
   'requests-empty': { path: '/requests' },
   'keys-empty': { path: '/keys' },
   'users-empty': { path: '/users' },
-  'plugin-upgrade': { path: '/plugins', before: (page) => page.getByRole('article', { name: 'test_tools', exact: true }).getByRole('button', { name: 'Grant permissions' }).click(), fixed: true },
+  'plugin-upgrade': {
+    path: '/plugins',
+    before: (page) =>
+      page.getByRole('article', { name: 'test_tools', exact: true }).getByRole('button', { name: 'Grant permissions' }).click(),
+    fixed: true,
+  },
   away: { path: '/', away: true, before: (page) => page.getByText('The gateway does not answer.').waitFor(), fixed: true },
 };

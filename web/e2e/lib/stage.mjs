@@ -16,7 +16,8 @@ function put(gateway, name, manifest, component) {
   renameSync(join(folder, 'new.toml'), join(folder, 'plugin.toml'));
 }
 
-const lookUp = (...servers) => `name = "test_tools"\nversion = "0.3.0"\ndescription = "Looks things up in the house"\n[permissions]\nhttp = ${JSON.stringify(servers)}\n`;
+const lookUp = (...servers) =>
+  `name = "test_tools"\nversion = "0.3.0"\ndescription = "Looks things up in the house"\n[permissions]\nhttp = ${JSON.stringify(servers)}\n`;
 
 /** A plugin of somebody's own that asks for a server, and one that does not load. */
 function plugins(gateway) {
@@ -38,21 +39,37 @@ export async function upgraded(gateway) {
 
 /** Asks as somebody does, and gives the record's id. */
 async function capture(gateway, token, words, headers = {}) {
-  const body = JSON.stringify({ model: 'gemma', stream: true, messages: [{ role: 'system', content: 'You calculate with the tools you have.' }, { role: 'user', content: words }] });
-  const response = await fetch(`${gateway.base}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json', ...as(token), ...headers }, body });
+  const body = JSON.stringify({
+    model: 'gemma',
+    stream: true,
+    messages: [
+      { role: 'system', content: 'You calculate with the tools you have.' },
+      { role: 'user', content: words },
+    ],
+  });
+  const response = await fetch(`${gateway.base}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...as(token), ...headers },
+    body,
+  });
   await response.text();
   return response.headers.get('x-request-id');
 }
 
 async function used(gateway, hub) {
-  for (let i = 0; i < 4; i += 1) await gateway.ask('qwen', `#chunks=${60 + i * 40} #interval-us=3000 #prompt-tokens=${400 + i * 311} hello`);
+  for (let i = 0; i < 4; i += 1)
+    await gateway.ask('qwen', `#chunks=${60 + i * 40} #interval-us=3000 #prompt-tokens=${400 + i * 311} hello`);
   await gateway.ask('qwen-terse', '#chunks=12 #interval-us=3000 hello');
   await gateway.ask('gemma', '#chunks=80 #interval-us=6000 hello');
   await gateway.ask('qwen', '#error=400');
   await gateway.api('POST', '/api/v1/servers/gpt-oss/start');
   await gateway.api('POST', '/api/v1/servers/slow/start');
-  for (const model of ['mlx-community/gemma-3-4b-it-4bit', 'mlx-community/Qwen3-4B-4bit']) await gateway.api('POST', '/api/v1/downloads', { model });
-  await until(async () => (await gateway.api('GET', '/api/v1/downloads')).downloads.every((one) => one.status === 'completed'), 'the downloads end');
+  for (const model of ['mlx-community/gemma-3-4b-it-4bit', 'mlx-community/Qwen3-4B-4bit'])
+    await gateway.api('POST', '/api/v1/downloads', { model });
+  await until(
+    async () => (await gateway.api('GET', '/api/v1/downloads')).downloads.every((one) => one.status === 'completed'),
+    'the downloads end',
+  );
   await hub.slow('Qwen3-8B', 4_000);
   await gateway.api('POST', '/api/v1/downloads', { model: 'mlx-community/Qwen3-8B-4bit' });
 }
@@ -77,13 +94,73 @@ def kv_bytes(layers, heads, size, tokens):
 
 /** A conversation with all that one can hold: a picture, thinking, a tool's call, a table, a formula and code. */
 function conversation(gateway, token) {
-  const call = { id: 'c1', name: 'calculator', arguments: '{"expression":"2*36*8*128*2*32768/10^9"}', decision: 'allowed', result: '4.831838208', isError: false, durationMs: 2 };
+  const call = {
+    id: 'c1',
+    name: 'calculator',
+    arguments: '{"expression":"2*36*8*128*2*32768/10^9"}',
+    decision: 'allowed',
+    result: '4.831838208',
+    isError: false,
+    durationMs: 2,
+  };
   const messages = [
-    { id: 'm1', parent: null, role: 'user', profile: 'gemma', state: 'done', text: 'What is this?', attachments: [{ kind: 'image', name: 'hills.svg', urls: [PICTURE] }] },
-    { id: 'm2', parent: 'm1', role: 'assistant', profile: 'gemma', state: 'done', text: 'Two ranges of hills under a low sun, drawn in four flat colours.', ttftMs: 412, durationMs: 1210, tokens: 17, promptTokens: 301 },
-    { id: 'm3', parent: 'm2', role: 'user', profile: 'gemma', state: 'done', text: 'How much memory does an 8 B model need at 32k tokens?' },
-    { id: 'm4', parent: 'm3', role: 'assistant', profile: 'gemma', state: 'done', thinking: 'Weights at 4 bits, plus the cache: two times layers, heads, head size, two bytes each. 36 layers, 8 heads of 128. I let the calculator do it.', thoughtMs: 1830, text: '', calls: [call], ttftMs: 380, durationMs: 2600, tokens: 61, promptTokens: 340 },
-    { id: 'm5', parent: 'm4', role: 'assistant', profile: 'gemma', state: 'done', text: ANSWER, ttftMs: 290, durationMs: 5120, tokens: 248, promptTokens: 421 },
+    {
+      id: 'm1',
+      parent: null,
+      role: 'user',
+      profile: 'gemma',
+      state: 'done',
+      text: 'What is this?',
+      attachments: [{ kind: 'image', name: 'hills.svg', urls: [PICTURE] }],
+    },
+    {
+      id: 'm2',
+      parent: 'm1',
+      role: 'assistant',
+      profile: 'gemma',
+      state: 'done',
+      text: 'Two ranges of hills under a low sun, drawn in four flat colours.',
+      ttftMs: 412,
+      durationMs: 1210,
+      tokens: 17,
+      promptTokens: 301,
+    },
+    {
+      id: 'm3',
+      parent: 'm2',
+      role: 'user',
+      profile: 'gemma',
+      state: 'done',
+      text: 'How much memory does an 8 B model need at 32k tokens?',
+    },
+    {
+      id: 'm4',
+      parent: 'm3',
+      role: 'assistant',
+      profile: 'gemma',
+      state: 'done',
+      thinking:
+        'Weights at 4 bits, plus the cache: two times layers, heads, head size, two bytes each. 36 layers, 8 heads of 128. I let the calculator do it.',
+      thoughtMs: 1830,
+      text: '',
+      calls: [call],
+      ttftMs: 380,
+      durationMs: 2600,
+      tokens: 61,
+      promptTokens: 340,
+    },
+    {
+      id: 'm5',
+      parent: 'm4',
+      role: 'assistant',
+      profile: 'gemma',
+      state: 'done',
+      text: ANSWER,
+      ttftMs: 290,
+      durationMs: 5120,
+      tokens: 248,
+      promptTokens: 421,
+    },
   ];
   return gateway.api('POST', '/api/v1/chats', { title: 'Memory of an 8 B model', profile: 'gemma', leaf: 'm5', messages }, as(token));
 }
@@ -106,9 +183,22 @@ export async function furnish(gateway, hub) {
   plugins(gateway);
   await used(gateway, hub);
   const { token, ofUser } = await accounts(gateway);
-  for (const title of ['A name for the new branch', 'Rewrite of the release notes']) await gateway.api('POST', '/api/v1/chats', { title, profile: 'qwen', leaf: 'm1', messages: [{ id: 'm1', parent: null, role: 'user', profile: 'qwen', state: 'done', text: title }] }, as(token));
+  for (const title of ['A name for the new branch', 'Rewrite of the release notes'])
+    await gateway.api(
+      'POST',
+      '/api/v1/chats',
+      {
+        title,
+        profile: 'qwen',
+        leaf: 'm1',
+        messages: [{ id: 'm1', parent: null, role: 'user', profile: 'qwen', state: 'done', text: title }],
+      },
+      as(token),
+    );
   const asked = {
-    tools: await capture(gateway, token, '#tool #call=calculator #args={"expression":"6*7"} #interval-us=40000 What is six times seven?', { 'x-mlx-gateway-tools': 'calculator' }),
+    tools: await capture(gateway, token, '#tool #call=calculator #args={"expression":"6*7"} #interval-us=40000 What is six times seven?', {
+      'x-mlx-gateway-tools': 'calculator',
+    }),
     failed: await capture(gateway, token, '#error=500'),
     chat: (await conversation(gateway, token)).id,
   };

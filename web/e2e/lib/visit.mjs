@@ -20,6 +20,9 @@ export const tile = (page, name) => page.getByRole('article', { name, exact: tru
 /** Picks a profile in the combobox and presses Start. */
 export async function start(page, name) {
   await page.getByRole('combobox', { name: 'Profile' }).fill(name);
-  await page.getByRole('option', { name: new RegExp(`^${name}`) }).first().click();
+  await page
+    .getByRole('option', { name: new RegExp(`^${name}`) })
+    .first()
+    .click();
   await page.getByRole('button', { name: 'Start', exact: true }).first().click();
 }

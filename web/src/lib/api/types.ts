@@ -4,7 +4,10 @@ import type { components } from './generated/schema';
 
 type Schemas = components['schemas'];
 /** A shape of the description, with some of its fields told more exactly. */
-type Told<Name extends keyof Schemas, Exact extends { [Field in keyof Exact]: Field extends keyof Schemas[Name] ? unknown : never } = object> = Omit<Schemas[Name], keyof Exact> & Exact;
+type Told<
+  Name extends keyof Schemas,
+  Exact extends { [Field in keyof Exact]: Field extends keyof Schemas[Name] ? unknown : never } = object,
+> = Omit<Schemas[Name], keyof Exact> & Exact;
 
 export type ServerState = 'stopped' | 'preparing' | 'loading' | 'ready' | 'draining' | 'stopping' | 'failed';
 /** What an event says of something that is gone. */
@@ -30,7 +33,9 @@ export type User = Schemas['UserView'];
 export type Facts = Schemas['Facts'];
 export type Fit = Schemas['Fit'];
 /** A model on this machine, or one of the Hub: what both have, and what only one of them tells. */
-export type Model = { id: string; facts?: Facts | null; fit?: Fit | null } & Partial<Omit<Schemas['ModelView'], 'facts' | 'fit'> & Omit<Schemas['SearchHit'], 'facts' | 'fit'>>;
+export type Model = { id: string; facts?: Facts | null; fit?: Fit | null } & Partial<
+  Omit<Schemas['ModelView'], 'facts' | 'fit'> & Omit<Schemas['SearchHit'], 'facts' | 'fit'>
+>;
 export type ApiKey = Schemas['KeyView'];
 export type NewKey = Schemas['NewKey'];
 export type AuditEntry = Schemas['AuditEntry'];

@@ -6,7 +6,22 @@ export interface Span {
   bold: boolean;
 }
 
-const TONES: Record<number, Span['tone']> = { 31: 'red', 91: 'red', 32: 'green', 92: 'green', 33: 'yellow', 93: 'yellow', 34: 'blue', 94: 'blue', 36: 'blue', 96: 'blue', 35: 'blue', 95: 'blue', 90: 'dim', 2: 'dim' };
+const TONES: Record<number, Span['tone']> = {
+  31: 'red',
+  91: 'red',
+  32: 'green',
+  92: 'green',
+  33: 'yellow',
+  93: 'yellow',
+  34: 'blue',
+  94: 'blue',
+  36: 'blue',
+  96: 'blue',
+  35: 'blue',
+  95: 'blue',
+  90: 'dim',
+  2: 'dim',
+};
 // Sequences that set colours, then every other sequence and lone control character.
 // eslint-disable-next-line no-control-regex
 const STEERING = /\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]/g;

@@ -30,7 +30,13 @@ function parsed(text: string | null | undefined): Json | undefined {
 /** The data of an event stream, event by event; null: it is none. */
 function events(text: string): string[] | null {
   if (!/^(data|event|:)/m.test(text)) return null;
-  const all = text.split(/\r?\n\r?\n/).map((event) => event.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart()).join('\n'));
+  const all = text.split(/\r?\n\r?\n/).map((event) =>
+    event
+      .split(/\r?\n/)
+      .filter((line) => line.startsWith('data:'))
+      .map((line) => line.slice(5).trimStart())
+      .join('\n'),
+  );
   return all.filter((data) => data !== '');
 }
 
@@ -96,11 +102,13 @@ function take(said: Said, event: Fields): void {
   if (words(event.type).startsWith('response.')) {
     if (event.type === 'response.output_text.delta') said.text += words(event.delta);
     if (words(event.type).includes('reasoning') && words(event.type).endsWith('.delta')) said.thinking += words(event.delta);
-    if (event.type === 'response.output_item.added' && isFields(event.item) && event.item.type === 'function_call') said.calls.push({ name: words(event.item.name), arguments: '' });
+    if (event.type === 'response.output_item.added' && isFields(event.item) && event.item.type === 'function_call')
+      said.calls.push({ name: words(event.item.name), arguments: '' });
     if (event.type === 'response.function_call_arguments.delta' && said.calls.length) said.calls.at(-1)!.arguments += words(event.delta);
     return;
   }
-  if (isFields(event.content_block) && event.content_block.type === 'tool_use') said.calls.push({ name: words(event.content_block.name), arguments: '' });
+  if (isFields(event.content_block) && event.content_block.type === 'tool_use')
+    said.calls.push({ name: words(event.content_block.name), arguments: '' });
   const choice = list(event.choices)[0];
   const delta = isFields(choice) ? (choice.delta ?? choice) : event.delta;
   if (!isFields(delta)) return;
@@ -170,7 +178,11 @@ const MARK = 'MLX_GATEWAY_BODY';
 export function curl(capture: Pick<Capture, 'request'>, origin: string): string {
   const body = capture.request.body.text ?? '';
   const headers = Object.entries({ 'content-type': 'application/json', ...meantHeaders(capture) });
-  const lines = [`curl ${quoted(origin + capture.request.path)}`, `-H "authorization: Bearer $MLX_GATEWAY_API_KEY"`, ...headers.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
+  const lines = [
+    `curl ${quoted(origin + capture.request.path)}`,
+    `-H "authorization: Bearer $MLX_GATEWAY_API_KEY"`,
+    ...headers.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`),
+  ];
   if (new TextEncoder().encode(body).length < ARGUMENT_BYTES) return [...lines, `--data-raw ${quoted(body)}`].join(' \\\n  ');
   return `${[...lines, `--data-binary @- <<'${MARK}'`].join(' \\\n  ')}\n${body}\n${MARK}`;
 }

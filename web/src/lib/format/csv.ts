@@ -10,7 +10,17 @@ export function cell(value: unknown): string {
 }
 
 export function csv(report: UsageReport): string {
-  const head = [report.group_by, 'requests', 'failed', 'prompt_tokens', 'completion_tokens', 'cached_tokens', 'ttft_ms_p50', 'ttft_ms_p95', 'decode_tokens_per_s_p50'];
+  const head = [
+    report.group_by,
+    'requests',
+    'failed',
+    'prompt_tokens',
+    'completion_tokens',
+    'cached_tokens',
+    'ttft_ms_p50',
+    'ttft_ms_p95',
+    'decode_tokens_per_s_p50',
+  ];
   const rows = report.groups.map((group) => [
     group.group,
     group.requests,

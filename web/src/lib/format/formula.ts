@@ -2,7 +2,15 @@
 import katex from 'katex';
 
 export function formula(source: string, display: boolean): string {
-  const html = katex.renderToString(source, { output: 'mathml', displayMode: display, throwOnError: false, maxExpand: 200, maxSize: 20, trust: false, strict: 'ignore' });
+  const html = katex.renderToString(source, {
+    output: 'mathml',
+    displayMode: display,
+    throwOnError: false,
+    maxExpand: 200,
+    maxSize: 20,
+    trust: false,
+    strict: 'ignore',
+  });
   // The source that stands beside the formula for copying would be shown where MathML's own words are left out.
   return html.replace(/<annotation[\s\S]*?<\/annotation>/g, '');
 }

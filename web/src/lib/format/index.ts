@@ -17,13 +17,21 @@ function kept<T>(name: string, make: (locale: string) => T): T {
 }
 
 function number(value: number, digits: number): string {
-  return kept(`digits ${digits}`, (locale) => new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits })).format(value);
+  return kept(
+    `digits ${digits}`,
+    (locale) => new Intl.NumberFormat(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits }),
+  ).format(value);
 }
 
 /** 48.0 GB: decimal, as the shop prints it. */
 export function bytes(value: Maybe): string {
   if (!known(value)) return UNKNOWN;
-  for (const [unit, size] of [['TB', 1e12], ['GB', 1e9], ['MB', 1e6], ['kB', 1e3]] as const) {
+  for (const [unit, size] of [
+    ['TB', 1e12],
+    ['GB', 1e9],
+    ['MB', 1e6],
+    ['kB', 1e3],
+  ] as const) {
     if (Math.abs(value) >= size) return `${number(value / size, value / size >= 100 ? 0 : 1)} ${unit}`;
   }
   return `${number(value, 0)} B`;
@@ -92,5 +100,8 @@ export function exact(at: number): string {
 /** What a person types to find something: every word has to occur. */
 export function matches(search: string, ...texts: (string | null | undefined)[]): boolean {
   const hay = texts.filter(Boolean).join(' ').toLowerCase();
-  return search.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
+  return search
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => hay.includes(word));
 }

@@ -3,10 +3,94 @@
 import DOMPurify from 'dompurify';
 import { Lexer, Marked, type TokenizerAndRendererExtension, type Tokens } from 'marked';
 
-const TAGS = ['a', 'b', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol', 'p', 'pre', 's', 'span', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'];
-const MATH = ['math', 'semantics', 'mrow', 'mi', 'mn', 'mo', 'ms', 'mtext', 'mspace', 'msup', 'msub', 'msubsup', 'mfrac', 'msqrt', 'mroot', 'mover', 'munder', 'munderover', 'mtable', 'mtr', 'mtd', 'mstyle', 'mpadded', 'mphantom', 'menclose', 'mmultiscripts', 'mprescripts'];
+const TAGS = [
+  'a',
+  'b',
+  'blockquote',
+  'br',
+  'code',
+  'del',
+  'em',
+  'h1',
+  'h2',
+  'h3',
+  'h4',
+  'h5',
+  'h6',
+  'hr',
+  'i',
+  'li',
+  'ol',
+  'p',
+  'pre',
+  's',
+  'span',
+  'strong',
+  'sub',
+  'sup',
+  'table',
+  'tbody',
+  'td',
+  'th',
+  'thead',
+  'tr',
+  'ul',
+];
+const MATH = [
+  'math',
+  'semantics',
+  'mrow',
+  'mi',
+  'mn',
+  'mo',
+  'ms',
+  'mtext',
+  'mspace',
+  'msup',
+  'msub',
+  'msubsup',
+  'mfrac',
+  'msqrt',
+  'mroot',
+  'mover',
+  'munder',
+  'munderover',
+  'mtable',
+  'mtr',
+  'mtd',
+  'mstyle',
+  'mpadded',
+  'mphantom',
+  'menclose',
+  'mmultiscripts',
+  'mprescripts',
+];
 const KNOWN = new Set(TAGS);
-const MATH_ATTRIBUTES = ['display', 'mathvariant', 'stretchy', 'fence', 'separator', 'lspace', 'rspace', 'columnalign', 'columnspacing', 'rowspacing', 'accent', 'accentunder', 'linethickness', 'scriptlevel', 'displaystyle', 'minsize', 'maxsize', 'movablelimits', 'notation', 'width', 'height', 'depth', 'voffset'];
+const MATH_ATTRIBUTES = [
+  'display',
+  'mathvariant',
+  'stretchy',
+  'fence',
+  'separator',
+  'lspace',
+  'rspace',
+  'columnalign',
+  'columnspacing',
+  'rowspacing',
+  'accent',
+  'accentunder',
+  'linethickness',
+  'scriptlevel',
+  'displaystyle',
+  'minsize',
+  'maxsize',
+  'movablelimits',
+  'notation',
+  'width',
+  'height',
+  'depth',
+  'voffset',
+];
 const COLOURS = /^(hljs-[\w-]+_?|\s|function_|class_|language_|inherited__|constant_|invoke__)+$/;
 
 /** Fetched when a text has something that they draw better. */
@@ -24,7 +108,8 @@ export function enrich(text: string): Promise<unknown> | null {
 }
 
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-const drawn = ({ text, raw, display }: Tokens.Generic) => (math ? math.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`);
+const drawn = ({ text, raw, display }: Tokens.Generic) =>
+  math ? math.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`;
 
 const blockFormula: TokenizerAndRendererExtension = {
   name: 'blockFormula',
@@ -43,7 +128,9 @@ const inlineFormula: TokenizerAndRendererExtension = {
   tokenizer(source) {
     // Prices such as $5 and $6 are not formulas.
     const found = /^(?:\$\$([^\n$]+?)\$\$|\$(?!\s)([^\n$]*?[^\s\\$])\$(?!\d)|\\\(([^\n]+?)\\\))/.exec(source);
-    return found ? { type: 'inlineFormula', raw: found[0], text: (found[1] ?? found[2] ?? found[3])!, display: found[1] !== undefined } : undefined;
+    return found
+      ? { type: 'inlineFormula', raw: found[0], text: (found[1] ?? found[2] ?? found[3])!, display: found[1] !== undefined }
+      : undefined;
   },
   renderer: drawn,
 };
@@ -63,7 +150,9 @@ marked.use({
 function bare(html: string): string {
   return html
     .replace(/<(script|style)\b[\s\S]*?(<\/\1\s*>|$)|<!--[\s\S]*?(-->|$)/gi, '')
-    .replace(/<(\/?)([a-z][\w-]*)\b[^>]*(>|$)/gi, (_, slash: string, name: string) => (KNOWN.has(name.toLowerCase()) ? `<${slash}${name}>` : ''));
+    .replace(/<(\/?)([a-z][\w-]*)\b[^>]*(>|$)/gi, (_, slash: string, name: string) =>
+      KNOWN.has(name.toLowerCase()) ? `<${slash}${name}>` : '',
+    );
 }
 
 const purifier = DOMPurify(window);

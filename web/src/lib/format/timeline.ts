@@ -11,7 +11,9 @@ export interface Phase {
   failed?: boolean;
 }
 
-type Timed = Pick<RequestRecord, 'queue_ms' | 'start_ms' | 'ttft_ms' | 'duration_ms' | 'started_at_ms'> & { attempts: Pick<Attempt, 'backend' | 'status' | 'started_at_ms' | 'duration_ms'>[] };
+type Timed = Pick<RequestRecord, 'queue_ms' | 'start_ms' | 'ttft_ms' | 'duration_ms' | 'started_at_ms'> & {
+  attempts: Pick<Attempt, 'backend' | 'status' | 'started_at_ms' | 'duration_ms'>[];
+};
 
 const TOOL = 'tool:';
 /** A wait that takes less is not worth a line; a call of a tool always is. */
@@ -39,7 +41,8 @@ export function phases(request: Timed): Phase[] {
   if (!rounds.length) all.push(...answered(waited, end, first));
   rounds.forEach((one, i) => {
     const from = i === 0 ? waited : at(one);
-    if (one.backend.startsWith(TOOL)) all.push({ id: 'tool', from, ms: one.duration_ms, name: one.backend.slice(TOOL.length), failed: one.status !== 'completed' });
+    if (one.backend.startsWith(TOOL))
+      all.push({ id: 'tool', from, ms: one.duration_ms, name: one.backend.slice(TOOL.length), failed: one.status !== 'completed' });
     else if (one.status !== 'completed' && i < rounds.length - 1) all.push({ id: 'again', from, ms: ends(i) - from, failed: true });
     else all.push(...answered(from, ends(i), first));
   });

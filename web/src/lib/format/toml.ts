@@ -5,7 +5,9 @@ function value(of: unknown): string {
   if (typeof of === 'string') return of.includes('\n') && !of.includes("'''") ? `'''\n${of}'''` : JSON.stringify(of);
   if (Array.isArray(of)) return `[${of.map(value).join(', ')}]`;
   if (of !== null && typeof of === 'object') {
-    return `{ ${Object.entries(of).map(([key, inner]) => `${/^[\w-]+$/.test(key) ? key : JSON.stringify(key)} = ${value(inner)}`).join(', ')} }`;
+    return `{ ${Object.entries(of)
+      .map(([key, inner]) => `${/^[\w-]+$/.test(key) ? key : JSON.stringify(key)} = ${value(inner)}`)
+      .join(', ')} }`;
   }
   return String(of);
 }

@@ -45,7 +45,8 @@ export const models: Pick<More, keyof typeof english> = {
     follow: 'Folgen',
     lines: (n) => s(n, 'Zeile', 'Zeilen'),
     stopTitle: (p) => `${p} stoppen?`,
-    stopText: (n) => `${s(n, 'laufende Anfrage darf', 'laufende Anfragen dürfen')} noch höchstens 30 s zu Ende laufen, dann wird abgebrochen.`,
+    stopText: (n) =>
+      `${s(n, 'laufende Anfrage darf', 'laufende Anfragen dürfen')} noch höchstens 30 s zu Ende laufen, dann wird abgebrochen.`,
     hintMemory: 'Der Speicher reichte nicht. Stoppe ein anderes Backend, oder wähle ein kleineres Modell oder weniger Kontext.',
     hintMissing: 'Das Modell ist nicht auf diesem Rechner. Lade es auf der Seite Modelle herunter.',
     hintEngine: 'Die Engine konnte nicht vorbereitet werden. Die Einstellungen zeigen ihren Zustand.',
@@ -131,7 +132,8 @@ export const models: Pick<More, keyof typeof english> = {
     retry: 'Wiederholen',
     createProfile: 'Profil anlegen',
     deleteTitle: (m) => `${m} löschen?`,
-    deleteText: (size) => `Die Dateien werden aus dem Hugging-Face-Cache entfernt (${size}). Profile damit schlagen fehl, bis es wieder heruntergeladen ist.`,
+    deleteText: (size) =>
+      `Die Dateien werden aus dem Hugging-Face-Cache entfernt (${size}). Profile damit schlagen fehl, bis es wieder heruntergeladen ist.`,
     deleted: (m) => `${m} wurde gelöscht`,
     none: 'Kein Modell auf diesem Rechner',
     noneHint: 'Suche im Hub und lade eines herunter, das passt; 4-Bit-Modelle bis 8 Mrd. Parameter passen auf die meisten Macs.',

@@ -72,7 +72,11 @@ export const more: More = {
     request: 'Anfrage',
     noProfiles: 'Kein Profil zum Reden',
     attach: 'Bilder oder Videos anhängen',
-    examples: ['Erkläre in drei Sätzen den Unterschied zwischen Prozess und Thread.', 'Schreibe ein Haiku über gemeinsamen Speicher.', 'Was sollte ich fragen, bevor ich ein Modell wähle?'],
+    examples: [
+      'Erkläre in drei Sätzen den Unterschied zwischen Prozess und Thread.',
+      'Schreibe ein Haiku über gemeinsamen Speicher.',
+      'Was sollte ich fragen, bevor ich ein Modell wähle?',
+    ],
   },
   usage: {
     lead: 'Was gefragt und geantwortet wurde, über API und Seiten.',
@@ -97,7 +101,8 @@ export const more: More = {
     noneHint: 'Anfragen erscheinen hier binnen einer Sekunde.',
     csv: 'CSV herunterladen',
     noName: '(ohne)',
-    lost: (n) => `${s(n, 'Anfrage fehlt', 'Anfragen fehlen')} hier: Was sie verbraucht haben, konnte seit dem Start des Gateways nicht geschrieben werden. Schaffe Platz auf der Festplatte; den Grund nennt das Log.`,
+    lost: (n) =>
+      `${s(n, 'Anfrage fehlt', 'Anfragen fehlen')} hier: Was sie verbraucht haben, konnte seit dem Start des Gateways nicht geschrieben werden. Schaffe Platz auf der Festplatte; den Grund nennt das Log.`,
     yesterday: 'Gestern',
     total: 'Gesamt',
   },
@@ -136,7 +141,8 @@ export const more: More = {
     forgetText: 'Die Aufzeichnungen und Zahlen der Anfragen bleiben; was sie sagten, geht.',
     forgotten: 'Nichts Mitgeschnittenes ist übrig',
     startTitle: 'Anfragen mitschneiden?',
-    startText: 'Ab jetzt hält das Gateway fest, was jede Anfrage und Antwort sagt, auch die anderer Leute. Jeder sieht seine eigenen, Administratoren sehen alle.',
+    startText:
+      'Ab jetzt hält das Gateway fest, was jede Anfrage und Antwort sagt, auch die anderer Leute. Jeder sieht seine eigenen, Administratoren sehen alle.',
     minutes: 'Ausschalten nach',
     minutesAre: (n) => (n < 60 ? `${n} Minuten` : n === 60 ? '1 Stunde' : `${n / 60} Stunden`),
     days: 'Löschen nach',
@@ -169,7 +175,10 @@ export const more: More = {
     nothingSaid: 'Darin stehen keine Nachrichten.',
     again: 'Die Antwort auf die Wiederholung',
     running: 'Fragt noch einmal',
-    roles: { system: 'System', developer: 'Entwickler', user: 'Benutzer', assistant: 'Antwort', tool: 'Werkzeug' } as Record<string, string>,
+    roles: { system: 'System', developer: 'Entwickler', user: 'Benutzer', assistant: 'Antwort', tool: 'Werkzeug' } as Record<
+      string,
+      string
+    >,
   },
   plugins: {
     lead: 'WASM-Plugins: Werkzeuge für Modelle, mit Rechten, die du erteilst.',
@@ -233,7 +242,8 @@ export const more: More = {
     profilesHint: 'Durch Kommas getrennt. Leer: alle Profile.',
     days: 'Läuft ab nach Tagen',
     daysHint: 'Leer: nie.',
-    first: 'Mit dem ersten Schlüssel beginnt dieses Gateway, nach einem zu fragen. Dieser verwaltet es auch und hält diese Seite angemeldet.',
+    first:
+      'Mit dem ersten Schlüssel beginnt dieses Gateway, nach einem zu fragen. Dieser verwaltet es auch und hält diese Seite angemeldet.',
     scope: { inference: 'Modelle fragen', mcp: 'MCP', tools: 'Werkzeuge', 'admin-read': 'alles ansehen', admin: 'verwalten' },
   },
   users: {

@@ -94,7 +94,14 @@ export const de: First = {
     cancelled: 'Abgebrochen',
     interrupted: 'Unterbrochen',
   },
-  downloadState: { queued: 'Wartet', running: 'Lädt', paused: 'Angehalten', completed: 'Fertig', failed: 'Fehlgeschlagen', cancelled: 'Abgebrochen' },
+  downloadState: {
+    queued: 'Wartet',
+    running: 'Lädt',
+    paused: 'Angehalten',
+    completed: 'Fertig',
+    failed: 'Fehlgeschlagen',
+    cancelled: 'Abgebrochen',
+  },
   home: {
     lead: 'Ein Endpunkt für die Modelle auf diesem Rechner.',
     endpoint: 'Diesen Endpunkt nutzen',

@@ -129,7 +129,8 @@ export const models = {
     retry: 'Retry',
     createProfile: 'Create profile',
     deleteTitle: (m: string) => `Delete ${m}?`,
-    deleteText: (size: string) => `Its files are removed from the Hugging Face cache (${size}). Profiles that use it fail until it is downloaded again.`,
+    deleteText: (size: string) =>
+      `Its files are removed from the Hugging Face cache (${size}). Profiles that use it fail until it is downloaded again.`,
     deleted: (m: string) => `${m} was deleted`,
     none: 'No model on this machine',
     noneHint: 'Search the Hub and download one that fits; 4-bit models of up to 8 B parameters suit most Macs.',

@@ -71,7 +71,11 @@ export const more = {
     request: 'Request',
     noProfiles: 'No profile to talk to',
     attach: 'Attach pictures or videos',
-    examples: ['Explain the difference between a process and a thread in three sentences.', 'Write a haiku about unified memory.', 'Which questions should I ask before I choose a model?'],
+    examples: [
+      'Explain the difference between a process and a thread in three sentences.',
+      'Write a haiku about unified memory.',
+      'Which questions should I ask before I choose a model?',
+    ],
   },
   usage: {
     lead: 'What was asked and answered, API and pages alike.',
@@ -96,7 +100,8 @@ export const more = {
     noneHint: 'Requests show up here within a second.',
     csv: 'Download CSV',
     noName: '(none)',
-    lost: (n: number) => `${s(n, 'request')} ${n === 1 ? 'is' : 'are'} missing here: what they used could not be written since the gateway started. Make room on its disk; its log has the reason.`,
+    lost: (n: number) =>
+      `${s(n, 'request')} ${n === 1 ? 'is' : 'are'} missing here: what they used could not be written since the gateway started. Make room on its disk; its log has the reason.`,
     yesterday: 'Yesterday',
     total: 'Total',
   },
@@ -233,7 +238,10 @@ export const more = {
     days: 'Expires after days',
     daysHint: 'Empty: never.',
     first: 'With its first key this gateway begins to ask for one. This key administers it too, and keeps this page logged in.',
-    scope: { inference: 'ask models', mcp: 'MCP', tools: 'tools', 'admin-read': 'read everything', admin: 'administer' } as Record<string, string>,
+    scope: { inference: 'ask models', mcp: 'MCP', tools: 'tools', 'admin-read': 'read everything', admin: 'administer' } as Record<
+      string,
+      string
+    >,
   },
   users: {
     lead: 'Who may use this gateway.',

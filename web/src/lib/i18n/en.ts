@@ -94,7 +94,14 @@ export const en = {
     cancelled: 'Cancelled',
     interrupted: 'Interrupted',
   },
-  downloadState: { queued: 'Waiting', running: 'Downloading', paused: 'Paused', completed: 'Completed', failed: 'Failed', cancelled: 'Cancelled' },
+  downloadState: {
+    queued: 'Waiting',
+    running: 'Downloading',
+    paused: 'Paused',
+    completed: 'Completed',
+    failed: 'Failed',
+    cancelled: 'Cancelled',
+  },
   home: {
     lead: 'One endpoint for the models on this machine.',
     endpoint: 'Use this endpoint',

@@ -3,7 +3,9 @@
 import { en } from './en';
 import type { more } from './en.more';
 
-type Words<T> = { [K in keyof T]: T[K] extends string ? string : T[K] extends (...args: infer A) => string ? (...args: A) => string : Words<T[K]> };
+type Words<T> = {
+  [K in keyof T]: T[K] extends string ? string : T[K] extends (...args: infer A) => string ? (...args: A) => string : Words<T[K]>;
+};
 /** What the frame and the first screen say. */
 export type First = Words<typeof en>;
 /** What all the others say. */
@@ -14,7 +16,10 @@ export type Language = 'en' | 'de';
 export const LANGUAGES: Record<Language, string> = { en: 'English', de: 'Deutsch' };
 const KEY = 'mlx-gateway.language';
 const FIRST: Record<Language, () => Promise<First>> = { en: async () => en, de: async () => (await import('./de')).de };
-const MORE: Record<Language, () => Promise<More>> = { en: async () => (await import('./en.more')).more, de: async () => (await import('./de.more')).more };
+const MORE: Record<Language, () => Promise<More>> = {
+  en: async () => (await import('./en.more')).more,
+  de: async () => (await import('./de.more')).more,
+};
 
 class I18n {
   language = $state<Language>('en');

@@ -42,13 +42,22 @@ function ofProfile({ name, model, backend }: Profile): Command[] {
   const t = i18n.t;
   const runs = live.servers.data?.find((server) => server.id === backend)?.state === 'ready';
   const act = (verb: 'start' | 'stop') => () =>
-    void attempt(() => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })), verb === 'start' ? t.servers.starting(name) : t.servers.stopped(name));
+    void attempt(
+      () => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })),
+      verb === 'start' ? t.servers.starting(name) : t.servers.stopped(name),
+    );
   const note = shortModel(model) || undefined;
   const change: Command = runs
     ? { id: `stop-${name}`, label: t.palette.stop(name), note, icon: 'stop', run: act('stop') }
     : { id: `start-${name}`, label: t.palette.start(name), note, icon: 'play', run: act('start') };
   return [
-    { id: `chat-${name}`, label: t.palette.chat(name), note, icon: 'chat', run: () => router.go(`/chat?profile=${encodeURIComponent(name)}`) },
+    {
+      id: `chat-${name}`,
+      label: t.palette.chat(name),
+      note,
+      icon: 'chat',
+      run: () => router.go(`/chat?profile=${encodeURIComponent(name)}`),
+    },
     ...(session.admin ? [change] : []),
   ];
 }

@@ -58,9 +58,18 @@ type Listener = (event: GatewayEvent) => void;
 
 class Live {
   link = $state<Link>('connecting');
-  servers = new Keyed<Server>(async () => (await got(api.GET('/api/v1/servers'))).servers as Server[], (s) => s.id);
-  profiles = new Keyed<Profile>(async () => (await got(api.GET('/api/v1/profiles'))).profiles as unknown as Profile[], (p) => p.name);
-  downloads = new Keyed<Download>(async () => (await got(api.GET('/api/v1/downloads'))).downloads, (d) => d.id);
+  servers = new Keyed<Server>(
+    async () => (await got(api.GET('/api/v1/servers'))).servers as Server[],
+    (s) => s.id,
+  );
+  profiles = new Keyed<Profile>(
+    async () => (await got(api.GET('/api/v1/profiles'))).profiles as unknown as Profile[],
+    (p) => p.name,
+  );
+  downloads = new Keyed<Download>(
+    async () => (await got(api.GET('/api/v1/downloads'))).downloads,
+    (d) => d.id,
+  );
   system = new Resource<System>(() => got(api.GET('/api/v1/system')));
   pendingUsers = $state(0);
 

@@ -49,5 +49,11 @@ export function choices(models: Model[], of: (facts: Facts) => string | undefine
 /** A name for a profile, out of a model's. */
 export function profileName(model: string): string {
   const last = model.split('/').pop() ?? model;
-  return last.toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[-.]+|[-.]+$/g, '').slice(0, 64) || 'model';
+  return (
+    last
+      .toLowerCase()
+      .replace(/[^a-z0-9._-]+/g, '-')
+      .replace(/^[-.]+|[-.]+$/g, '')
+      .slice(0, 64) || 'model'
+  );
 }

@@ -8,7 +8,10 @@ const SHORT = 8;
 class Names {
   #known = new Resource<Map<string, string>>(async () => {
     const [users, keys] = await Promise.all([got(api.GET('/api/v1/users')), got(api.GET('/api/v1/keys'))]);
-    return new Map([...users.users.map(({ id, email }): [string, string] => [id, email]), ...keys.keys.map(({ id, name }): [string, string] => [id, name])]);
+    return new Map([
+      ...users.users.map(({ id, email }): [string, string] => [id, email]),
+      ...keys.keys.map(({ id, name }): [string, string] => [id, name]),
+    ]);
   });
 
   load(): void {

@@ -14,7 +14,9 @@ export function partsOf<T extends Named>(files: T[]): { wasm: T; manifest: T | u
   const components = files.filter((file) => file.name.endsWith('.wasm'));
   const wasm = outermost(components);
   if (!wasm || components.filter((file) => depth(file) === depth(wasm)).length > 1) return null;
-  const manifest = outermost(files.filter((file) => file.name === 'plugin.toml')) ?? outermost(files.filter((file) => file.name.endsWith('.toml') && file.name !== 'Cargo.toml'));
+  const manifest =
+    outermost(files.filter((file) => file.name === 'plugin.toml')) ??
+    outermost(files.filter((file) => file.name.endsWith('.toml') && file.name !== 'Cargo.toml'));
   return { wasm, manifest, name: wasm.name.replace(/\.wasm$/, '').replace(/[^A-Za-z0-9_-]/g, '_') };
 }
 

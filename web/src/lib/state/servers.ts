@@ -9,7 +9,10 @@ import { attempt } from './toasts.svelte';
 /** Sends a command; what it answers is shown unless an event was faster. */
 async function command(name: string, verb: 'start' | 'stop' | 'restart' | 'pin' | 'unpin', done?: string): Promise<Server | undefined> {
   const begun = live.servers.begin();
-  const server = (await attempt(() => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })), done)) as Server | undefined;
+  const server = (await attempt(
+    () => got(api.POST(`/api/v1/servers/{profile}/${verb}`, { params: { path: { profile: name } } })),
+    done,
+  )) as Server | undefined;
   if (server?.profiles) live.servers.answered(server, begun);
   return server;
 }

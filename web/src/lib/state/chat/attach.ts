@@ -42,7 +42,10 @@ async function frames(file: File): Promise<string[]> {
   try {
     await happened(video, 'loadeddata', file.name, () => (video.src = url));
     const scale = Math.min(1, FRAME_EDGE / Math.max(video.videoWidth, video.videoHeight));
-    const canvas = Object.assign(document.createElement('canvas'), { width: Math.max(1, Math.round(video.videoWidth * scale)), height: Math.max(1, Math.round(video.videoHeight * scale)) });
+    const canvas = Object.assign(document.createElement('canvas'), {
+      width: Math.max(1, Math.round(video.videoWidth * scale)),
+      height: Math.max(1, Math.round(video.videoHeight * scale)),
+    });
     const context = canvas.getContext('2d')!;
     // Some recordings do not say how long they are.
     const length = Number.isFinite(video.duration) ? video.duration : 0;

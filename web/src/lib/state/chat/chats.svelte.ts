@@ -9,7 +9,9 @@ const SHOWN = 200;
 
 class Chats {
   search = $state('');
-  list = new Resource<ChatSummary[]>(async () => (await got(api.GET('/api/v1/chats', { params: { query: { q: this.search, limit: SHOWN } } }))).chats);
+  list = new Resource<ChatSummary[]>(
+    async () => (await got(api.GET('/api/v1/chats', { params: { query: { q: this.search, limit: SHOWN } } }))).chats,
+  );
   #open = new Map<string, Conversation>();
   #fresh: Conversation | null = null;
 

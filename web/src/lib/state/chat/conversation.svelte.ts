@@ -4,7 +4,18 @@ import { api, got } from '$lib/api/client';
 import { isLeaving } from '../leaving';
 import { told as words } from '../toasts.svelte';
 import { ask, type Answer } from './stream';
-import { branch, forModel, newestLeaf, newMessage, siblings, titleOf, withDescendants, type Attachment, type Call, type Message } from './message';
+import {
+  branch,
+  forModel,
+  newestLeaf,
+  newMessage,
+  siblings,
+  titleOf,
+  withDescendants,
+  type Attachment,
+  type Call,
+  type Message,
+} from './message';
 import { chatTools } from './tools.svelte';
 
 /** How often what is being said is drawn, and how often it is kept. */
@@ -243,7 +254,14 @@ export class Conversation {
     const messages = dirty.flatMap((one) => $state.snapshot(this.#find(one)) ?? []) as unknown as Record<string, unknown>[];
     const body = { title: this.title, profile: this.profile, messages, ...(this.leaf && { leaf: this.leaf }) };
     try {
-      if (this.id) await got(api.PATCH('/api/v1/chats/{id}', { params: { path: { id: this.id } }, body: { ...body, remove: removed }, keepalive: JSON.stringify(messages).length < LEFT_CHARS }));
+      if (this.id)
+        await got(
+          api.PATCH('/api/v1/chats/{id}', {
+            params: { path: { id: this.id } },
+            body: { ...body, remove: removed },
+            keepalive: JSON.stringify(messages).length < LEFT_CHARS,
+          }),
+        );
       else {
         this.id = (await got(api.POST('/api/v1/chats', { body }))).id;
         this.made(this);

@@ -33,7 +33,17 @@ interface Chunk {
 
 /** Collects deltas; `now` is the time since the answer was asked for. */
 export class Collector {
-  readonly answer: Answer = { thinking: '', text: '', calls: [], note: '', tokens: null, promptTokens: null, ttftMs: null, thoughtMs: null, problem: null };
+  readonly answer: Answer = {
+    thinking: '',
+    text: '',
+    calls: [],
+    note: '',
+    tokens: null,
+    promptTokens: null,
+    ttftMs: null,
+    thoughtMs: null,
+    problem: null,
+  };
   #raw = '';
   #reasoning = '';
   #deltas = 0;

@@ -56,7 +56,10 @@ class ChatTools {
 
   /** As a request declares them. */
   declared(ofProfile: readonly string[]): object[] {
-    return this.enabled(ofProfile).map(({ name, description, input_schema }) => ({ type: 'function', function: { name, description, parameters: input_schema } }));
+    return this.enabled(ofProfile).map(({ name, description, input_schema }) => ({
+      type: 'function',
+      function: { name, description, parameters: input_schema },
+    }));
   }
 
   /** Makes a call that was consented to; what goes wrong is its result, so that the model can go on. */
