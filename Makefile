@@ -25,7 +25,7 @@ run: ## Start the gateway with ./config.toml (more arguments: make run ARGS="--l
 test: lint check-macos test-rust test-plugins test-sdk test-assistants test-hub test-first-token test-api test-web ## Everything that decides whether a change is good
 	@echo "make test: all good"
 
-lint: setup-test ## Format, clippy, dependencies
+lint: setup-test ## Format, clippy, documentation, dependencies
 	scripts/lint.sh
 
 check-macos: setup-test ## Type-check for aarch64-apple-darwin, on any machine

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, clippy and dependencies.
+# Format, clippy, documentation and dependencies.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -21,6 +21,9 @@ cargo clippy --quiet --locked --lib --bins -- -D warnings
 
 step "clippy: tests, benches, examples"
 cargo clippy --quiet --locked --all-targets -- -D warnings "${TEST_MAY[@]}"
+
+step "documentation: every link leads somewhere"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps --lib --document-private-items
 
 step "dependencies: bans, licences, sources"
 cargo deny --locked check --hide-inclusion-graph bans licenses sources

@@ -70,7 +70,7 @@ pub struct Invocation {
     pub task: Task,
 }
 
-/// Who does it: the first two are the caller's, the rest is [`run`]'s.
+/// Who does it: the first two are the caller's, the rest is [`run()`]'s.
 #[derive(Debug, Clone)]
 pub enum Task {
     Serve(ServeArgs),
