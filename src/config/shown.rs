@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiAuth, Config, MemoryBudget, Origin, Registration, show_duration};
+use super::{ApiAuth, ByteSize, Config, MemoryBudget, Origin, Registration, show_duration};
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub fn shown(config: &Config) -> Vec<Shown> {
     let all = [
         ("server.listen", texts(server.listen.iter().map(ToString::to_string).collect())),
         ("server.data_dir", json!(server.data_dir)),
-        ("server.max_body", json!(server.max_body)),
+        ("server.max_body", json!(size(server.max_body))),
         ("server.allowed_hosts", json!(server.allowed_hosts)),
         ("server.cors_origins", json!(server.cors_origins)),
         ("server.trusted_proxies", texts(server.trusted_proxies.iter().map(ToString::to_string).collect())),
@@ -37,11 +37,11 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         ("memory.min_stay", json!(show_duration(config.memory.min_stay))),
         ("usage.retention_days", json!(config.usage.retention_days)),
         ("log.file", json!(config.log.file)),
-        ("log.max_size", json!(config.log.max_size)),
+        ("log.max_size", json!(size(config.log.max_size))),
         ("log.keep", json!(config.log.keep)),
         ("responses.retention_days", json!(config.responses.retention_days)),
         ("media.fetch", json!(config.media.fetch)),
-        ("media.max_size", json!(config.media.max_size)),
+        ("media.max_size", json!(size(config.media.max_size))),
         ("media.timeout", json!(show_duration(config.media.timeout))),
         ("media.allow_private", texts(config.media.allow_private.iter().map(ToString::to_string).collect())),
         ("hub.endpoint", json!(config.hub.endpoint)),
@@ -53,6 +53,10 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         ("engine.mlx-openai-server.command", json!(engine.command)),
     ];
     all.into_iter().map(|(key, value)| Shown { key, value, origin: config.origins.of(key) }).collect()
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).to_string()
 }
 
 fn is_set(set: bool) -> &'static str {
@@ -77,7 +81,7 @@ fn registration(mode: Registration) -> &'static str {
 fn budget(budget: MemoryBudget) -> String {
     match budget {
         MemoryBudget::Auto => "auto".to_owned(),
-        MemoryBudget::Bytes(bytes) => bytes.to_string(),
+        MemoryBudget::Bytes(bytes) => size(bytes),
         MemoryBudget::Percent(percent) => format!("{percent}%"),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::{ApiAuth, Flags, KeySource, MemoryBudget, ModelRef, Origin, Secret};
+use super::super::{ApiAuth, Flags, KeySource, MemoryBudget, ModelRef, Origin, Secret, shown};
 use super::{Folder, demo};
 
 fn listen(address: &str) -> Flags {
@@ -208,4 +208,17 @@ fn paths_start_where_they_are_written() {
     assert_eq!(launch(2).model, Some(ModelRef::Folder(here.join("home/models/x"))));
     assert_eq!(launch(3).model, Some(ModelRef::Folder(here.join("conf/models/x"))));
     assert_eq!(launch(4).command, [here.join("conf/serve").to_string_lossy(), "./{port}".into()]);
+}
+
+#[test]
+fn sizes_and_times_are_shown_with_their_units() {
+    let folder = Folder::with(
+        "[server]\nmax_body = \"32MiB\"\nshutdown_grace = \"90s\"\n[memory]\nbudget = \"48GiB\"\n",
+    );
+    let all = shown(&folder.config());
+    let value = |key: &str| all.iter().find(|one| one.key == key).unwrap().value.clone();
+    assert_eq!(value("server.max_body"), "32MiB");
+    assert_eq!(value("server.shutdown_grace"), "1m30s");
+    assert_eq!(value("memory.budget"), "48GiB");
+    assert_eq!(value("media.max_size"), "20MiB");
 }
