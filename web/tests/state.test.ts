@@ -10,7 +10,7 @@ import { choices, passes, profileName, type Filters } from '../src/lib/state/mod
 import { bodyOf, changes, draftOf } from '../src/lib/state/profileform';
 import { isOwnPage, safeNext } from '../src/lib/state/router.svelte';
 import { screenAt } from '../src/lib/state/screens';
-import { hint } from '../src/lib/state/serverview';
+import { answers, hint } from '../src/lib/state/serverview';
 import { DEMO, proposal } from '../src/lib/state/starter';
 import { more as en } from '../src/lib/i18n/en.more';
 import type { Model, Server } from '../src/lib/api/types';
@@ -203,6 +203,10 @@ it('the starter model is the largest that fits comfortably', () => {
     'mlx-community/Qwen3-8B-4bit',
     'mlx-community/Qwen3-30B-A3B-4bit',
   ]);
+});
+it('only a backend that answers has a speed', () => {
+  const states = ['stopped', 'queued', 'starting', 'loading', 'ready', 'draining', 'stopping', 'failed'];
+  expect(states.filter((state) => answers({ state } as unknown as Server))).toEqual(['ready', 'draining']);
 });
 it('a failure comes with a hint', () => {
   const failed = (error: string, ...log_tail: string[]) => hint({ error, log_tail } as unknown as Server, en.servers);

@@ -22,6 +22,11 @@ export function isShown(server: Server): boolean {
   return server.state !== 'stopped';
 }
 
+/** Whether it can answer; what does not answer has no speed, which is not 0. */
+export function answers(server: Server): boolean {
+  return server.state === 'ready' || server.state === 'draining';
+}
+
 /** The name of a model without what is the same for all. */
 export function shortModel(model: string | null | undefined): string {
   return model?.split('/').pop() ?? '';
