@@ -133,6 +133,40 @@ test('a key is shown once, with a snippet that works as it stands', () =>
     assert.ok(!String(JSON.stringify(listed)).includes(key));
   }));
 
+test('a key gets limits and scopes, and the list shows how much of its budget is gone', () =>
+  withGateway({}, async (gateway, fresh) => {
+    const { page } = await fresh();
+    const create = async (name, fill) => {
+      await page.goto(`${gateway.base}/keys?new=1`);
+      const form = page.getByRole('dialog');
+      await form.getByLabel('Name', { exact: true }).fill(name);
+      await fill?.(form);
+      await form.getByRole('button', { name: 'Create key' }).click();
+      const [, key] = /Bearer (\S+)'/.exec(await page.getByRole('region', { name: 'curl' }).innerText());
+      return key;
+    };
+    const first = await create('first');
+    const key = await create('colleague', async (form) => {
+      await form.getByLabel('tools', { exact: true }).check();
+      await form.getByText('Limits', { exact: true }).click();
+      await form.getByLabel('Requests per minute').fill('60');
+      await form.getByLabel('Tokens per day').fill('20000');
+      await form.getByLabel('Tools', { exact: true }).fill('calculator');
+    });
+    const { keys } = await gateway.api('GET', '/api/v1/keys', undefined, { authorization: `Bearer ${first}` });
+    const made = keys.find((one) => one.name === 'colleague');
+    assert.deepEqual(
+      [made.scopes, made.tools, made.requests_per_minute, made.tokens_per_day, made.tokens_per_month],
+      [['inference', 'tools'], ['calculator'], 60, 20_000, null],
+    );
+    await gateway.askAs(key, 'gemma', '#chunks=30 hello');
+    await page.goto(`${gateway.base}/keys`);
+    const row = page.getByRole('row').filter({ hasText: 'colleague' });
+    await row.getByText('60 requests/min').waitFor();
+    const told = await row.getByRole('meter', { name: 'Tokens per day' }).getAttribute('aria-valuetext');
+    assert.match(told, /^[1-9]\d* \/ 20K$/);
+  }));
+
 test('A AUTH-02, A AUTH-03: without a key and an account everything is open on this machine; with a key nothing is without it', async () => {
   const tried = async (gateway, headers = {}) => {
     const asked = [

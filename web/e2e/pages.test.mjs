@@ -305,6 +305,27 @@ test('settings tell each value with its origin, and the doctor its findings', ()
     await page.getByText('is yours alone').waitFor();
   }));
 
+test('the token of the Hub is set and removed in the settings, and never shown', () =>
+  visit('/settings', async (page) => {
+    const section = page.getByRole('region', { name: 'Hugging Face Hub' });
+    await section.getByText('No token').waitFor();
+    await section.getByLabel('Token').fill('hf_of_this_test');
+    await section.getByRole('button', { name: 'Set token' }).click();
+    await section.getByText('Token set here').waitFor();
+    assert.ok(!(await page.content()).includes('hf_of_this_test'));
+    await section.getByRole('button', { name: 'Remove token' }).click();
+    await section.getByText('No token').waitFor();
+  }));
+
+test('a backup is downloaded from the settings', () =>
+  visit('/settings', async (page) => {
+    const coming = page.waitForEvent('download');
+    await page.getByRole('link', { name: 'Download backup' }).click();
+    const { readFileSync } = await import('node:fs');
+    const file = readFileSync(await (await coming).path());
+    assert.equal(file.subarray(0, 2).toString(), 'PK');
+  }));
+
 test('the keyboard reaches everything: palette, shortcuts and search', () =>
   visit('/', async (page) => {
     await page.getByRole('heading', { name: 'Home' }).waitFor();

@@ -10,6 +10,7 @@ import { choices, passes, profileName, type Filters } from '../src/lib/state/mod
 import { bodyOf, changes, draftOf } from '../src/lib/state/profileform';
 import { isOwnPage, safeNext } from '../src/lib/state/router.svelte';
 import { screenAt } from '../src/lib/state/screens';
+import { blank, bodyOf as keyBody, offered } from '../src/lib/state/keyform';
 import { answers, hint } from '../src/lib/state/serverview';
 import { DEMO, proposal } from '../src/lib/state/starter';
 import { more as en } from '../src/lib/i18n/en.more';
@@ -314,4 +315,24 @@ it('the stream goes on behind the last event, and says when it missed too much',
 it('waits longer after each failure, up to a bound', () => {
   expect([0, 1, 2, 20].map((attempt) => waitBefore(attempt, 1))).toEqual([500, 1000, 2000, 15_000]);
   expect(waitBefore(3, 0)).toBe(2000);
+});
+
+it('a new key says only what was filled in', () => {
+  const draft = { ...blank(), name: ' laptop ' };
+  expect(keyBody(draft, false, 0)).toEqual({ name: 'laptop', scopes: ['inference'] });
+  draft.profiles = 'qwen, gemma';
+  draft.tools = 'calculator';
+  draft.days = 1;
+  draft.limits = { ...draft.limits, requests_per_minute: 60, tokens_per_day: 20_000 };
+  expect(keyBody(draft, false, 0)).toEqual({
+    name: 'laptop',
+    scopes: ['inference'],
+    profiles: ['qwen', 'gemma'],
+    tools: ['calculator'],
+    expires_at: '1970-01-02T00:00:00.000Z',
+    requests_per_minute: 60,
+    tokens_per_day: 20_000,
+  });
+  expect(keyBody(draft, true, 0).scopes).toContain('admin');
+  expect(offered(false)).toEqual(['inference', 'mcp', 'tools']);
 });

@@ -37,6 +37,7 @@ export type Model = { id: string; facts?: Facts | null; fit?: Fit | null } & Par
   Omit<Schemas['ModelView'], 'facts' | 'fit'> & Omit<Schemas['SearchHit'], 'facts' | 'fit'>
 >;
 export type ApiKey = Schemas['KeyView'];
+export type HubSettings = Schemas['HubSettings'];
 export type NewKey = Schemas['NewKey'];
 export type AuditEntry = Schemas['AuditEntry'];
 export type Permissions = Schemas['Permissions'];
