@@ -173,7 +173,18 @@ async function accounts(gateway) {
   await gateway.api('POST', `/api/v1/users/${user.id}/approve`, undefined, as(token));
   const { token: ofUser } = await gateway.api('POST', '/api/v1/auth/login', { email: 'linus@example.com', password: PASSWORD });
   await gateway.api('POST', '/api/v1/keys', { name: 'editor plugin', profiles: ['qwen'] }, as(token));
-  await gateway.api('POST', '/api/v1/keys', { name: 'nightly job', expires_at: '2030-01-01T00:00:00Z' }, as(token));
+  await gateway.api(
+    'POST',
+    '/api/v1/keys',
+    {
+      name: 'nightly job',
+      expires_at: '2030-01-01T00:00:00Z',
+      requests_per_minute: 30,
+      tokens_per_day: 200_000,
+      tokens_per_month: 2_000_000,
+    },
+    as(token),
+  );
   await gateway.api('PUT', '/api/v1/captures', { on: true }, as(token));
   return { token, ofUser };
 }

@@ -221,7 +221,6 @@ export const more: More = {
     create: 'Schlüssel anlegen',
     name: 'Name',
     nameHint: 'Das Programm oder der Rechner, der ihn nutzen wird.',
-    prefix: 'Schlüssel',
     scopes: 'Darf',
     profiles: 'Profile',
     allProfiles: 'alle',

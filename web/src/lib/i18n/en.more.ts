@@ -216,7 +216,6 @@ export const more = {
     create: 'Create key',
     name: 'Name',
     nameHint: 'The program or machine that will use it.',
-    prefix: 'Key',
     scopes: 'May',
     profiles: 'Profiles',
     allProfiles: 'all',
