@@ -160,6 +160,8 @@ test('a key gets limits and scopes, and the list shows how much of its budget is
       [['inference', 'tools'], ['calculator'], 60, 20_000, null],
     );
     await gateway.askAs(key, 'gemma', '#chunks=30 hello');
+    await page.goto(`${gateway.base}/profiles/gemma`);
+    await page.getByRole('region', { name: 'Access' }).getByText('colleague').waitFor();
     await page.goto(`${gateway.base}/keys`);
     const row = page.getByRole('row').filter({ hasText: 'colleague' });
     await row.getByText('60 requests/min').waitFor();

@@ -10,7 +10,7 @@ import { choices, passes, profileName, type Filters } from '../src/lib/state/mod
 import { bodyOf, changes, draftOf } from '../src/lib/state/profileform';
 import { isOwnPage, safeNext } from '../src/lib/state/router.svelte';
 import { screenAt } from '../src/lib/state/screens';
-import { blank, bodyOf as keyBody, offered } from '../src/lib/state/keyform';
+import { blank, bodyOf as keyBody, mayAsk, offered } from '../src/lib/state/keyform';
 import { answers, hint } from '../src/lib/state/serverview';
 import { DEMO, proposal } from '../src/lib/state/starter';
 import { more as en } from '../src/lib/i18n/en.more';
@@ -335,4 +335,13 @@ it('a new key says only what was filled in', () => {
   });
   expect(keyBody(draft, true, 0).scopes).toContain('admin');
   expect(offered(false)).toEqual(['inference', 'mcp', 'tools']);
+});
+
+it('a profile is for the keys that work, ask models, and are not kept to others', () => {
+  const key = { status: 'active', scopes: ['inference'], profiles: null };
+  expect(mayAsk(key, 'qwen')).toBe(true);
+  expect(mayAsk({ ...key, profiles: ['qwen'] }, 'qwen')).toBe(true);
+  expect(mayAsk({ ...key, profiles: ['gemma'] }, 'qwen')).toBe(false);
+  expect(mayAsk({ ...key, scopes: ['mcp'] }, 'qwen')).toBe(false);
+  expect(mayAsk({ ...key, status: 'expired' }, 'qwen')).toBe(false);
 });

@@ -1,5 +1,5 @@
-// What a new key is to be, as its form holds it: pure.
-import type { NewKey } from '$lib/api/types';
+// What a new key is to be, as its form holds it, and what a key may: pure.
+import type { ApiKey, NewKey } from '$lib/api/types';
 import { words } from '$lib/format/words';
 
 export const SCOPES = ['inference', 'mcp', 'tools', 'admin-read', 'admin'];
@@ -38,4 +38,9 @@ export function bodyOf(draft: KeyDraft, first: boolean, now: number): NewKey {
     ...(draft.days && { expires_at: new Date(now + draft.days * DAY_MS).toISOString() }),
     ...Object.fromEntries(set),
   };
+}
+
+/** Whether a key may ask a profile now. */
+export function mayAsk(key: Pick<ApiKey, 'status' | 'scopes' | 'profiles'>, profile: string): boolean {
+  return key.status === 'active' && key.scopes.includes('inference') && (!key.profiles || key.profiles.includes(profile));
 }
