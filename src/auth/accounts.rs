@@ -4,12 +4,14 @@ use super::error::AuthFault;
 use super::identity::Scopes;
 use crate::store::users::{UserRow, Verdict};
 
+/// What an account may do: administer, or use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Admin,
     User,
 }
 
+/// How an account stands: waiting for approval, in use, or shut out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Waits for approval.
@@ -34,6 +36,7 @@ pub enum Change {
 }
 
 impl Role {
+    /// As the store and the API write it: `admin`, `user`.
     pub fn name(self) -> &'static str {
         match self {
             Role::Admin => "admin",
@@ -41,6 +44,7 @@ impl Role {
         }
     }
 
+    /// The role of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Role> {
         [Role::Admin, Role::User].into_iter().find(|role| role.name() == name)
     }
@@ -55,6 +59,7 @@ impl Role {
 }
 
 impl Status {
+    /// As the store and the API write it: `pending`, `active`, `disabled`.
     pub fn name(self) -> &'static str {
         match self {
             Status::Pending => "pending",

@@ -56,6 +56,7 @@ pub struct AuthGate {
 }
 
 impl AuthGate {
+    /// A gate that asks by the mode of `auth` and knows its environment key.
     pub fn new(auth: &Auth, index: Arc<Index>, tokens: Tokens, clock: Arc<dyn Clock>) -> AuthGate {
         let mut operator = Caller::nobody(ENVIRONMENT, Scopes::ALL, Via::Environment);
         operator.key = Some(Arc::from(ENVIRONMENT));

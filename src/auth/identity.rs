@@ -63,6 +63,7 @@ pub enum Scope {
 pub struct Scopes(u8);
 
 impl Via {
+    /// As records and the audit log write it.
     pub fn name(self) -> &'static str {
         match self {
             Via::LocalSocket => "local_socket",
@@ -75,8 +76,10 @@ impl Via {
 }
 
 impl Scope {
+    /// Every scope, in the order in which they are shown.
     pub const ALL: [Scope; 5] = [Scope::Inference, Scope::Mcp, Scope::Tools, Scope::AdminRead, Scope::Admin];
 
+    /// As keys are asked for: `inference`, `mcp`, `tools`, `admin-read`, `admin`.
     pub fn name(self) -> &'static str {
         match self {
             Scope::Inference => "inference",
@@ -87,6 +90,7 @@ impl Scope {
         }
     }
 
+    /// The scope of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Scope> {
         Scope::ALL.into_iter().find(|scope| scope.name() == name)
     }
@@ -98,10 +102,12 @@ impl Scopes {
     /// What an operator may.
     pub const ALL: Scopes = Scopes(Self::USE.0 | Scope::AdminRead as u8 | Scope::Admin as u8);
 
+    /// The set of these scopes.
     pub fn of(scopes: &[Scope]) -> Scopes {
         Scopes(scopes.iter().fold(0, |all, scope| all | *scope as u8))
     }
 
+    /// Whether the set holds that scope.
     pub fn has(self, scope: Scope) -> bool {
         self.0 & scope as u8 != 0
     }
@@ -111,6 +117,7 @@ impl Scopes {
         Scopes(self.0 & other.0)
     }
 
+    /// The names of those it holds, in the order of [`Scope::ALL`].
     pub fn names(self) -> Vec<&'static str> {
         Scope::ALL.into_iter().filter(|scope| self.has(*scope)).map(Scope::name).collect()
     }
@@ -135,6 +142,7 @@ impl Caller {
         }
     }
 
+    /// Whether this caller holds that scope.
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.has(scope)
     }

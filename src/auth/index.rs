@@ -19,6 +19,7 @@ use crate::store::users::UserRow;
 /// Parts of the index of keys, so that connections seldom meet at one lock.
 const SHARDS: usize = 16;
 
+/// An account as requests see it, without its password. Times are milliseconds since 1970, UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub id: Arc<str>,
@@ -32,6 +33,7 @@ pub struct Account {
     pub tools: Option<Arc<[String]>>,
 }
 
+/// A session that has not ended, and what ends its streams.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub row: Arc<SessionRow>,
@@ -54,6 +56,8 @@ pub struct Key {
     pub ended: CancellationToken,
 }
 
+/// All accounts, sessions and keys in memory, so that letting somebody in reads no disk. The store is what
+/// counts; whoever writes it writes here too.
 #[derive(Default)]
 pub struct Index {
     users: RwLock<HashMap<Arc<str>, Arc<Account>>>,
@@ -63,6 +67,7 @@ pub struct Index {
 }
 
 impl Account {
+    /// What requests need of a row. An unknown role is a user's.
     pub fn of(row: &UserRow) -> Account {
         Account {
             id: row.id.as_str().into(),
@@ -105,30 +110,36 @@ impl Key {
 }
 
 impl Index {
+    /// The account of that id.
     pub fn account(&self, id: &str) -> Option<Arc<Account>> {
         read(&self.users).get(id).cloned()
     }
 
+    /// Every account, oldest first.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         let mut all: Vec<_> = read(&self.users).values().cloned().collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }
 
+    /// Whether there is any account, a waiting one included.
     pub fn has_accounts(&self) -> bool {
         !read(&self.users).is_empty()
     }
 
+    /// Takes the place of what was known of the account.
     pub fn put_account(&self, account: Account) -> Arc<Account> {
         let account = Arc::new(account);
         write(&self.users).insert(Arc::clone(&account.id), Arc::clone(&account));
         account
     }
 
+    /// Forgets the account; its sessions and keys are the caller's to end.
     pub fn remove_account(&self, id: &str) {
         write(&self.users).remove(id);
     }
 
+    /// The session of that id, if it has not ended.
     pub fn session(&self, id: &str) -> Option<Session> {
         read(&self.sessions).get(id).cloned()
     }
@@ -140,6 +151,7 @@ impl Index {
         all
     }
 
+    /// Adds a session that begins, and forgets those that have expired.
     pub fn put_session(&self, row: SessionRow) {
         let mut sessions = write(&self.sessions);
         let now = row.created_at;
@@ -162,6 +174,7 @@ impl Index {
         ended
     }
 
+    /// The key of that id, revoked and expired ones included.
     pub fn key(&self, id: &str) -> Option<Arc<Key>> {
         read(&self.keys).get(id).cloned()
     }
@@ -173,6 +186,7 @@ impl Index {
         all
     }
 
+    /// Whether any key was ever made.
     pub fn has_keys(&self) -> bool {
         !read(&self.keys).is_empty()
     }
@@ -187,6 +201,7 @@ impl Index {
         (old && key.row.old_until.is_some_and(|until| until > now_ms)).then_some(key)
     }
 
+    /// Takes the place of what was known of the key, and goes on counting where that had come to.
     pub fn put_key(&self, key: Key) -> Arc<Key> {
         let key = Arc::new(key);
         let before = write(&self.keys).insert(Arc::clone(&key.id), Arc::clone(&key));

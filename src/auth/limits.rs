@@ -72,6 +72,7 @@ pub struct Standing {
     pub tokens: Option<Rate>,
 }
 
+/// A limit per minute, in requests or tokens, and how much of it is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub limit: u64,
@@ -105,6 +106,7 @@ impl Limits {
         serde_json::from_str(kept).unwrap_or(Limits { parallel: Some(0), ..Limits::default() })
     }
 
+    /// As JSON, for the store; [`Limits::read`] reads it.
     pub fn kept(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -128,10 +128,12 @@ impl Accounts {
         })
     }
 
+    /// The accounts, sessions and keys in memory.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
+    /// Where passwords are hashed and compared.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
@@ -141,6 +143,7 @@ impl Accounts {
         &self.setup
     }
 
+    /// Whether that is what the set-up link carries; compared in constant time.
     pub fn is_setup_token(&self, shown: &str) -> bool {
         bool::from(digest(shown).ct_eq(&digest(&self.setup)))
     }
@@ -155,6 +158,7 @@ impl Accounts {
         self.session_ms / 1000
     }
 
+    /// How many accounts wait for approval.
     pub fn pending(&self) -> usize {
         self.index.accounts().iter().filter(|account| account.status == Status::Pending).count()
     }

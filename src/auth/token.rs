@@ -58,6 +58,7 @@ impl Tokens {
         Tokens { signing: EncodingKey::from_secret(key), reading: DecodingKey::from_secret(key), validation }
     }
 
+    /// The claims as a signed token (JWT, HS256).
     pub fn sign(&self, claims: &Claims) -> Result<String, AuthFault> {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing)
             .map_err(|error| AuthFault::Internal(error.to_string()))

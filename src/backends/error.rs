@@ -3,6 +3,7 @@
 use super::admission::Shortage;
 use std::time::Duration;
 
+/// Why a request got no backend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
     /// The backend could not be prepared or started, or ended before it answered.

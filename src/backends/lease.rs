@@ -73,6 +73,7 @@ impl Generation {
 }
 
 impl Lease {
+    /// Where the request goes.
     pub fn target(&self) -> &Arc<Target> {
         &self.generation.target
     }
@@ -87,10 +88,12 @@ impl Lease {
         self.start_ms
     }
 
+    /// Which engine answers, for its quirks.
     pub fn engine(&self) -> EngineKind {
         self.generation.engine
     }
 
+    /// The backend's id, as the servers are listed by.
     pub fn backend_id(&self) -> &str {
         &self.generation.backend_id
     }

@@ -132,6 +132,7 @@ struct Parts {
 }
 
 impl Backends {
+    /// Supervises nothing yet: backends come with the first declared profiles.
     pub fn new(deps: BackendsDeps) -> Backends {
         let pins = Pins::new(deps.store.clone());
         let needs = Arc::new(Needs::new(Arc::clone(&deps.launcher), deps.store));

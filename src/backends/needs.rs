@@ -22,6 +22,7 @@ pub struct Need {
     pub source: NeedSource,
 }
 
+/// Where the bytes that a backend is expected to need come from, the best known first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NeedSource {

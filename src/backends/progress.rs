@@ -46,10 +46,12 @@ struct Told {
 }
 
 impl Progress {
+    /// Nothing is told yet.
     pub fn new() -> Progress {
         Progress::default()
     }
 
+    /// Tells what the request waits for now; the first place in a queue is kept.
     pub fn set(&self, waiting: Waiting) {
         let mut told = self.lock();
         if let Waiting::Queued { position, wait } = waiting {

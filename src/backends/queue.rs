@@ -51,6 +51,7 @@ impl<T> FairQueue<T> {
         ticket
     }
 
+    /// Takes out whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
         let entry = self.entries.pop_front()?;
         self.round = self.round.max(entry.round);
@@ -70,10 +71,12 @@ impl<T> FairQueue<T> {
         out.into_iter().map(|entry| entry.value).collect()
     }
 
+    /// How many wait.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 /// The path that takes the place of the client's `/v1` when a backend is one of our own processes.
 const LOCAL_BASE_PATH: &str = "/v1";
 
+/// Where requests of a backend go: a process on this machine, or another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// `127.0.0.1:49152`, or host and optional port of another server.
@@ -19,6 +20,7 @@ pub struct Target {
     pub bearer: Option<HeaderValue>,
 }
 
+/// Why `url` or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error("`url = \"{url}\"` is not a usable address: {why}")]

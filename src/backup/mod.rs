@@ -21,6 +21,7 @@ pub use workspace::{sweep, workspace};
 pub const FORMAT: u32 = 1;
 /// Names in the data directory, and in the archive.
 pub const DATABASE: &str = "gateway.db";
+/// The file that signs sessions, by its name in the data directory and in a backup.
 pub const SECRET: &str = "session.key";
 const CONFIG: &str = "config.toml";
 const PLUGINS: &str = "plugins/";
@@ -46,6 +47,7 @@ pub struct Places {
     pub plugins: PathBuf,
 }
 
+/// Why a backup could not be made or restored; where it says so, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("{path}: {source}")]

@@ -13,6 +13,7 @@ pub struct Capture {
     pub response: Answer,
 }
 
+/// What the client asked, without its credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = CapturedRequest)]
 pub struct Asked {
@@ -22,6 +23,7 @@ pub struct Asked {
     pub body: Text,
 }
 
+/// What the client was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = CapturedAnswer)]
 pub struct Answer {
@@ -30,6 +32,7 @@ pub struct Answer {
     pub body: Text,
 }
 
+/// A header of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = CapturedHeader)]
 pub struct Header {
@@ -38,6 +41,7 @@ pub struct Header {
     pub value: String,
 }
 
+/// A body, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = CapturedText)]
 pub struct Text {

@@ -68,6 +68,7 @@ impl Switch {
         Switch { until_ms: self.until_ms.filter(|until| *until > now_ms), ..self.clone() }
     }
 
+    /// With a change applied. An error names the figure that is out of its range and the range.
     pub fn changed(mut self, change: Change, now_ms: i64) -> Result<Switch, ChangeError> {
         if let Some(bytes) = change.max_bytes {
             self.max_bytes = within("max_bytes", bytes, BYTES_MIN, BYTES_MAX)?;

@@ -91,6 +91,7 @@ impl Drop for Taking {
 }
 
 impl Share {
+    /// Adds bytes of the request as they pass; beyond the bound they are only counted.
     pub fn push(&self, piece: &[u8]) {
         self.lock().push(piece);
     }

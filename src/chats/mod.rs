@@ -49,16 +49,19 @@ pub struct Chats<'a> {
 }
 
 impl Chats<'_> {
+    /// The owner's conversations, newest first, at most [`LIST_MAX`] at once.
     pub async fn list(&self, filter: ChatFilter) -> Result<Vec<ChatRow>, ChatError> {
         let limit = filter.limit.min(LIST_MAX);
         Ok(chats::list(self.store, self.owner, ChatFilter { limit, ..filter }).await?)
     }
 
+    /// A conversation with its messages; unknown as well when it is somebody else's.
     pub async fn get(&self, id: &str) -> Result<(ChatRow, Vec<MessageRow>), ChatError> {
         let found = chats::get(self.store, self.owner, id).await?;
         found.ok_or_else(|| ChatError::Unknown(id.to_owned()))
     }
 
+    /// Adds a conversation. An error says which message or title is not as it should be.
     pub async fn create(&self, wish: Wish) -> Result<ChatRow, ChatError> {
         let messages = rows(&wish.messages)?;
         at_most(messages.len())?;
@@ -75,6 +78,7 @@ impl Chats<'_> {
         Ok(row)
     }
 
+    /// Changes what the wish names, adds its messages, and gives the conversation as it is then.
     pub async fn change(&self, id: &str, wish: Wish) -> Result<ChatRow, ChatError> {
         let put = rows(&wish.messages)?;
         at_most(chats::count(self.store, self.owner, id).await? + put.len())?;
@@ -90,6 +94,7 @@ impl Chats<'_> {
         changed.ok_or_else(|| ChatError::Unknown(id.to_owned()))
     }
 
+    /// Deletes a conversation and its messages.
     pub async fn remove(&self, id: &str) -> Result<(), ChatError> {
         match chats::remove(self.store, self.owner, id).await? {
             true => Ok(()),

@@ -96,6 +96,7 @@ impl ServeArgs {
     }
 }
 
+/// How lines of the log are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     #[default]

@@ -49,6 +49,7 @@ pub enum CliError {
 }
 
 impl Exit {
+    /// The process's exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,
@@ -70,6 +71,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl CliError {
+    /// The exit code that scripts can tell this failure by.
     pub fn exit(&self) -> Exit {
         match self {
             CliError::Refused { status, .. } => exit_of_status(*status),

@@ -60,6 +60,7 @@ impl Out {
         Out::new(stdout, stderr, json)
     }
 
+    /// Writes to these ends; `json` asks for data as JSON.
     pub fn new(stdout: Pipe, stderr: Pipe, json: bool) -> Out {
         Out { stdout, stderr, json, progress: false }
     }
@@ -110,6 +111,7 @@ impl Out {
         Ok(self.stdout.to.flush()?)
     }
 
+    /// A table in columns, or one JSON object a line.
     pub fn table(&mut self, table: &Table) -> Result<(), CliError> {
         self.line(&table.rows.trim_fmt())
     }

@@ -10,6 +10,7 @@ const LONGEST_SESSION_DAYS: u32 = 365;
 const DEFAULT_AUDIT_DAYS: u32 = 365;
 const LONGEST_AUDIT_DAYS: u32 = 36_500;
 
+/// `[auth]`
 #[derive(Debug, Clone)]
 pub struct Auth {
     pub api: ApiAuth,
@@ -21,6 +22,7 @@ pub struct Auth {
     pub environment_key: Option<Secret>,
 }
 
+/// `api`: whether `/v1` and `/mcp` ask for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiAuth {
     /// Open only on loopback, and only until a key or account exists.
@@ -29,6 +31,7 @@ pub enum ApiAuth {
     Required,
 }
 
+/// `registration`: whether others may ask for an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registration {
     Approval,

@@ -3,11 +3,13 @@
 use super::reader::Reader;
 use super::values::{self, Fault};
 
+/// The `[engine.…]` tables.
 #[derive(Debug, Clone, Default)]
 pub struct Engines {
     pub mlx_openai_server: ManagedEngine,
 }
 
+/// `[engine.mlx-openai-server]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedEngine {
     /// Installed by the gateway into its data directory.

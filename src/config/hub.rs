@@ -9,6 +9,7 @@ use super::{Origin, Secret, environment};
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const TOKEN: &str = "HF_TOKEN";
 
+/// `[hub]`
 #[derive(Debug, Clone)]
 pub struct Hub {
     pub endpoint: String,

@@ -10,6 +10,7 @@ const LARGEST_MAX_SIZE: u64 = 16 << 30;
 const DEFAULT_KEEP: u32 = 5;
 const MOST_KEEP: u32 = 1000;
 
+/// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// None: standard error.

@@ -12,6 +12,7 @@ const LARGEST_MAX_SIZE: u64 = 1 << 30;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// `[media]`
 #[derive(Debug, Clone)]
 pub struct Media {
     pub fetch: bool,

@@ -9,12 +9,14 @@ use super::values::{self, Fault};
 const DEFAULT_MIN_STAY: Duration = Duration::from_secs(30);
 const LONGEST_MIN_STAY: Duration = Duration::from_secs(24 * 3600);
 
+/// `[memory]`
 #[derive(Debug, Clone)]
 pub struct Memory {
     pub budget: MemoryBudget,
     pub min_stay: Duration,
 }
 
+/// `budget`: what all backends may use together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MemoryBudget {
     Auto,

@@ -7,6 +7,7 @@ use super::reader::Reader;
 const DEFAULT_MAX_ROUNDS: u32 = 8;
 const MOST_MAX_ROUNDS: u32 = 100;
 
+/// `[plugins]`
 #[derive(Debug, Clone)]
 pub struct Plugins {
     pub dir: PathBuf,

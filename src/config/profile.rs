@@ -48,6 +48,7 @@ pub struct LaunchSettings {
     pub memory: Option<u64>,
 }
 
+/// `engine`: which program answers for a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EngineKind {
     MlxOpenaiServer,
@@ -56,6 +57,7 @@ pub enum EngineKind {
     Url,
 }
 
+/// `model`: of the Hub, a folder, or built in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ModelRef {
     /// A Hub id such as `mlx-community/Qwen3-4B-4bit`.
@@ -66,6 +68,7 @@ pub enum ModelRef {
     Demo,
 }
 
+/// `model_type`: what a model is for, as `--model-type` of the engine takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ModelType {
     Lm,
@@ -84,12 +87,14 @@ pub struct Upstream {
     pub api_key: Option<KeySource>,
 }
 
+/// Where the key of an upstream server is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeySource {
     Env(String),
     File(PathBuf),
 }
 
+/// `keep_alive`: how long a backend without requests stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepAlive {
     /// Zero stops a backend as soon as it is idle.
@@ -97,6 +102,7 @@ pub enum KeepAlive {
     Forever,
 }
 
+/// `queue`: how many may wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
     /// Requests that may wait.
@@ -104,6 +110,7 @@ pub struct Queue {
     pub timeout: Duration,
 }
 
+/// `timeouts`: how long each part of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub start: Duration,

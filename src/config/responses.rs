@@ -5,6 +5,7 @@ use super::reader::Reader;
 const DEFAULT_RETENTION_DAYS: u32 = 30;
 const LONGEST_RETENTION_DAYS: u32 = 36_500;
 
+/// `[responses]`
 #[derive(Debug, Clone)]
 pub struct Responses {
     pub retention_days: u32,

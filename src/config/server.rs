@@ -16,6 +16,7 @@ const LARGEST_MAX_BODY: u64 = 16 << 30;
 const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 const LONGEST_SHUTDOWN_GRACE: Duration = Duration::from_secs(24 * 3600);
 
+/// `[server]`
 #[derive(Debug, Clone)]
 pub struct Server {
     pub listen: Vec<SocketAddr>,
@@ -31,6 +32,7 @@ pub struct Server {
     pub insecure: bool,
 }
 
+/// `tls`: the certificate and its key, in PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     pub cert: PathBuf,

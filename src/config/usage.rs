@@ -5,6 +5,7 @@ use super::reader::Reader;
 const DEFAULT_RETENTION_DAYS: u32 = 90;
 const LONGEST_RETENTION_DAYS: u32 = 36_500;
 
+/// `[usage]`
 #[derive(Debug, Clone)]
 pub struct Usage {
     pub retention_days: u32,

@@ -55,6 +55,7 @@ struct FunctionDelta {
 }
 
 impl Aggregate {
+    /// For an answer in the name of `model`; `max_tokens` tells an end by length from others.
     pub fn new(model: &str, max_tokens: Option<u64>) -> Self {
         Aggregate {
             model: model.to_owned(),

@@ -21,6 +21,7 @@ pub struct Chunk<'a> {
     pub error: Option<&'a RawValue>,
 }
 
+/// One choice of a chunk.
 #[derive(Debug, Deserialize)]
 pub struct Choice<'a> {
     #[serde(borrow)]
@@ -29,6 +30,7 @@ pub struct Choice<'a> {
     pub finish_reason: Option<Cow<'a, str>>,
 }
 
+/// What a chunk adds to the message.
 #[derive(Debug, Default, Deserialize)]
 pub struct Delta<'a> {
     #[serde(borrow)]

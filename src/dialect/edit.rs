@@ -20,6 +20,7 @@ pub struct Edits {
 }
 
 impl Edits {
+    /// Whether nothing would be changed.
     pub fn is_empty(&self) -> bool {
         self.dropped.is_empty() && self.replaced.is_empty() && self.added.is_empty()
     }

@@ -18,6 +18,7 @@ pub struct Form {
     pub fields: Vec<Field>,
 }
 
+/// A field, by where it stands in the body (bytes).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     pub name: String,

@@ -15,6 +15,7 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation, in the order in which they are documented.
     pub const ALL: [Operation; 6] = [
         Operation::Chat,
         Operation::Completion,

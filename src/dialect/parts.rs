@@ -47,6 +47,7 @@ enum At {
 const LINE_END: usize = 2;
 
 impl Parts {
+    /// For a body whose parts stand between lines of this boundary (without its dashes).
     pub fn new(boundary: &str) -> Parts {
         let delimiter = Finder::new(&format!("\r\n--{boundary}")).into_owned();
         Parts { delimiter, buffer: BytesMut::new(), at: At::Start, fields: 0 }

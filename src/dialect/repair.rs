@@ -39,6 +39,7 @@ pub struct Repair {
 }
 
 impl Repair {
+    /// For a stream in the name of `model`; usage stays in it only where it was asked for.
     pub fn new(model: &str, include_usage: bool, max_tokens: Option<u64>) -> Self {
         Repair {
             model: serde_json::Value::from(model).to_string(),

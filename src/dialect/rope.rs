@@ -29,6 +29,7 @@ impl Rope {
         self.len
     }
 
+    /// Whether it holds no byte.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -29,6 +29,7 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Every topic, in the order in which they are documented.
     pub const ALL: [Topic; 9] = [
         Topic::Servers,
         Topic::Models,
@@ -122,6 +123,7 @@ pub struct Subscription {
 }
 
 impl Bus {
+    /// A bus that nobody listens to, with an id of its own run.
     pub fn new() -> Bus {
         let live = broadcast::Sender::new(BACKLOG);
         Bus(Arc::new(Shared { kept: Mutex::default(), live }))

@@ -54,6 +54,7 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// For what comes in over `road`.
     pub fn new(routes: Router, gateway: Shared, road: Road) -> Edge {
         Edge { routes, gateway, peer: Peer { address: None, road, secure: false } }
     }

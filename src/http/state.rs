@@ -95,6 +95,7 @@ pub struct ConfigStatus {
 }
 
 impl ConfigStatus {
+    /// The file was read at that time (milliseconds since 1970, UTC) without a fault.
     pub fn loaded(at_ms: i64) -> ConfigStatus {
         ConfigStatus { loaded_at_ms: at_ms, error: None, needs_restart: Vec::new() }
     }
@@ -104,6 +105,7 @@ impl ConfigStatus {
 pub type Shared = Arc<Gateway>;
 
 impl Gateway {
+    /// The state that all handlers share.
     pub fn new(parts: Parts) -> Shared {
         let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
         let ending = CancellationToken::new();
@@ -112,6 +114,7 @@ impl Gateway {
         Arc::new(Gateway { parts, tasks, draining, aside, making, replays, openapi: OnceLock::new(), ending })
     }
 
+    /// Answers that are kept for `Idempotency-Key`.
     pub fn replays(&self) -> MutexGuard<'_, Replays> {
         self.replays.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +130,7 @@ impl Gateway {
         self.ending.cancel();
     }
 
+    /// Whether it is shutting down and takes no new requests.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }

@@ -34,14 +34,17 @@ pub struct HubClient {
 }
 
 impl HubClient {
+    /// Asks the hub at `endpoint`, an `http(s)` URL.
     pub fn new(endpoint: &str, token: Token) -> Result<HubClient, HubError> {
         Ok(HubClient { wire: Wire::new(endpoint)?, token, made: Mutex::default() })
     }
 
+    /// The URL that it asks.
     pub fn endpoint(&self) -> &str {
         self.wire.endpoint()
     }
 
+    /// The token that it sends.
     pub fn token(&self) -> &Token {
         &self.token
     }

@@ -32,6 +32,7 @@ pub enum Digest {
 }
 
 impl Digest {
+    /// The digest in hexadecimal, which is the name of the blob.
     pub fn name(&self) -> &str {
         match self {
             Digest::Sha256(name) | Digest::GitBlob(name) => name,

@@ -60,6 +60,7 @@ pub struct LocalModel {
     pub problem: Option<String>,
 }
 
+/// Why a model cannot be found or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     #[error("there is no model \"{0}\" on this machine")]
@@ -71,10 +72,12 @@ pub enum LibraryError {
 }
 
 impl Library {
+    /// The models of the Hugging Face cache and of folders of somebody's own.
     pub fn new(cache: PathBuf, folders: Vec<PathBuf>, facts: FactsCache) -> Library {
         Library { cache, folders, facts }
     }
 
+    /// The Hugging Face cache.
     pub fn cache(&self) -> &Path {
         &self.cache
     }
@@ -92,6 +95,7 @@ impl Library {
         models
     }
 
+    /// The model of that id, with its facts.
     pub fn find(&self, id: &str) -> Option<LocalModel> {
         let mut found: Vec<LocalModel> = match folder_of(&self.cache, id) {
             Some(repo) => cached_model(&repo).into_iter().collect(),

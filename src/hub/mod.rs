@@ -54,6 +54,7 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Everything about models of the hub. Fails when the endpoint is no usable URL.
     pub fn new(deps: HubDeps) -> Result<Hub, HubError> {
         let client = Arc::new(HubClient::new(&deps.endpoint, Token::new(deps.token))?);
         let downloads = Downloads::new(DownloadsDeps {

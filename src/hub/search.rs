@@ -24,6 +24,7 @@ pub struct Query {
     pub offset: usize,
 }
 
+/// What comes first in a list of the hub's models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sort {
     #[default]
@@ -49,8 +50,10 @@ impl Query {
 }
 
 impl Sort {
+    /// Every order.
     pub const ALL: [Sort; 4] = [Sort::Downloads, Sort::Likes, Sort::Date, Sort::Trending];
 
+    /// As the API and the command line write it.
     pub fn name(self) -> &'static str {
         match self {
             Sort::Downloads => "downloads",
@@ -60,6 +63,7 @@ impl Sort {
         }
     }
 
+    /// The order of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Sort> {
         Sort::ALL.into_iter().find(|sort| sort.name() == name)
     }
@@ -106,6 +110,7 @@ pub struct Details {
     pub files: Vec<FileEntry>,
 }
 
+/// A file of a model on the hub.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct FileEntry {
     pub path: String,

@@ -39,6 +39,7 @@ struct Inner {
 }
 
 impl Token {
+    /// A token that is looked for in these places each time.
     pub fn new(places: TokenPlaces) -> Token {
         Token(Arc::new(Inner { places, stored: RwLock::default() }))
     }
@@ -62,6 +63,7 @@ impl Token {
             .or_else(|| read(places.login.as_deref()?).and_then(|token| some(token, TokenOrigin::Login)))
     }
 
+    /// The token itself, wherever it is from.
     pub fn value(&self) -> Option<String> {
         self.find().map(|(token, _)| token)
     }

@@ -47,6 +47,7 @@ pub struct Levels {
     pub file: Option<PathBuf>,
 }
 
+/// Why the log cannot be set up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error(

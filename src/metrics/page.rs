@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::Metrics;
 
+/// The media type of OpenMetrics' text form.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;

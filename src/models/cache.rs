@@ -32,6 +32,7 @@ struct Entry {
 }
 
 impl FactsCache {
+    /// An empty cache.
     pub fn new() -> FactsCache {
         FactsCache::default()
     }
@@ -73,6 +74,7 @@ impl FactsCache {
         self.kept().by_folder.len()
     }
 
+    /// Whether no model has been looked at.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

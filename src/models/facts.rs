@@ -131,6 +131,7 @@ pub struct Experts {
 }
 
 impl<T> Known<T> {
+    /// A fact, and where it was found.
     pub fn new(value: T, source: Source) -> Known<T> {
         Known { value, source }
     }

@@ -68,6 +68,7 @@ impl KvQuantization {
 }
 
 impl Estimate {
+    /// Weights, cache and overhead, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes.saturating_add(self.kv_bytes).saturating_add(self.overhead_bytes)
     }

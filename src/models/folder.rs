@@ -22,6 +22,7 @@ const MAX_DEPTH: usize = 2;
 const README: &str = "README.md";
 const MODEL_INDEX: &str = "model_index.json";
 
+/// Why a folder says nothing about a model.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     #[error("there is no folder {}; check the profile's `model`", .0.display())]

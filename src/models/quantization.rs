@@ -14,6 +14,7 @@ const GROUP_BITS: f64 = 32.0;
 const SHARED_SCALE_BITS: f64 = 8.0;
 const USUAL_GROUP: u64 = 64;
 
+/// How a model's weights are stored.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Quantization {
     /// `affine` (MLX's own), `mxfp4`, `awq`, `fp8` and the like; `none` where weights are whole.

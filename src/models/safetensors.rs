@@ -20,6 +20,7 @@ pub struct Header {
     pub tensors: HashMap<String, Tensor>,
 }
 
+/// One tensor, as the table of its file describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Tensor {
     /// `BF16`, `U32`, `F8_E4M3` and the like.
@@ -27,6 +28,7 @@ pub struct Tensor {
     pub shape: Vec<u64>,
 }
 
+/// Why the table of a file's tensors cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     #[error("the file ends before its table of tensors does; download the model again")]

@@ -62,6 +62,7 @@ impl Network {
         if bits > width { Err(wrong()) } else { Ok(Network { address, bits }) }
     }
 
+    /// Whether the address is of this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(net), IpAddr::V4(address)) => {

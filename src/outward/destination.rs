@@ -33,6 +33,7 @@ impl Destination {
         if destination.host.is_empty() { Err(wrong("names no host")) } else { Ok(destination) }
     }
 
+    /// Scheme, host and port; without a port the scheme's.
     pub fn new(https: bool, host: &str, port: Option<u16>) -> Destination {
         let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
         Destination { https, host, port: port.unwrap_or(if https { 443 } else { 80 }) }

@@ -54,10 +54,12 @@ pub enum FetchError {
 }
 
 impl Fetcher {
+    /// Fetches at most `size_max` bytes within `time_max`, from public addresses and `allow_private`.
     pub fn new(allow_private: Vec<Network>, size_max: usize, time_max: Duration) -> Fetcher {
         Fetcher { allow_private, size_max, time_max, resolve: system_resolver() }
     }
 
+    /// The body at an `http(s)` URL; redirects are refused.
     pub async fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
         let fetching = tokio::time::timeout(self.time_max, self.get(url));
         fetching.await.map_err(|_| FetchError::TooSlow(self.time_max))?

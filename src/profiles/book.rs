@@ -77,6 +77,7 @@ impl ProfileBook {
         self.change(|sides| drop(sides.stored.insert(stored.profile.name.clone(), Arc::new(stored))));
     }
 
+    /// Forgets the stored profile of that name.
     pub fn remove(&self, name: &str) {
         self.change(|sides| drop(sides.stored.remove(name)));
     }
@@ -103,6 +104,7 @@ impl ProfileBook {
         self.sides().stored.get(name).cloned()
     }
 
+    /// How many profiles the store holds, those included that the file hides.
     pub fn stored_count(&self) -> usize {
         self.sides().stored.len()
     }
@@ -141,6 +143,7 @@ impl ProfileBook {
 }
 
 impl Placed {
+    /// What it says, wherever it stands.
     pub fn profile(&self) -> &Profile {
         match self {
             Placed::File(profile) => profile,

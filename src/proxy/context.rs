@@ -34,6 +34,7 @@ pub struct Contexts {
 type Native = Arc<RwLock<HashMap<ModelRef, Option<u64>>>>;
 
 impl Contexts {
+    /// Counts prompts by the tokenizers of models whose kinds are known there.
     pub fn new(kinds: Arc<Kinds>) -> Contexts {
         Contexts { kinds, tokenizers: Arc::default(), native: Arc::default() }
     }

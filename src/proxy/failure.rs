@@ -45,16 +45,19 @@ impl Failure {
         }
     }
 
+    /// 413: the body is larger than `limit` bytes.
     pub fn too_large(limit: u64) -> Failure {
         let message = format!("the body is larger than {limit} bytes; raise server.max_body to allow more");
         Failure::refused(413, "invalid_request_error", "request_too_large", message)
     }
 
+    /// 408: the body stopped coming after so many bytes.
     pub fn too_slow(arrived: usize) -> Failure {
         let message = format!("the body comes too slowly: {arrived} bytes have arrived so far");
         Failure::refused(408, "invalid_request_error", "request_timeout", message)
     }
 
+    /// 404: no profile and no alias of that name.
     pub fn model_not_found(model: &str) -> Failure {
         let message = format!(
             "no profile or alias is named \"{model}\"; GET /v1/models lists what there is, config.toml adds more"
@@ -65,6 +68,7 @@ impl Failure {
         }
     }
 
+    /// 403: this caller may not, for the reason in `message`.
     pub fn not_allowed(message: impl Into<String>) -> Failure {
         Failure::refused(403, "permission_error", "permission_denied", message)
     }
@@ -74,6 +78,7 @@ impl Failure {
         Failure::not_allowed("this key may not ask models; use one with the scope inference")
     }
 
+    /// 503: the gateway is ending; to be tried again soon.
     pub fn shutting_down() -> Failure {
         Failure {
             retry_after_s: Some(5),
@@ -81,10 +86,12 @@ impl Failure {
         }
     }
 
+    /// 429: too many wait already; to be tried again in a second.
     pub fn overloaded(message: impl Into<String>) -> Failure {
         Failure { retry_after_s: Some(1), ..Failure::refused(429, "rate_limit_error", "queue_full", message) }
     }
 
+    /// 504: something took longer than it may.
     pub fn timed_out(message: impl Into<String>) -> Failure {
         Failure { recorded: Status::Failed, ..Failure::refused(504, "server_error", "timeout", message) }
     }
@@ -135,6 +142,7 @@ impl Failure {
         format!("data: {}\n\ndata: [DONE]\n\n", self.as_json())
     }
 
+    /// Any other refusal, with OpenAI's `type` (`kind`) and `code`.
     pub fn refused(
         status: u16,
         kind: &'static str,

@@ -23,6 +23,7 @@ struct Known {
 }
 
 impl Kinds {
+    /// Looks for models of the Hub in that cache.
     pub fn new(hub_cache: PathBuf) -> Kinds {
         Kinds { hub_cache, known: RwLock::default() }
     }

@@ -70,10 +70,12 @@ pub struct Rounds {
 }
 
 impl Opened {
+    /// The profile that answers.
     pub fn profile(&self) -> &Profile {
         &self.entry.profile
     }
 
+    /// Whether the client asked for a stream.
     pub fn wants_stream(&self) -> bool {
         self.scanned.wants_stream().unwrap_or(false)
     }
@@ -162,6 +164,7 @@ impl Opened {
 }
 
 impl Rounds {
+    /// The counters of the one record that all rounds share.
     pub fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
     }

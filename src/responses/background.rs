@@ -143,6 +143,7 @@ impl Job {
         self.cancelled.cancelled().await;
     }
 
+    /// Whether its end was told.
     pub fn is_over(&self) -> bool {
         self.state().ended.is_some()
     }

@@ -81,6 +81,7 @@ impl Responses {
         }
     }
 
+    /// The caller's own response of that id, as it was answered.
     pub async fn get(&self, id: &str) -> Result<Value, ResponsesError> {
         let found = responses::get(&self.store, &self.owner, id).await?;
         Ok(parsed(&found.ok_or_else(|| ResponsesError::Unknown(id.to_owned()))?))
@@ -93,6 +94,7 @@ impl Responses {
         Ok(found.iter().map(|item| parsed(item)).collect())
     }
 
+    /// Deletes the caller's own response of that id.
     pub async fn remove(&self, id: &str) -> Result<(), ResponsesError> {
         match responses::remove(&self.store, &self.owner, id).await? {
             true => Ok(()),

@@ -39,6 +39,7 @@ pub struct AuditFilter {
     pub target: Option<String>,
 }
 
+/// Adds an entry.
 pub async fn add(store: &Store, row: AuditRow) -> Result<(), StoreError> {
     store
         .write(move |conn| {

@@ -51,6 +51,7 @@ pub async fn prune(store: &Store, bounds: Bounds) -> Result<usize, StoreError> {
     store.write(move |conn| shrink(conn, bounds)).await
 }
 
+/// The capture of a request, as JSON.
 pub async fn get(store: &Store, request: &str) -> Result<Option<String>, StoreError> {
     let request = request.to_owned();
     store
@@ -73,6 +74,7 @@ pub async fn remove_all(store: &Store) -> Result<usize, StoreError> {
     store.write(|conn| conn.execute("DELETE FROM captures", [])).await
 }
 
+/// How many captures there are, and their bytes.
 pub async fn kept(store: &Store) -> Result<Kept, StoreError> {
     store
         .read(|conn| {

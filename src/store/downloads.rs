@@ -55,6 +55,7 @@ pub async fn all(store: &Store) -> Result<Vec<DownloadRow>, StoreError> {
         .await
 }
 
+/// Deletes the record of a download; its files stay.
 pub async fn remove(store: &Store, id: &str) -> Result<(), StoreError> {
     let id = id.to_owned();
     store

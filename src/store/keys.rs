@@ -32,6 +32,7 @@ pub struct KeyRow {
     pub revoked_at: Option<i64>,
 }
 
+/// Every key, revoked and expired ones included.
 pub async fn all(store: &Store) -> Result<Vec<KeyRow>, StoreError> {
     store
         .read(|conn| {

@@ -14,11 +14,13 @@ pub async fn all(store: &Store) -> Result<Vec<String>, StoreError> {
         .await
 }
 
+/// Notes that a backend is pinned.
 pub async fn add(store: &Store, backend: String, now_ms: i64) -> Result<(), StoreError> {
     let sql = "INSERT OR IGNORE INTO pinned_backends (backend, pinned_at) VALUES (?1, ?2)";
     store.write(move |conn| conn.execute(sql, params![backend, now_ms])).await.map(drop)
 }
 
+/// Notes that it is not pinned any more.
 pub async fn remove(store: &Store, backend: String) -> Result<(), StoreError> {
     let sql = "DELETE FROM pinned_backends WHERE backend = ?1";
     store.write(move |conn| conn.execute(sql, [backend])).await.map(drop)

@@ -16,6 +16,7 @@ pub struct GrantRow {
 }
 
 impl Store {
+    /// What was granted to which plugin.
     pub async fn plugin_grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         const SELECT: &str =
             "SELECT plugin, permissions, granted_at, granted_by FROM plugin_grants ORDER BY plugin";
@@ -46,6 +47,7 @@ impl Store {
         self.write(write).await.map(drop)
     }
 
+    /// Takes back everything that a plugin was granted.
     pub async fn revoke_plugin(&self, plugin: String) -> Result<(), StoreError> {
         self.write(move |conn| conn.execute("DELETE FROM plugin_grants WHERE plugin = ?1", [plugin]))
             .await

@@ -18,6 +18,7 @@ pub struct ResponseRow {
     pub items: Vec<ItemRow>,
 }
 
+/// One item of a response's input or output, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemRow {
     pub id: String,

@@ -17,6 +17,7 @@ pub struct SessionRow {
     pub agent: Option<String>,
 }
 
+/// Every session that is kept, expired ones included.
 pub async fn all(store: &Store) -> Result<Vec<SessionRow>, StoreError> {
     store
         .read(|conn| {
@@ -41,6 +42,7 @@ pub async fn add(store: &Store, row: SessionRow) -> Result<(), StoreError> {
         .await
 }
 
+/// Deletes these sessions.
 pub async fn remove(store: &Store, ids: Vec<String>) -> Result<(), StoreError> {
     store
         .write(move |conn| {

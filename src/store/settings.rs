@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Store, StoreError};
 
+/// What was set under that name, as JSON.
 pub async fn get(store: &Store, name: &'static str) -> Result<Option<String>, StoreError> {
     let sql = "SELECT value FROM settings WHERE name = ?1";
     store.read(move |conn| conn.query_row(sql, [name], |row| row.get(0)).optional()).await

@@ -32,10 +32,12 @@ pub enum Verdict {
     Remove,
 }
 
+/// Every account, oldest first.
 pub async fn all(store: &Store) -> Result<Vec<UserRow>, StoreError> {
     store.read(|conn| rows(conn, "ORDER BY id", [])).await
 }
 
+/// The account with that address.
 pub async fn by_email(store: &Store, email: String) -> Result<Option<UserRow>, StoreError> {
     store.read(move |conn| Ok(rows(conn, "WHERE email = ?1", [email])?.pop())).await
 }

@@ -16,6 +16,7 @@ pub struct MemInfo {
 }
 
 impl MemInfo {
+    /// From the text of `/proc/meminfo`; what it does not say stays unknown.
     pub fn read(text: &str) -> MemInfo {
         let bytes = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;

@@ -17,6 +17,7 @@ const CPU_SPAN: Duration = Duration::from_millis(250);
 pub trait Probe: Send + Sync + 'static {
     /// The trees below these processes, in their order.
     fn trees(&self, roots: &[u32]) -> Vec<Option<Tree>>;
+    /// The machine as of now; what cannot be read is unknown.
     fn machine(&self) -> Machine;
 }
 

@@ -14,6 +14,7 @@ pub struct ToolOutput {
     pub is_error: bool,
 }
 
+/// A part of a tool's result, as MCP has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
@@ -23,6 +24,7 @@ pub enum Content {
     Embedded { uri: String, mime_type: Option<String>, body: Body },
 }
 
+/// What an embedded resource holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     Text(String),

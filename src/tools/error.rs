@@ -52,6 +52,7 @@ impl CallError {
         "busy",
     ];
 
+    /// As records and the API write it.
     pub fn code(&self) -> &'static str {
         Self::CODES[self.index()]
     }

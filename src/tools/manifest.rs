@@ -13,6 +13,7 @@ use crate::outward::{Destination, Network};
 /// Bytes of a `plugin.toml`.
 pub const MANIFEST_MAX: u64 = 64 << 10;
 
+/// A plugin's `plugin.toml`, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     pub name: String,
@@ -69,6 +70,7 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long a call may take, waiting included.
     pub fn wall(&self) -> Duration {
         Duration::from_millis(self.wall_ms)
     }

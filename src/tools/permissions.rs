@@ -17,6 +17,7 @@ pub struct Permissions {
 }
 
 impl Permissions {
+    /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.http.is_empty() && self.allow_private.is_empty() && self.secrets.is_empty()
     }

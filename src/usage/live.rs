@@ -24,6 +24,7 @@ const WARNINGS_MAX: usize = 32;
 /// Retries and tool rounds of one request.
 const ATTEMPTS_MAX: usize = 128;
 
+/// A request while it runs: counters that are written without a lock, and what is told of it from outside.
 pub struct Live {
     id: Uuid,
     request: NewRequest,
@@ -101,6 +102,7 @@ impl Live {
         }
     }
 
+    /// Our own id, a UUIDv7 of the time it began.
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -134,6 +136,7 @@ impl Live {
         }
     }
 
+    /// The prompt's tokens, as soon as the backend tells them.
     pub fn set_prompt_tokens(&self, tokens: u64) {
         self.prompt.store(tokens, Ordering::Relaxed);
         self.rendering.stale.store(true, Ordering::Relaxed);
@@ -144,6 +147,7 @@ impl Live {
         self.completion.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody has asked for its end.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }

@@ -46,6 +46,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// An end with that status, as the client was told it.
     pub fn new(status: Status, http_status: u16) -> Outcome {
         Outcome {
             status,
@@ -74,6 +75,7 @@ impl Ongoing {
         Ongoing { live, recorder, ended: false, permit: None }
     }
 
+    /// Our own id.
     pub fn id(&self) -> Uuid {
         self.live.id()
     }
@@ -108,6 +110,7 @@ impl Ongoing {
         self.live.warn(warning.into());
     }
 
+    /// Adds a try at a backend, or a round, to the record.
     pub fn push_attempt(&self, attempt: AttemptRecord) {
         self.live.push_attempt(attempt);
     }

@@ -33,6 +33,7 @@ struct Shared {
 }
 
 impl Recorder {
+    /// Records into `store`; ids and times come from `clock`.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Recorder {
         let throughput = Throughput::new(Arc::clone(&clock));
         let (ids, metrics) = (Ids::new(), Metrics::default());
@@ -127,6 +128,7 @@ impl Recorder {
         Ok(requests::get(&self.shared.store, id).await?.map(RequestView::from))
     }
 
+    /// Tokens per second, as of now.
     pub fn throughput(&self) -> &Throughput {
         &self.shared.throughput
     }
@@ -141,6 +143,7 @@ impl Recorder {
         self.shared.store.lost()
     }
 
+    /// Where the records are.
     pub fn store(&self) -> &Store {
         &self.shared.store
     }

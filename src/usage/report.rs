@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::requests::{self, UsageRow};
 use crate::store::rollup::{self, By, Encoded, Figures, Fold, Histogram};
 
+/// What usage is told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupBy {
     Day,
@@ -35,6 +36,7 @@ pub struct UsageQuery {
     pub user: Option<String>,
 }
 
+/// Why usage cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     #[error("unknown time zone \"{0}\": use an IANA name such as Europe/Berlin, or UTC")]
@@ -46,9 +48,11 @@ pub enum UsageError {
 }
 
 impl GroupBy {
+    /// Every way of grouping.
     pub const ALL: [GroupBy; 5] =
         [GroupBy::Day, GroupBy::Key, GroupBy::User, GroupBy::Profile, GroupBy::Model];
 
+    /// As the API and the command line write it.
     pub fn name(self) -> &'static str {
         match self {
             GroupBy::Day => "day",
@@ -59,6 +63,7 @@ impl GroupBy {
         }
     }
 
+    /// The way of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<GroupBy> {
         GroupBy::ALL.into_iter().find(|group| group.name() == name)
     }

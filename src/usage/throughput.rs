@@ -34,6 +34,7 @@ pub(super) struct Meter {
 }
 
 impl Throughput {
+    /// Nothing has been counted yet.
     pub fn new(clock: Arc<dyn Clock>) -> Throughput {
         Throughput { epoch: clock.now(), clock, meters: RwLock::default() }
     }

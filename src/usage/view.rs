@@ -11,6 +11,7 @@ use super::{AttemptRecord, RequestRecord};
 /// A running request looks like any other, with its counters as of now.
 pub type LiveView = RequestView;
 
+/// A request, as the API tells it. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RequestView {
     pub id: String,
@@ -50,6 +51,7 @@ pub struct RequestView {
     pub user: Option<String>,
 }
 
+/// A try at a backend, or a round of a chat with tools.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttemptView {
     pub number: u32,
@@ -107,6 +109,7 @@ pub struct UsageGroup {
     pub avg_duration_ms: Option<f64>,
 }
 
+/// Requests by what became of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ByStatus {
     pub running: u64,
@@ -117,6 +120,7 @@ pub struct ByStatus {
     pub interrupted: u64,
 }
 
+/// Half of the requests were at or below `p50`, all but one in twenty at or below `p95`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Percentiles {
     pub p50: Option<f64>,

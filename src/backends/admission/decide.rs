@@ -22,6 +22,7 @@ pub struct Resident {
     pub pinned: bool,
 }
 
+/// How far a backend is, as far as making room depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Its memory grows and cannot be measured yet.
@@ -51,6 +52,7 @@ pub struct Room {
     pub min_stay: Duration,
 }
 
+/// What becomes of a start: it goes ahead, others go first, it waits, or it can never fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Start,

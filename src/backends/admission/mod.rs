@@ -80,6 +80,7 @@ struct Wish<'a> {
 }
 
 impl Admission {
+    /// Shares `limit` bytes; a backend that became ready is left alone for `min_stay`.
     pub fn new(limit: u64, min_stay: Duration, gauge: Arc<Gauge>) -> Admission {
         Admission {
             limit,

@@ -25,6 +25,7 @@ impl Capabilities {
         Capabilities { version: find_version(version_text), options }
     }
 
+    /// Whether the engine's `launch --help` names that option, such as `--context-length`.
     pub fn knows(&self, option: &str) -> bool {
         self.options.contains_key(option)
     }

@@ -7,6 +7,7 @@ use super::tool::ToolError;
 use crate::config::ModelType;
 use crate::models::FactsError;
 
+/// Why an engine could not be installed or launched, in words for whoever asked for it.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error(

@@ -125,6 +125,7 @@ pub struct Engines {
 type Report<'a> = &'a (dyn Fn(Step) + Send + Sync);
 
 impl Engines {
+    /// Engines below the data directory; nothing is installed before it is needed.
     pub fn new(deps: EnginesDeps) -> Engines {
         let platform = Platform::current();
         Engines::with(deps, platform, Locks::shipped(platform))

@@ -38,21 +38,25 @@ pub struct Found {
 }
 
 impl Imported {
+    /// A profile of that name, with nothing else set.
     pub fn new(name: &str) -> Imported {
         let mut imported = Imported::default();
         imported.set("name", name);
         imported
     }
 
+    /// Sets a key of the profile, as config.toml would.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.settings.insert(key.to_owned(), value.into());
     }
 
+    /// Notes something of the original that has no counterpart here.
     pub fn leave_out(&mut self, what: impl Into<String>) {
         self.left_out.push(what.into());
     }
 }
 
+/// `mlx-gateway import SOURCE`: prints the configuration, and what was left out as a comment.
 pub fn run(args: &ImportArgs, out: &mut Out) -> Result<(), CliError> {
     let found = read(&args.source)?;
     if out.json() {

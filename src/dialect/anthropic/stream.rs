@@ -30,6 +30,7 @@ pub struct Events {
 }
 
 impl Events {
+    /// For a message in the name of `model`, whose prompt has that many tokens as far as is known.
     pub fn new(model: &str, input_tokens: u64) -> Events {
         Events {
             model: model.to_owned(),

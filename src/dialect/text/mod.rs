@@ -49,6 +49,7 @@ impl Text {
         self.think = None;
     }
 
+    /// Takes the next piece of the text, and gives what may be said of it by now.
     pub fn feed(&mut self, text: &str) -> Piece {
         let mut piece = Piece::default();
         match &mut self.think {
@@ -81,6 +82,7 @@ impl Text {
 }
 
 impl Piece {
+    /// Adds what `other` holds at the end.
     pub fn append(&mut self, other: &Piece) {
         self.thought.push_str(&other.thought);
         self.answer.push_str(&other.answer);

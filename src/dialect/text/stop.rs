@@ -11,6 +11,7 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// Looks for these; empty ones are left out.
     pub fn new(strings: Vec<String>) -> Stop {
         let strings = strings.into_iter().filter(|string| !string.is_empty()).collect();
         Stop { strings, held: String::new(), hit: None }

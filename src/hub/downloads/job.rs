@@ -71,6 +71,7 @@ pub struct DownloadView {
     pub files: Vec<FileView>,
 }
 
+/// One file of a download.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FileView {
     pub path: String,

@@ -17,11 +17,13 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The places of `model` in the cache at that path; nothing is made.
     pub fn new(cache: &Path, model: &str) -> Layout {
         let name = repo_name(model);
         Layout { repo: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
+    /// Makes the folders for blobs and locks.
     pub fn make(&self) -> io::Result<()> {
         for dir in [self.repo.join("blobs"), self.locks.clone()] {
             std::fs::create_dir_all(dir)?;
@@ -29,18 +31,22 @@ impl Layout {
         Ok(())
     }
 
+    /// A whole file, by its etag.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.repo.join("blobs").join(etag)
     }
 
+    /// A file that is still being fetched.
     pub fn incomplete(&self, etag: &str) -> PathBuf {
         self.repo.join("blobs").join(format!("{etag}.incomplete"))
     }
 
+    /// What a process holds while it fetches the file.
     pub fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }
 
+    /// The folder of links that make up a commit.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.repo.join("snapshots").join(commit)
     }
@@ -52,6 +58,7 @@ impl Layout {
         blob.or_else(|| length(self.incomplete(file.digest.name()))).unwrap_or(0).min(file.size)
     }
 
+    /// Whether the whole file is on this machine.
     pub fn has(&self, file: &RepoFile) -> bool {
         std::fs::metadata(self.blob(file.digest.name())).is_ok_and(|meta| meta.len() == file.size)
     }

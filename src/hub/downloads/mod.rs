@@ -87,6 +87,7 @@ struct Inner {
 }
 
 impl Downloads {
+    /// Reads nothing yet: [`Downloads::load`] takes up what was under way.
     pub fn new(deps: DownloadsDeps) -> Downloads {
         Downloads(Arc::new(Inner {
             deps,
@@ -117,6 +118,7 @@ impl Downloads {
         Ok(views)
     }
 
+    /// The download of that id, as of now.
     pub async fn get(&self, id: &str) -> Result<DownloadView, OrderError> {
         Ok(self.job(id).await?.view())
     }

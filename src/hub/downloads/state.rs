@@ -13,6 +13,7 @@
 
 use serde::Serialize;
 
+/// How a download stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -34,6 +35,7 @@ pub enum Order {
 }
 
 impl Status {
+    /// Every state.
     pub const ALL: [Status; 6] = [
         Status::Queued,
         Status::Running,
@@ -43,6 +45,7 @@ impl Status {
         Status::Cancelled,
     ];
 
+    /// As the store and the API write it.
     pub fn name(self) -> &'static str {
         match self {
             Status::Queued => "queued",
@@ -54,6 +57,7 @@ impl Status {
         }
     }
 
+    /// The state of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Status> {
         Status::ALL.into_iter().find(|status| status.name() == name)
     }

@@ -135,6 +135,7 @@ impl Default for Upstreams {
 }
 
 impl Upstreams {
+    /// No connection is open yet.
     pub fn new() -> Upstreams {
         let layers = tower::layer::util::Stack::new(
             tower::layer::util::Stack::new(retry::RetryLayer, deadline::DeadlineLayer),

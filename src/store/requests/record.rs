@@ -19,6 +19,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// As the store and the API write it.
     pub fn name(self) -> &'static str {
         match self {
             Status::Running => "running",
@@ -30,6 +31,7 @@ impl Status {
         }
     }
 
+    /// The status of that name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Status> {
         [
             Status::Running,

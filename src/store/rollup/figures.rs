@@ -38,6 +38,7 @@ pub struct Known {
 }
 
 impl Figures {
+    /// How many requests, whatever became of them.
     pub fn requests(&self) -> i64 {
         self.by_status.iter().sum()
     }
@@ -69,6 +70,7 @@ impl Figures {
         }
     }
 
+    /// Adds what `other` holds.
     pub fn merge(&mut self, other: &Figures) {
         for (sum, more) in self.sums_mut().into_iter().zip(other.clone().sums_mut()) {
             *sum = sum.saturating_add(*more);

@@ -31,6 +31,7 @@ impl Histogram {
         }
     }
 
+    /// Adds what `other` holds, bucket by bucket.
     pub fn merge(&mut self, other: &Histogram) {
         self.zeros += other.zeros;
         for decade in &other.decades {
@@ -61,6 +62,7 @@ impl Histogram {
         std::iter::once((0.0, self.zeros)).chain(steps)
     }
 
+    /// Writes it in few bytes at the end of `into`.
     pub fn encode(&self, into: &mut Vec<u8>) {
         super::varint::put(into, self.zeros);
         let counts = self.decades.iter().flat_map(|decade| {

@@ -20,6 +20,7 @@ pub trait Fold: Send + 'static {
     fn takes_whole(&mut self, span: Span<i64>) -> bool;
     /// What the span that starts then, and has that name, adds up to.
     fn sum(&mut self, start: i64, name: Option<&str>, sum: Encoded<'_>);
+    /// One record, where its span may not be taken as a sum.
     fn row(&mut self, row: &UsageRow<'_>);
 }
 

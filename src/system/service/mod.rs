@@ -69,6 +69,7 @@ impl Kind {
         }
     }
 
+    /// As people know it: `launchd user agent`, `systemd user service`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::LaunchAgent => "launchd user agent",

@@ -22,6 +22,7 @@ use crate::tools::Tool;
 
 /// Asks the model, one round after the other, within one request.
 pub trait Round: Send {
+    /// Why a round could not begin.
     type Failure: Send;
 
     /// Begins a round; what was begun before has ended.

@@ -112,6 +112,7 @@ impl Registry {
         self.0.set.load().tools.values().cloned().collect()
     }
 
+    /// The tool of that name, if its plugin is ready.
     pub async fn tool(&self, name: &str) -> Option<Arc<Tool>> {
         self.load().await;
         self.0.set.load().tools.get(name).cloned()
@@ -128,6 +129,7 @@ impl Registry {
         self.0.set.load().plugins.values().map(|plugin| plugin.view()).collect()
     }
 
+    /// The plugin of that name, whatever its state.
     pub async fn plugin(&self, name: &str) -> Result<PluginView, PluginError> {
         self.load().await;
         let set = self.0.set.load();

@@ -112,6 +112,7 @@ impl PluginView {
 }
 
 impl ToolView {
+    /// What a tool says of itself.
     pub fn of(tool: &Tool) -> ToolView {
         ToolView {
             name: tool.name.clone(),

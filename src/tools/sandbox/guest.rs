@@ -45,7 +45,9 @@ pub enum Level {
 
 /// Whoever wants to hear how a call goes on. Must not block.
 pub trait Listener: Send + Sync {
+    /// The plugin has logged a line.
     fn log(&self, level: Level, message: &str);
+    /// The plugin tells how far it is, in units of its own; `total` where it knows it.
     fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>);
 }
 

@@ -1366,6 +1366,7 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A try at a backend, or a round of a chat with tools. */
         AttemptView: {
             /** Format: int32 */
             number: number;
@@ -1423,6 +1424,7 @@ export interface components {
             registration: boolean;
             user?: components["schemas"]["UserSummary"] | null;
         };
+        /** @description Requests by what became of them. */
         ByStatus: {
             /** Format: int64 */
             running: number;
@@ -1510,6 +1512,7 @@ export interface components {
         CaptureView: {
             capture?: components["schemas"]["Capture"] | null;
         };
+        /** @description What the client was told. */
         CapturedAnswer: {
             /**
              * Format: int32
@@ -1518,17 +1521,20 @@ export interface components {
             status?: number | null;
             body: components["schemas"]["CapturedText"];
         };
+        /** @description A header of the request. */
         CapturedHeader: {
             name: string;
             /** @description `[redacted]` where it is a credential. */
             value: string;
         };
+        /** @description What the client asked, without its credentials. */
         CapturedRequest: {
             /** @description `/v1/chat/completions` and the like. */
             path: string;
             headers: components["schemas"]["CapturedHeader"][];
             body: components["schemas"]["CapturedText"];
         };
+        /** @description A body, as far as it is kept. */
         CapturedText: {
             /** @description Null: it is no text, or nothing of it may be kept. */
             text?: string | null;
@@ -1738,6 +1744,7 @@ export interface components {
             /** @description Sampling settings its makers advise: `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty`. */
             sampling?: Record<string, unknown> | null;
         };
+        /** @description A file of a model on the hub. */
         FileEntry: {
             path: string;
             /** Format: int64 */
@@ -1745,6 +1752,7 @@ export interface components {
             /** @description False: in a format that MLX does not read; a download leaves it out. */
             wanted: boolean;
         };
+        /** @description One file of a download. */
         FileView: {
             path: string;
             /** Format: int64 */
@@ -1948,6 +1956,7 @@ export interface components {
         };
         /** @description A fact and where it was found. */
         Known_Quantization: {
+            /** @description How a model's weights are stored. */
             value: {
                 /** @description `affine` (MLX's own), `mxfp4`, `awq`, `fp8` and the like; `none` where weights are whole. */
                 method: string;
@@ -2225,7 +2234,10 @@ export interface components {
             object: string;
             data: components["schemas"]["Model"][];
         };
-        /** @enum {string} */
+        /**
+         * @description Where the bytes that a backend is expected to need come from, the best known first.
+         * @enum {string}
+         */
         NeedSource: "configured" | "measured" | "estimated";
         /** @description What is to be fetched. */
         NewDownload: {
@@ -2304,6 +2316,7 @@ export interface components {
             /** @description Accounts that wait for approval. */
             count: number;
         };
+        /** @description Half of the requests were at or below `p50`, all but one in twenty at or below `p95`. */
         Percentiles: {
             /** Format: double */
             p50?: number | null;
@@ -2470,6 +2483,7 @@ export interface components {
             /** @description A process that served it still runs, until it is idle for as long as it may be or is stopped. */
             backend_runs: boolean;
         };
+        /** @description A request, as the API tells it. Times are in milliseconds. */
         RequestView: {
             id: string;
             /** @description The client's own `x-request-id`. */
@@ -2680,7 +2694,10 @@ export interface components {
          * @enum {string}
          */
         Source: "config.json" | "generation_config.json" | "tokenizer_config.json" | "chat template" | "safetensors headers" | "model.safetensors.index.json" | "Hub metadata" | "tags" | "model card" | "files" | "architecture family" | "kind of model";
-        /** @enum {string} */
+        /**
+         * @description How a download stands.
+         * @enum {string}
+         */
         Status: "queued" | "running" | "paused" | "completed" | "failed" | "cancelled";
         /** @description `GET /api/v1/system`. What is not known is null, never 0. */
         System: {
