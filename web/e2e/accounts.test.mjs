@@ -195,6 +195,23 @@ test('A AUTH-02, A AUTH-03: without a key and an account everything is open on t
   });
 });
 
+test('somebody who does not administer is told so once in the settings', () =>
+  withGateway({}, async (gateway, fresh) => {
+    const { token } = await gateway.api('POST', '/api/v1/auth/register', ADA);
+    const as = { authorization: `Bearer ${token}` };
+    const linus = { email: 'linus@example.com', password: ADA.password };
+    const { user } = await gateway.api('POST', '/api/v1/auth/register', linus);
+    await gateway.api('POST', `/api/v1/users/${user.id}/approve`, undefined, as);
+    const { page } = await fresh();
+    await page.goto(`${gateway.base}/login?next=/settings`);
+    await fill(page, linus);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('heading', { name: 'Settings' }).waitFor();
+    await page.getByText('This needs an administrator').waitFor();
+    assert.equal(await page.getByText('This needs an administrator').count(), 1);
+    assert.equal(await page.getByRole('heading', { name: 'Engines' }).count(), 0);
+  }));
+
 test('B AUTH-03: a session lasts seven days, in a cookie that no script can read', () =>
   withGateway({}, async (gateway, fresh) => {
     await gateway.api('POST', '/api/v1/auth/register', ADA);

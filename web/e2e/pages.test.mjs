@@ -314,6 +314,7 @@ test('the token of the Hub is set and removed in the settings, and never shown',
     await section.getByText('Token set here').waitFor();
     assert.ok(!(await page.content()).includes('hf_of_this_test'));
     await section.getByRole('button', { name: 'Remove token' }).click();
+    await page.getByRole('dialog', { name: 'Remove the token of the Hub?' }).getByRole('button', { name: 'Remove token' }).click();
     await section.getByText('No token').waitFor();
   }));
 

@@ -151,6 +151,7 @@ export const USED = {
 export const OTHERS = {
   forbidden: { path: '/audit', as: 'user' },
   'plugins-user': { path: '/plugins', as: 'user' },
+  'settings-user': { path: '/settings', as: 'user' },
   login: { path: '/login' },
   'login-key': { path: '/login?with=key' },
   register: { path: '/login?register=1' },

@@ -354,6 +354,8 @@ export const more: More = {
     hubSet: 'Token setzen',
     hubIsSet: 'Das Token ist gesetzt',
     hubRemove: 'Token entfernen',
+    hubRemoveTitle: 'Das Token des Hubs entfernen?',
+    hubRemoveText: 'Beschränkte und private Modelle lassen sich ohne es nicht holen. Es ist sonst nirgends aufbewahrt.',
     hubRemoved: 'Das Token wurde entfernt',
     backup: 'Sicherung',
     backupHint:

@@ -351,6 +351,8 @@ export const more = {
     hubSet: 'Set token',
     hubIsSet: 'The token is set',
     hubRemove: 'Remove token',
+    hubRemoveTitle: 'Remove the token of the Hub?',
+    hubRemoveText: 'Gated and private models cannot be fetched without it. It is not kept anywhere else.',
     hubRemoved: 'The token was removed',
     backup: 'Backup',
     backupHint: 'Everything but the models in one file: accounts, keys, profiles, usage, conversations, plugins. It holds secrets.',
