@@ -26,18 +26,18 @@ const EDGES: &[(&str, &str)] = &[
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
     ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError BASE"),
     ("auth", "BASE"),
-    ("backup", ""),
+    ("backup", "system"),
     ("captures", "BASE"),
     ("hub", "BASE"),
     ("profiles", "BASE"),
     ("models", ""),
     ("events", ""),
     ("outward", ""),
-    ("store", ""),
+    ("store", "system::private"),
     ("system", ""),
     ("config", "outward::Network"),
     ("metrics", ""),
-    ("logging", ""),
+    ("logging", "system::private system::terminal"),
 ];
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[

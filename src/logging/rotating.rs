@@ -1,12 +1,12 @@
 //! A file that begins anew when it is full, with a bounded number of earlier ones beside it: `gateway.log`,
 //! `gateway.log.1` (the newest of them), `gateway.log.2`. What cannot be written goes to standard error.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::LogFile;
+use crate::system::private;
 
 /// One writer; each `write` is a whole line, and never cut.
 pub(super) struct Rotating {
@@ -19,9 +19,9 @@ impl Rotating {
     /// Goes on with the file that is there.
     pub(super) fn open(settings: LogFile) -> io::Result<Rotating> {
         if let Some(folder) = settings.path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            private::create_dir(folder)?;
         }
-        let file = open(&settings.path)?;
+        let file = private::append(&settings.path)?;
         let bytes = file.metadata()?.len();
         Ok(Rotating { settings, file, bytes })
     }
@@ -37,7 +37,7 @@ impl Rotating {
         } else {
             fs::remove_file(path)?;
         }
-        self.file = open(path)?;
+        self.file = private::append(path)?;
         self.bytes = 0;
         Ok(())
     }
@@ -64,10 +64,6 @@ impl Write for Rotating {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {

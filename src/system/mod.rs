@@ -12,10 +12,12 @@ mod macos;
 pub mod memory;
 pub mod network;
 pub mod parse;
+pub mod private;
 mod probe;
 pub mod process;
 pub mod readings;
 pub mod service;
+pub mod terminal;
 mod tree;
 
 pub use machine::{Gpu, Machine, Pressure, Thermal};

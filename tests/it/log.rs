@@ -55,6 +55,33 @@ fn levels_are_changed_by_module_while_it_runs_and_come_back() {
 }
 
 #[test]
+fn no_request_adds_a_line_to_the_log() {
+    let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_LOG", "debug,hf_hub=off")]);
+    let forged = "x\r\n2026-01-01T00:00:00.000000Z  INFO forged: line\u{1b}[2J\u{9b}\u{2028}\u{202e}";
+    for model in [forged, "qwen"] {
+        gateway.chat(model, forged);
+        gateway.post_with(
+            "/v1/chat/completions",
+            "x-request-id: a\tb\r\n",
+            &json!({"model": model, forged: 1}).to_string(),
+        );
+    }
+    gateway.chat("qwen", "#error=500");
+    gateway.call("PUT", "/api/v1/log", "", Some(&json!({"filter": forged})));
+    gateway.call("POST", "/api/v1/auth/login", "", Some(&json!({"email": forged, "password": forged})));
+    gateway.get(&format!("/api/v1/requests/{}", "%0A%1B%5B2J"));
+    let log = gateway.log();
+    let year = |line: &str| {
+        line.starts_with("20") && line.contains('Z') && !line.starts_with("2026-01-01T00:00:00.000000Z")
+    };
+    assert!(log.lines().all(year), "{log}");
+    assert!(
+        !log.contains(|c: char| (c.is_control() && c != '\n') || matches!(c, '\u{2028}' | '\u{202e}')),
+        "{log:?}"
+    );
+}
+
+#[test]
 fn without_a_gateway_there_is_no_level_to_change() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "");

@@ -1,0 +1,185 @@
+//! How the fields of a log line are written as text: each on the line it belongs to. Messages and values may hold what a
+//! client or a model sent, and a line end in them must not begin a line that the gateway did not write.
+
+use std::fmt::{self, Write};
+use std::io;
+
+use tracing::Metadata;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+
+use crate::system::terminal::{self, OneLine};
+
+/// Fields as `name=value`, the message without its name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OneLineFields;
+
+impl<'w> FormatFields<'w> for OneLineFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = Visitor { writer, is_first: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct Visitor<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl Visitor<'_> {
+    fn write(&mut self, name: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+        if !std::mem::take(&mut self.is_first) {
+            self.writer.write_char(' ')?;
+        }
+        match (name, self.writer.has_ansi_escapes()) {
+            ("message", _) => {}
+            (name, false) => write!(self.writer, "{name}=")?,
+            (name, true) => write!(self.writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?,
+        }
+        OneLine(&mut self.writer).write_fmt(value)
+    }
+}
+
+impl Visit for Visitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.record_debug(field, &format_args!("{value}")),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Where a record of the `log` crate came from; the line says it already.
+        if self.result.is_ok() && !field.name().starts_with("log.") {
+            let name = field.name().strip_prefix("r#").unwrap_or(field.name());
+            self.result = self.write(name, format_args!("{value:?}"));
+        }
+    }
+}
+
+/// Escapes in JSON lines what JSON lets pass and a terminal obeys.
+pub(super) struct JsonLines<M>(pub M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for JsonLines<M> {
+    type Writer = JsonLine<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        JsonLine(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
+        JsonLine(self.0.make_writer_for(meta))
+    }
+}
+
+/// Writes one line.
+pub(super) struct JsonLine<W>(W);
+
+impl<W: io::Write> io::Write for JsonLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(terminal::json(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(ansi: bool, log: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(ansi)
+            .without_time()
+            .fmt_fields(OneLineFields)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Line ends, an escape sequence, separators and a bidirectional override.
+    const HOSTILE: &str =
+        "x\r\n2026-01-01T00:00:00Z  INFO forged\x1b[2J\u{9b}m\u{2028}\u{2029}\u{202e}\u{2066}\0";
+
+    #[test]
+    fn no_value_begins_a_line_or_steers_a_terminal() {
+        #[derive(Debug)]
+        struct Nested(#[expect(dead_code, reason = "printed by Debug")] &'static str);
+        struct Raw;
+        impl fmt::Debug for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(HOSTILE)
+            }
+        }
+        let error = io::Error::other(HOSTILE);
+        let all = || {
+            let span =
+                tracing::info_span!("request", id = HOSTILE, raw = %HOSTILE, later = tracing::field::Empty);
+            let _in = span.enter();
+            span.record("later", tracing::field::display(HOSTILE));
+            tracing::info!("{HOSTILE}");
+            tracing::info!(plain = HOSTILE, shown = %HOSTILE, nested = ?Nested(HOSTILE), raw = ?Raw, "m");
+            tracing::info!(error = &error as &dyn std::error::Error, %error, "failed");
+            tracing::info!(message = HOSTILE);
+        };
+        let text = logged(false, all);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains(|c| terminal::steers(c) && c != '\n'), "{text:?}");
+        assert_eq!(text.matches("\\r\\n2026-01-01").count(), 4 * 3 + 8, "{text}");
+        let coloured = logged(true, all);
+        assert_eq!(coloured.lines().count(), 4);
+        assert!(
+            !coloured.contains("\x1b[2J") && !coloured.contains(['\u{9b}', '\u{202e}', '\r']),
+            "{coloured:?}"
+        );
+    }
+
+    #[test]
+    fn json_lines_mean_the_same_and_steer_no_terminal() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let builder = tracing_subscriber::fmt().json().with_writer(JsonLines(move || writer.clone()));
+        tracing::subscriber::with_default(builder.finish(), || tracing::info!(shown = %HOSTILE, "{HOSTILE}"));
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains(|c| terminal::steers(c) && c != '\n'), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&line["fields"]["message"], &line["fields"]["shown"]),
+            (&HOSTILE.into(), &HOSTILE.into())
+        );
+    }
+
+    #[test]
+    fn a_line_reads_as_before() {
+        let text =
+            logged(false, || tracing::warn!(backend.id = "qwen", count = 3, path = %"/a b", "Backend ready"));
+        let rest = text.split_once(": ").unwrap().1;
+        assert_eq!(rest, "Backend ready backend.id=\"qwen\" count=3 path=/a b\n");
+    }
+}
