@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, presets};
 use serde_json::json;
 
 use super::exit::CliError;
+use crate::system::terminal;
 
 /// Columns a progress line may take; one that wraps could not be wiped away.
 const PROGRESS_COLUMNS: usize = 78;
@@ -88,38 +89,42 @@ impl Out {
         Ok(())
     }
 
-    /// A line of data.
+    /// Writes one line of data.
     pub fn line(&mut self, text: &str) -> Result<(), CliError> {
-        self.text(text)?;
-        self.text("\n")
+        self.text(&format!("{}\n", terminal::one_line(text)))
     }
 
-    /// A piece of data, visible at once.
+    /// Writes several lines of data.
+    pub fn block(&mut self, text: &str) -> Result<(), CliError> {
+        self.text(&format!("{}\n", text.trim_end_matches('\n')))
+    }
+
+    /// Writes a piece of data, visible at once. It may have several lines.
     pub fn text(&mut self, piece: &str) -> Result<(), CliError> {
         self.wipe()?;
         self.stdout.note_end(piece);
-        let piece = self.stdout.fit(piece);
-        self.stdout.to.write_all(piece.as_bytes())?;
+        self.stdout.to.write_all(terminal::lines(piece).as_bytes())?;
         Ok(self.stdout.to.flush()?)
     }
 
-    /// JSON as the gateway wrote it, on a line of its own.
+    /// Writes the gateway's JSON on a line of its own.
     pub fn raw_json(&mut self, json: &[u8]) -> Result<(), CliError> {
         self.wipe()?;
-        self.stdout.to.write_all(json.trim_ascii_end())?;
+        let json = String::from_utf8_lossy(json.trim_ascii_end());
+        self.stdout.to.write_all(terminal::json(&json).as_bytes())?;
         self.stdout.to.write_all(b"\n")?;
         Ok(self.stdout.to.flush()?)
     }
 
     /// A table in columns, or one JSON object a line.
     pub fn table(&mut self, table: &Table) -> Result<(), CliError> {
-        self.line(&table.rows.trim_fmt())
+        self.block(&table.rows.trim_fmt())
     }
 
     /// A message beside the data, on a line of its own.
     pub fn note(&mut self, text: &str) -> Result<(), CliError> {
         self.wipe()?;
-        let text = format!("{}\n", self.stderr.fit(text));
+        let text = format!("{}\n", terminal::one_line(text));
         Ok(self.stderr.to.write_all(text.as_bytes())?)
     }
 
@@ -137,8 +142,8 @@ impl Out {
         if !self.stderr.terminal {
             return Ok(());
         }
-        let text = self.stderr.fit(text);
-        let line: String = text.chars().take_while(|c| *c != '\n').take(PROGRESS_COLUMNS).collect();
+        let text = terminal::one_line(text.lines().next().unwrap_or_default());
+        let line: String = text.chars().take(PROGRESS_COLUMNS).collect();
         let line = self.stderr.styled(DIM, &line);
         self.stderr.to.write_all(format!("{WIPE}{line}").as_bytes())?;
         self.progress = true;
@@ -152,7 +157,8 @@ impl Out {
             return self.error_json(error);
         }
         let label = self.stderr.styled(RED, "error:").into_owned();
-        let message = self.stderr.fit(&error.to_string()).into_owned();
+        // A message of several lines is indented, so that none of them passes for another error.
+        let message = terminal::lines(&error.to_string()).replace('\n', "\n  ");
         self.stderr.to.write_all(format!("{label} {message}\n").as_bytes())?;
         if let CliError::Refused { error, .. } = error {
             for line in &error.log_tail {
@@ -168,8 +174,8 @@ impl Out {
             line["status"] = (*status).into();
             line["code"] = error.code.clone().unwrap_or_default();
         }
-        let line = json!({"error": line});
-        Ok(self.stderr.to.write_all(format!("{line}\n").as_bytes())?)
+        let line = json!({"error": line}).to_string();
+        Ok(self.stderr.to.write_all(format!("{}\n", terminal::json(&line)).as_bytes())?)
     }
 
     /// Ends the line in which pieces were written, if one is still open.
@@ -209,18 +215,8 @@ impl Pipe {
         }
     }
 
-    /// `text` without what would let it steer a terminal: models and backends write what they like.
-    fn fit<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
-        if self.terminal && text.contains(steers) {
-            Cow::Owned(text.replace(steers, ""))
-        } else {
-            Cow::Borrowed(text)
-        }
-    }
-
     fn styled<'a>(&self, style: &str, text: &'a str) -> Cow<'a, str> {
-        let text = self.fit(text);
+        let text = terminal::lines(text);
         if self.colour { Cow::Owned(format!("{style}{text}{PLAIN}")) } else { text }
     }
 }
@@ -242,9 +238,9 @@ impl Table {
         Table { rows }
     }
 
-    /// What a pipe or a terminal would trip over is taken out here, because it would bend the columns.
+    /// Escapes the cells here already: control characters have no width, and would bend the columns.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.add_row(cells.map(|cell| cell.replace(char::is_control, " ")));
+        self.rows.add_row(cells.map(|cell| terminal::one_line(cell.trim_end()).replace('\t', " ")));
     }
 }
 
@@ -254,21 +250,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_never_steered_by_what_is_shown() -> Result<(), CliError> {
-        let screen = Screen::default();
-        let mut out = screen.out_to_terminal(false);
-        out.text("a\x1b]0;title\x07b\r\nc\td\u{9b}2J")?;
-        out.note("\x1b[31mred")?;
-        assert_eq!(screen.stdout(), "a]0;titleb\nc\td2J");
-        assert_eq!(screen.stderr(), "[31mred\n");
+    fn neither_a_terminal_nor_a_pipe_is_steered_by_values() -> Result<(), CliError> {
+        for terminal in [false, true] {
+            let screen = Screen::default();
+            let mut out = if terminal { screen.out_to_terminal(false) } else { screen.out(false) };
+            out.text("a\x1b]0;title\x07b\r\nc\td\u{9b}2J\n")?;
+            out.line("one\ntwo\u{202e}")?;
+            out.note("\x1b[31mred\nblue")?;
+            assert_eq!(
+                screen.stdout(),
+                "a\\u{1b}]0;title\\u{7}b\nc\td\\u{9b}2J\none\\ntwo\\u{202e}\n",
+                "{terminal}"
+            );
+            assert_eq!(screen.stderr(), "\\u{1b}[31mred\\nblue\n", "{terminal}");
+        }
         Ok(())
     }
 
     #[test]
-    fn a_pipe_gets_every_byte() -> Result<(), CliError> {
+    fn json_is_escaped_as_json() -> Result<(), CliError> {
         let screen = Screen::default();
-        screen.out(false).text("a\x1b[1mb\r\n")?;
-        assert_eq!(screen.stdout(), "a\x1b[1mb\r\n");
+        let mut out = screen.out(true);
+        out.raw_json("{\"a\":\"\u{9b}2J\u{202e}\\n\"}\n".as_bytes())?;
+        out.error(&CliError::Failed("\u{9b}2J".into()))?;
+        assert_eq!(screen.stdout(), "{\"a\":\"\\u009b2J\\u202e\\n\"}\n");
+        assert!(screen.stderr().contains("\\u009b2J"), "{}", screen.stderr());
         Ok(())
     }
 
@@ -296,9 +302,9 @@ mod tests {
         table.row(["länger\n".into(), "1".into(), "x".into()]);
         screen.out(false).table(&table)?;
         insta::assert_snapshot!(screen.stdout(), @r"
-        NAME         N  LAST
-        a        1,000
-        länger       1  x
+        NAME        N  LAST
+        a       1,000
+        länger      1  x
         ");
         Ok(())
     }

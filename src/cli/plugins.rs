@@ -96,12 +96,10 @@ async fn info(name: &str, context: &mut Context) -> Result<(), CliError> {
     if let Some(reason) = &plugin.reason {
         context.out.line(&format!("Reason:      {reason}"))?;
     }
-    let none =
-        |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join("\n             ") };
-    context.out.line(&format!("Tools:       {}", none(plugin.tools.clone())))?;
-    context.out.line(&format!("Permissions: {}", none(plugin.permissions.in_words())))?;
+    rows("Tools:", plugin.tools.clone(), context)?;
+    rows("Permissions:", plugin.permissions.in_words(), context)?;
     if !plugin.asks.is_empty() {
-        context.out.line(&format!("Not granted: {}", none(plugin.asks.in_words())))?;
+        rows("Not granted:", plugin.asks.in_words(), context)?;
     }
     if let Some(limits) = &plugin.limits {
         context.out.line(&format!(
@@ -125,6 +123,13 @@ async fn info(name: &str, context: &mut Context) -> Result<(), CliError> {
         context.out.line(&format!("             {code}: {}", format::count(*count)))?;
     }
     context.out.line(&format!("From:        {}", plugin.path.as_deref().unwrap_or("mlx-gateway")))
+}
+
+/// Writes a label before the first of some words, and each on a line.
+fn rows(label: &str, words: Vec<String>, context: &mut Context) -> Result<(), CliError> {
+    let words = if words.is_empty() { vec!["none".to_owned()] } else { words };
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    labels.zip(&words).try_for_each(|(label, word)| context.out.line(&format!("{label:<13}{word}")))
 }
 
 async fn add(args: &AddArgs, context: &mut Context) -> Result<(), CliError> {
@@ -217,7 +222,7 @@ async fn call(args: &CallArgs, context: &mut Context) -> Result<(), CliError> {
     } else {
         for content in &result.content {
             let text = content.get("text").and_then(Value::as_str).map(str::to_owned);
-            context.out.line(&text.unwrap_or_else(|| content.to_string()))?;
+            context.out.block(&text.unwrap_or_else(|| content.to_string()))?;
         }
         if let (Some(structured), true) = (&result.structured, result.content.is_empty()) {
             context.out.line(&structured.to_string())?;

@@ -236,7 +236,7 @@ async fn exported(name: &str, context: &mut Context) -> Result<String, CliError>
 
 async fn export(name: &str, context: &mut Context) -> Result<(), CliError> {
     let text = exported(name, context).await?;
-    context.out.line(text.trim_end_matches('\n'))
+    context.out.block(&text)
 }
 
 fn conclude(what: &str, answer: Answer<Profile>, context: &mut Context) -> Result<(), CliError> {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod chat;
+mod hostile;
 mod life;
 mod roads;
 
