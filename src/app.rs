@@ -1,13 +1,13 @@
 //! The composition root: a checked configuration becomes a gateway that can serve, or one that only
 //! answers commands while none runs.
 
+mod data_dir;
 mod host;
 mod reload;
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Accounts, AuthFault, Road, Tokens};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
-use crate::backup::{self, BackupError};
+use crate::backup::BackupError;
 use crate::captures::Captures;
 use crate::cli::SOCKET_NAME;
 use crate::config::{ApiAuth, Config, Sources};
@@ -37,6 +37,7 @@ use crate::proxy::{Contexts, Kinds, Media, Proxy, Upstreams};
 use crate::responses;
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
+use crate::system::private::ForeignError;
 use crate::system::{SystemProbe, memory};
 use crate::tools::{Registry, RegistryDeps, bundled};
 use crate::usage::{Recorder, retain};
@@ -73,6 +74,8 @@ pub enum AppError {
         "the data directory {path} cannot be used: {source}; the gateway keeps its store there and has to write to it"
     )]
     DataDir { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Foreign(#[from] ForeignError),
     #[error("another gateway uses the data directory {0}; stop it, or choose another with --data-dir")]
     InUse(PathBuf),
     #[error("{0}")]
@@ -93,8 +96,8 @@ impl App {
     /// Takes the data directory and puts everything together; nothing is bound or started yet.
     pub async fn open(config: Config) -> Result<App, AppError> {
         let data_dir = config.server.data_dir.clone();
-        let lock = take(&data_dir)?;
-        tidy(&data_dir)?;
+        let lock = data_dir::take(&data_dir)?;
+        data_dir::tidy(&data_dir::places(&config))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));
@@ -359,29 +362,5 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         configured_listen: config.server.listen.clone(),
         hub_endpoint: config.hub.endpoint.clone(),
         settings: crate::config::shown(config),
-    }
-}
-
-/// Ends what a process that died has left half done in the data directory, before anything in it is used.
-fn tidy(data_dir: &Path) -> Result<(), BackupError> {
-    if backup::finish(data_dir)? {
-        tracing::warn!("A restore that had been interrupted was brought to its end");
-    }
-    if let Some(folder) = backup::sweep(data_dir)? {
-        tracing::warn!(folder = %folder.display(), "What an interrupted backup had left was cleared away");
-    }
-    Ok(())
-}
-
-/// The data directory's lock: one process at a time.
-fn take(data_dir: &Path) -> Result<File, AppError> {
-    let failed = |source| AppError::DataDir { path: data_dir.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-    let lock =
-        File::options().create(true).append(true).open(data_dir.join("gateway.lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(AppError::InUse(data_dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

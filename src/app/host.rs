@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::{App, AppError};
-use crate::backup::{self, Places, Restored};
+use super::{App, AppError, data_dir};
+use crate::backup::{self, Restored};
 use crate::cli::{self, CliError, Host, Transport};
 use crate::config::Config;
 use crate::store::Store;
@@ -53,15 +53,14 @@ impl<L: Fn() -> Result<Config, CliError> + Sync> Host for ThisMachine<L> {
 
     fn restore(&self, file: &Path) -> Result<Restored, CliError> {
         let config = (self.load)()?;
-        let data_dir = config.server.data_dir.clone();
-        let _lock = super::take(&data_dir).map_err(|error| match error {
+        let _lock = data_dir::take(&config.server.data_dir).map_err(|error| match error {
             AppError::InUse(path) => CliError::Conflict(format!(
                 "a gateway runs over the data directory {}; stop it, then restore",
                 path.display()
             )),
             other => CliError::Failed(other.to_string()),
         })?;
-        let places = Places { data_dir, config: config.file, plugins: config.plugins.dir };
+        let places = data_dir::places(&config);
         let check = |store: &Path| Store::check(store).map_err(AppError::from);
         backup::restore(file, &places, SystemClock.unix_ms(), check)
             .map_err(|error| CliError::Failed(error.to_string()))

@@ -3,6 +3,7 @@
 //! neither how the store is copied nor who asks.
 
 mod archive;
+mod item;
 mod place;
 mod restoring;
 mod workspace;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{read, write};
 pub use place::{Restored, restore};
-pub use restoring::finish;
+pub use restoring::{RESTORING, finish};
 pub use workspace::{sweep, workspace};
 
 /// Versions of the format that this program reads.
@@ -58,11 +59,22 @@ pub enum BackupError {
         "the backup was written by a newer program (format {found}, known is {FORMAT}); use that version to restore it"
     )]
     TooNew { found: u32 },
-    #[error("{name} in the backup is damaged: its hash is not the one that was noted")]
+    #[error("{name} in the backup is damaged: its hash or size is not the one in the manifest")]
     Damaged { name: String },
+    #[error("{name} is larger than the {limit} bytes that a backup takes of it")]
+    TooLarge { name: String, limit: u64 },
     #[error(
-        "a restore was interrupted and cannot be brought to its end, for its journal {path} cannot be read ({reason}); \
-         what it was to put back lies beside the journal, what was there before in before-restore-…"
+        "the backup needs {needed} bytes, and the disk of the data directory has {free} free; make room, then restore again"
+    )]
+    NoRoom { needed: u64, free: u64 },
+    #[error("{path} has a name that a backup cannot hold; rename it")]
+    Name { path: PathBuf },
+    #[error("{path} is in the way of a file of the backup; move it away, then restore again")]
+    Obstructed { path: PathBuf },
+    #[error(
+        "a restore was interrupted and cannot be finished, because its journal {path} cannot be used ({reason}); the \
+         files to restore are beside the journal, the files from before in before-restore-…. Move the folder of the \
+         journal away to start without it, then restore again"
     )]
     Journal { path: PathBuf, reason: String },
 }

@@ -1,14 +1,12 @@
-//! Which file of a backup goes where, and what of before is kept: a list of moves, decided once all of the
-//! backup was verified. Carrying them out is `restoring`'s.
+//! Decides which file of a verified backup goes where and which files of before are set aside: a list of moves.
+//! `restoring` carries them out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::restoring::{Move, Restoring};
-use super::{BackupError, CONFIG, DATABASE, Manifest, PLUGINS, Places, SECRET, read};
-
-/// The write-ahead log and its index belong to the store that they lie beside.
-const SIDE_FILES: [&str; 2] = ["gateway.db-wal", "gateway.db-shm"];
+use super::item::Item;
+use super::restoring::{Journal, Kind, Move, Restoring, is_there, kept};
+use super::{BackupError, DATABASE, Manifest, Places, read};
 
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -16,113 +14,125 @@ pub struct Restored {
     /// Of the program that wrote the backup.
     pub version: String,
     pub made_at_ms: i64,
-    /// Names of what was put back.
+    /// Names of the files that were restored.
     pub files: Vec<String>,
-    /// Where what stood there before lies now; none when nothing did.
+    /// The folder of the files that were there before, if there were any.
     pub kept: Option<PathBuf>,
-    /// The configuration file stands as it was, because it differs from the backup's; that one lies here.
+    /// The backup's configuration file, when another one is in use.
     pub config_beside: Option<PathBuf>,
 }
 
-/// Puts the backup `file` in place of what is there, once all of it was verified; `check` looks at the
-/// store before it is used. Interrupted, it is as if it had not begun, or `finish` brings it to its end. The
-/// caller holds the data directory's lock. Blocks.
+/// Puts the backup `file` in place, once all of it was verified; `check` looks at the store before it is used. An
+/// interrupted restore has changed nothing, or `finish` finishes it. The caller holds the data directory's lock.
+/// Blocks.
 pub fn restore<E: From<BackupError>>(
     file: &Path,
     places: &Places,
     now_ms: i64,
     check: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<Restored, E> {
-    let restoring = Restoring::begin(&places.data_dir)?;
-    let staged = unpack(file, &restoring, check);
-    let manifest = match staged {
-        Ok(manifest) => manifest,
+    let restoring = Restoring::begin(places)?;
+    match prepare(file, &restoring, places, now_ms, check) {
+        Ok((journal, restored)) => {
+            restoring.decide(places, journal)?.finish()?;
+            Ok(restored)
+        }
         Err(error) => {
             restoring.abandon()?;
-            return Err(error);
+            Err(error)
         }
-    };
-    let (moves, restored) = plan(restoring.folder(), places, &manifest, now_ms);
-    restoring.decide(&moves)?.finish()?;
-    Ok(restored)
+    }
 }
 
-fn unpack<E: From<BackupError>>(
+fn prepare<E: From<BackupError>>(
     file: &Path,
     restoring: &Restoring,
+    places: &Places,
+    now_ms: i64,
     check: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<Manifest, E> {
-    let manifest = read(file, restoring.folder())?;
-    check(&restoring.folder().join(DATABASE))?;
-    Ok(manifest)
+) -> Result<(Journal, Restored), E> {
+    let unpacked = restoring.unpacked();
+    let manifest = read(file, &unpacked)?;
+    check(&unpacked.join(DATABASE))?;
+    Ok(plan(&unpacked, places, &manifest, now_ms)?)
 }
 
-/// The moves that put everything in its place, in their order, and what they come to.
+/// The moves that put everything in its place, and their outcome.
 pub(super) fn plan(
-    staged: &Path,
+    unpacked: &Path,
     places: &Places,
     manifest: &Manifest,
     now_ms: i64,
-) -> (Vec<Move>, Restored) {
-    let keep = places.data_dir.join(format!("before-restore-{now_ms}"));
-    let mut moves = Vec::new();
-    let set_aside = |path: PathBuf, name: &str, moves: &mut Vec<Move>| {
-        if path.exists() {
-            moves.push(Move::aside(path, keep.join(name)));
-        }
-    };
-    let mut restored = Restored {
-        version: manifest.version.clone(),
-        made_at_ms: manifest.made_at_ms,
-        files: Vec::new(),
-        kept: None,
-        config_beside: None,
-    };
-    for name in SIDE_FILES {
-        set_aside(places.data_dir.join(name), name, &mut moves);
+) -> Result<(Journal, Restored), BackupError> {
+    let mut items: Vec<Item> = manifest.files.keys().filter_map(|name| Item::of_entry(name)).collect();
+    // The configuration says where the plugins are, so it changes last.
+    items.sort_by_key(|item| *item == Item::Config);
+    let (mut moves, mut files, mut config_beside) = (Vec::new(), Vec::new(), None);
+    for item in [Item::StoreLog, Item::StoreIndex] {
+        set_aside(item, places, &mut moves);
     }
-    for name in manifest.files.keys() {
-        let from = staged.join(name);
-        let to = match name.as_str() {
-            DATABASE | SECRET => places.data_dir.join(name),
-            CONFIG => match beside(&from, places) {
-                Where::Same => continue,
-                Where::Here(path) => path,
-                Where::Beside(path) => {
-                    restored.config_beside = Some(path.clone());
-                    path
+    for item in items {
+        files.push(item.name());
+        let item = match item {
+            Item::Config => match config(unpacked, places) {
+                Some(item) => item,
+                None => {
+                    files.pop();
+                    continue;
                 }
             },
-            other => match other.strip_prefix(PLUGINS) {
-                Some(inside) => places.plugins.join(inside),
-                // Of a later version: what it is for is not known here.
-                None => continue,
-            },
+            other => other,
         };
-        set_aside(to.clone(), name, &mut moves);
-        moves.push(Move::into_place(from, to));
-        restored.files.push(name.clone());
+        if item == Item::ConfigCopy {
+            config_beside = Some(item.place(places));
+        }
+        unobstructed(&item, places)?;
+        set_aside(item.clone(), places, &mut moves);
+        moves.push(Move { item, kind: Kind::IntoPlace });
     }
-    restored.kept = moves.iter().any(Move::keeps).then_some(keep);
-    (moves, restored)
-}
-
-/// Where the backup's configuration goes.
-enum Where {
-    /// It is there already.
-    Same,
-    Here(PathBuf),
-    /// Another one is in use: that is the person's to decide.
-    Beside(PathBuf),
-}
-
-fn beside(from: &Path, places: &Places) -> Where {
-    let Some(config) = &places.config else {
-        return Where::Beside(places.data_dir.join("config.toml.restored"));
+    let keeps = moves.iter().any(|one| one.kind == Kind::Aside);
+    let restored = Restored {
+        version: manifest.version.clone(),
+        made_at_ms: manifest.made_at_ms,
+        files,
+        kept: keeps.then(|| kept(places, now_ms)),
+        config_beside,
     };
-    match (fs::read(from), fs::read(config)) {
-        (Ok(theirs), Ok(ours)) if theirs == ours => Where::Same,
-        (_, Ok(_)) => Where::Beside(config.with_extension("toml.restored")),
-        _ => Where::Here(config.clone()),
+    Ok((Journal::new(now_ms, moves), restored))
+}
+
+fn set_aside(item: Item, places: &Places, moves: &mut Vec<Move>) {
+    if is_there(&item.place(places)) {
+        moves.push(Move { item, kind: Kind::Aside });
     }
+}
+
+/// Where the backup's configuration goes; nowhere when it is there already. Another one that is in use stays, which is
+/// the operator's to decide.
+fn config(unpacked: &Path, places: &Places) -> Option<Item> {
+    let Some(config) = &places.config else { return Some(Item::ConfigCopy) };
+    match (fs::read(Item::Config.unpacked(unpacked)), fs::read(config)) {
+        (Ok(theirs), Ok(ours)) if theirs == ours => None,
+        (_, Ok(_)) => Some(Item::ConfigCopy),
+        _ => Some(Item::Config),
+    }
+}
+
+/// Refuses a file whose place is a folder, or is reached through a file or a link.
+fn unobstructed(item: &Item, places: &Places) -> Result<(), BackupError> {
+    let place = item.place(places);
+    let kind = |path: &Path| fs::symlink_metadata(path).map(|found| found.file_type());
+    let blocked = |path: &Path| Err(BackupError::Obstructed { path: path.to_owned() });
+    if kind(&place).is_ok_and(|kind| kind.is_dir()) {
+        return blocked(&place);
+    }
+    if let Item::Plugin(_) = item {
+        let above = place.ancestors().skip(1).take_while(|path| *path != places.plugins);
+        for folder in above {
+            if kind(folder).is_ok_and(|kind| !kind.is_dir()) {
+                return blocked(folder);
+            }
+        }
+    }
+    Ok(())
 }

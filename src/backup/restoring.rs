@@ -1,165 +1,215 @@
-//! A restore under way: a folder in the data directory with what the backup held, and, once that is verified, a
-//! journal of the moves that put it in place. Before the journal is there nothing has changed; from then on the
-//! restore is decided, and whoever next has the data directory brings it to its end. Knows no file by name.
+//! A restore in progress: a folder in the data directory with the unpacked files and, once they are verified, a journal
+//! of the moves that put them in place. Without a journal nothing has changed; with one the restore is decided, and the
+//! next process that takes the data directory finishes it. The journal lies outside of the folder that archives are
+//! unpacked to and holds names of [`Item`]s, no paths.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::BackupError;
+use super::item::Item;
+use super::{BackupError, Places};
+use crate::system::private;
 
 /// In the data directory.
-const FOLDER: &str = "restoring";
-/// In the folder.
+pub const RESTORING: &str = "restoring";
+/// In that folder.
+const UNPACKED: &str = "files";
 const JOURNAL: &str = "moves.json";
+const JOURNAL_MAX: u64 = 16 << 20;
+const JOURNAL_FORMAT: u32 = 2;
 
-/// One file's way. Each is done by one rename, and can be told to be done by what lies where.
+/// The moves of a restore, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Journal {
+    format: u32,
+    /// Names the folder of what was there before.
+    began_at_ms: i64,
+    moves: Vec<Move>,
+}
+
+/// One rename. Whether it was made is seen from the two places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Move {
-    from: PathBuf,
-    to: PathBuf,
-    kind: Kind,
+    pub item: Item,
+    pub kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
-    /// What was there before, out of the way: done once it is there, for `from` is filled again.
+pub(super) enum Kind {
+    /// Sets aside the file that was there before.
     Aside,
-    /// What is restored: done once it is gone from the folder.
+    /// Puts the unpacked file in its place.
     IntoPlace,
 }
 
-/// The folder of a restore that nothing is decided about.
+/// The folder of a restore that is not decided.
 pub(super) struct Restoring {
     folder: PathBuf,
 }
 
-/// A restore that will be.
+/// A restore that takes place.
 pub(super) struct Decided {
     folder: PathBuf,
-    moves: Vec<Move>,
+    places: Places,
+    journal: Journal,
 }
 
-/// Brings a restore that was interrupted to its end, or clears away one that had changed nothing yet; true: there
-/// was one to end. The caller holds the data directory's lock, and has not opened the store. Blocks.
-pub fn finish(data_dir: &Path) -> Result<bool, BackupError> {
-    let folder = data_dir.join(FOLDER);
-    match fs::read(folder.join(JOURNAL)) {
-        Ok(text) => {
-            let moves = serde_json::from_slice(&text).map_err(|error| BackupError::Journal {
-                path: folder.join(JOURNAL),
-                reason: error.to_string(),
-            })?;
-            Decided { folder, moves }.finish()?;
+/// Finishes an interrupted restore, or removes one that had changed nothing yet; true: there was one to finish. The
+/// caller holds the data directory's lock. Blocks.
+pub fn finish(places: &Places) -> Result<bool, BackupError> {
+    let folder = places.data_dir.join(RESTORING);
+    let path = folder.join(JOURNAL);
+    match Journal::read(&path) {
+        Ok(Some(journal)) => {
+            Decided { folder, places: places.clone(), journal }.finish()?;
             Ok(true)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Ok(None) => {
             Restoring { folder }.abandon()?;
             Ok(false)
         }
-        Err(error) => Err(BackupError::io(&folder, error)),
+        Err(reason) => Err(BackupError::Journal { path, reason }),
+    }
+}
+
+/// The folder of what was there before.
+pub(super) fn kept(places: &Places, began_at_ms: i64) -> PathBuf {
+    places.data_dir.join(format!("before-restore-{began_at_ms}"))
+}
+
+impl Journal {
+    pub(super) fn new(began_at_ms: i64, moves: Vec<Move>) -> Journal {
+        Journal { format: JOURNAL_FORMAT, began_at_ms, moves }
+    }
+
+    fn read(path: &Path) -> Result<Option<Journal>, String> {
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(JOURNAL_MAX).read_to_end(&mut text));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| error.to_string())?,
+        };
+        let journal: Journal = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        if journal.format != JOURNAL_FORMAT {
+            return Err(format!("its format is {}, this program reads {JOURNAL_FORMAT}", journal.format));
+        }
+        Ok(Some(journal))
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        if text.len() as u64 >= JOURNAL_MAX {
+            return Err(io::Error::other("the names of its files are too long"));
+        }
+        private::replace(path, &text)
     }
 }
 
 impl Restoring {
-    pub(super) fn begin(data_dir: &Path) -> Result<Restoring, BackupError> {
-        finish(data_dir)?;
-        let folder = data_dir.join(FOLDER);
-        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|error| BackupError::io(&folder, error))?;
-        Ok(Restoring { folder })
+    pub(super) fn begin(places: &Places) -> Result<Restoring, BackupError> {
+        finish(places)?;
+        let restoring = Restoring { folder: places.data_dir.join(RESTORING) };
+        let unpacked = restoring.unpacked();
+        private::create_dir(&unpacked).map_err(|error| BackupError::io(&unpacked, error))?;
+        Ok(restoring)
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    /// The folder that an archive is unpacked to.
+    pub(super) fn unpacked(&self) -> PathBuf {
+        self.folder.join(UNPACKED)
     }
 
-    /// Nothing of it is left.
+    /// Removes all of it.
     pub(super) fn abandon(self) -> Result<(), BackupError> {
         match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(BackupError::io(&self.folder, error))
             }
             _ => Ok(()),
         }
     }
 
-    /// Writes down what will be done. The journal has its name only once all of it is on the disk.
-    pub(super) fn decide(self, moves: &[Move]) -> Result<Decided, BackupError> {
-        let (part, journal) = (self.folder.join("moves.part"), self.folder.join(JOURNAL));
-        let text = serde_json::to_vec(moves).map_err(|error| BackupError::foreign(&journal, error))?;
-        let written = File::create(&part).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()
-        });
-        let named = written.and_then(|()| fs::rename(&part, &journal)).and_then(|()| sync(&self.folder));
-        named.map_err(|error| BackupError::io(&journal, error))?;
-        Ok(Decided { folder: self.folder, moves: moves.to_vec() })
+    /// Writes the journal, once the unpacked files and their names are on the disk.
+    pub(super) fn decide(self, places: &Places, journal: Journal) -> Result<Decided, BackupError> {
+        let (folder, unpacked) = (self.folder.clone(), self.unpacked());
+        let above = |file: PathBuf| file.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
+        let folders: BTreeSet<PathBuf> = journal
+            .moves
+            .iter()
+            .flat_map(|one| above(one.item.unpacked(&unpacked)))
+            .filter(|path| path.starts_with(&folder) && path.is_dir())
+            .collect();
+        for folder in &folders {
+            private::sync_dir(folder).map_err(|error| BackupError::io(folder, error))?;
+        }
+        let path = folder.join(JOURNAL);
+        journal.write(&path).map_err(|error| BackupError::io(&path, error))?;
+        Ok(Decided { folder, places: places.clone(), journal })
     }
 }
 
 impl Decided {
-    /// Makes the moves that are not made yet, then forgets them.
+    /// Makes the moves that are not made yet, then removes the journal and its folder.
     pub(super) fn finish(self) -> Result<(), BackupError> {
-        for step in &self.moves {
-            step.make()?;
-        }
+        (0..self.moves()).try_for_each(|number| self.make(number))?;
         let journal = self.folder.join(JOURNAL);
         fs::remove_file(&journal).map_err(|error| BackupError::io(&journal, error))?;
         Restoring { folder: self.folder }.abandon()
     }
-}
 
-impl Move {
-    pub(super) fn aside(from: PathBuf, to: PathBuf) -> Move {
-        Move { from, to, kind: Kind::Aside }
+    pub(super) fn moves(&self) -> usize {
+        self.journal.moves.len()
     }
 
-    pub(super) fn into_place(from: PathBuf, to: PathBuf) -> Move {
-        Move { from, to, kind: Kind::IntoPlace }
-    }
-
-    /// Whether it keeps what was there before.
-    pub(super) fn keeps(&self) -> bool {
-        self.kind == Kind::Aside
-    }
-
-    pub(super) fn make(&self) -> Result<(), BackupError> {
-        let done = match self.kind {
-            Kind::Aside => self.to.exists(),
-            Kind::IntoPlace => !self.from.exists(),
+    /// Makes one move, unless it was made.
+    pub(super) fn make(&self, number: usize) -> Result<(), BackupError> {
+        let Some(Move { item, kind }) = self.journal.moves.get(number) else { return Ok(()) };
+        let place = item.place(&self.places);
+        let (from, to) = match kind {
+            Kind::Aside => {
+                let kept = kept(&self.places, self.journal.began_at_ms).join(item.name());
+                if is_there(&kept) {
+                    // The place is filled again.
+                    return Ok(());
+                }
+                (place, kept)
+            }
+            Kind::IntoPlace => (item.unpacked(&self.folder.join(UNPACKED)), place),
         };
-        if done {
+        if !is_there(&from) {
             return Ok(());
         }
-        let moved = self.to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| self.rename());
-        moved.map_err(|error| BackupError::io(&self.to, error))
-    }
-
-    /// Renames; where the two lie on different disks, copies to a name beside the target first, so that what
-    /// has the target's name is whole.
-    fn rename(&self) -> std::io::Result<()> {
-        let across = |error: &std::io::Error| error.kind() == std::io::ErrorKind::CrossesDevices;
-        match fs::rename(&self.from, &self.to) {
-            Err(error) if across(&error) => {
-                let mut part = self.to.clone().into_os_string();
-                part.push(".part");
-                fs::copy(&self.from, &part)?;
-                File::open(&part)?.sync_all()?;
-                fs::rename(&part, &self.to)?;
-                self.to.parent().map_or(Ok(()), sync)?;
-                fs::remove_file(&self.from)
-            }
-            renamed => renamed.and_then(|()| self.to.parent().map_or(Ok(()), sync)),
-        }
+        let moved = to.parent().map_or(Ok(()), private::create_dir).and_then(|()| rename(&from, &to));
+        moved.map_err(|error| BackupError::io(&to, error))
     }
 }
 
-/// A rename outlasts a power cut once its folder is written.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
+/// Whether anything has this name, a link that leads nowhere included.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Renames. Between two disks it copies to a name beside the target first, so that a file with the target's name is
+/// whole.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let part = to.with_added_extension("part");
+            let mut copy = private::create(&part)?;
+            io::copy(&mut File::open(from)?, &mut copy)?;
+            copy.sync_all()?;
+            fs::rename(&part, to)?;
+            to.parent().map_or(Ok(()), private::sync_dir)?;
+            fs::remove_file(from)
+        }
+        // A rename outlasts a power cut once its folder is written.
+        renamed => renamed.and_then(|()| to.parent().map_or(Ok(()), private::sync_dir)),
+    }
 }

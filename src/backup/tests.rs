@@ -1,59 +1,15 @@
-//! What goes in comes out, and what is not whole is refused before anything is touched.
+//! A backup is restored as it was written, an interrupted restore is finished or has changed nothing.
+
+mod attacks;
+mod machine;
 
 use std::fs;
-use std::io::Cursor;
 use std::path::Path;
 
+use self::machine::{Machine, archive, fine, full};
 use super::place::plan;
-use super::restoring::Restoring;
-use super::{BackupError, Places, finish, read, restore, sweep, workspace, write};
-
-struct Machine {
-    dir: tempfile::TempDir,
-}
-
-impl Machine {
-    fn new() -> Machine {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("data")).unwrap();
-        Machine { dir }
-    }
-
-    fn places(&self) -> Places {
-        let at = |name: &str| self.dir.path().join(name);
-        Places { data_dir: at("data"), config: Some(at("config.toml")), plugins: at("plugins") }
-    }
-
-    fn put(&self, name: &str, text: &str) {
-        let path = self.dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.dir.path().join(name)).ok()
-    }
-}
-
-fn full() -> Machine {
-    let machine = Machine::new();
-    machine.put("data/gateway.db", "a store");
-    machine.put("data/session.key", "a secret");
-    machine.put("config.toml", "# a configuration");
-    machine.put("plugins/mine/plugin.toml", "name = \"mine\"");
-    machine.put("plugins/mine/mine.wasm", "code");
-    machine
-}
-
-fn archive(machine: &Machine) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    write(&mut out, &machine.places(), &machine.dir.path().join("data/gateway.db"), 7).unwrap();
-    out.into_inner()
-}
-
-fn fine(_store: &Path) -> Result<(), BackupError> {
-    Ok(())
-}
+use super::restoring::{Decided, Restoring};
+use super::{BackupError, Places, finish, read, restore, sweep, workspace};
 
 #[test]
 fn all_of_it_comes_back_to_an_empty_machine() {
@@ -149,22 +105,30 @@ fn assert_restored(target: &Machine, after: &str) {
     assert!(!target.dir.path().join("data/restoring").exists(), "{after}: nothing is left of it");
 }
 
+/// What a killed `restore` of the backup leaves once its journal is written.
+fn decided(file: &Path, places: &Places) -> Decided {
+    let restoring = Restoring::begin(places).unwrap();
+    let unpacked = restoring.unpacked();
+    let manifest = read(file, &unpacked).unwrap();
+    let (journal, _) = plan(&unpacked, places, &manifest, 9).unwrap();
+    restoring.decide(places, journal).unwrap()
+}
+
 #[test]
-fn a_restore_that_was_interrupted_after_any_move_is_brought_to_its_end() {
+fn a_restore_that_was_interrupted_after_any_move_is_finished() {
     let mut moves_made = 0;
     loop {
         let (target, file) = target_and_backup();
         let places = target.places();
-        let restoring = Restoring::begin(&places.data_dir).unwrap();
-        let manifest = read(&file, restoring.folder()).unwrap();
-        let (moves, _) = plan(restoring.folder(), &places, &manifest, 9);
-        drop(restoring.decide(&moves).unwrap());
+        let decided = decided(&file, &places);
+        let moves = decided.moves();
         // Here the process dies.
-        moves.iter().take(moves_made).for_each(|step| step.make().unwrap());
-        assert!(finish(&places.data_dir).unwrap(), "there was a restore to end");
-        assert_restored(&target, &format!("after {moves_made} of {} moves", moves.len()));
-        assert!(!finish(&places.data_dir).unwrap(), "it has ended");
-        if moves_made == moves.len() {
+        (0..moves_made).for_each(|number| decided.make(number).unwrap());
+        drop(decided);
+        assert!(finish(&places).unwrap(), "there was a restore to finish");
+        assert_restored(&target, &format!("after {moves_made} of {moves} moves"));
+        assert!(!finish(&places).unwrap(), "it has ended");
+        if moves_made == moves {
             assert_eq!(moves_made, 9);
             return;
         }
@@ -173,39 +137,65 @@ fn a_restore_that_was_interrupted_after_any_move_is_brought_to_its_end() {
 }
 
 #[test]
+fn a_restore_that_was_interrupted_while_it_ended_has_ended() {
+    let (target, file) = target_and_backup();
+    let places = target.places();
+    let decided = decided(&file, &places);
+    (0..decided.moves()).for_each(|number| decided.make(number).unwrap());
+    drop(decided);
+    fs::remove_file(target.dir.path().join("data/restoring/moves.json")).unwrap();
+    assert!(!finish(&places).unwrap());
+    assert_restored(&target, "without its journal");
+}
+
+#[test]
 fn a_move_to_another_disk_that_was_cut_off_before_its_original_was_gone_is_not_made_twice() {
     let (target, file) = target_and_backup();
     let places = target.places();
-    let restoring = Restoring::begin(&places.data_dir).unwrap();
-    let manifest = read(&file, restoring.folder()).unwrap();
-    let (moves, _) = plan(restoring.folder(), &places, &manifest, 9);
-    drop(restoring.decide(&moves).unwrap());
+    drop(decided(&file, &places));
     // Copied aside, and still there; half copied into its place.
     target.put("data/before-restore-9/gateway.db", "old");
     target.put("data/gateway.db.part", "a st");
-    assert!(finish(&places.data_dir).unwrap());
+    assert!(finish(&places).unwrap());
     assert_restored(&target, "after a copy");
 }
 
 #[test]
 fn a_restore_that_was_interrupted_before_it_was_decided_has_changed_nothing() {
-    let (target, file) = target_and_backup();
-    let places = target.places();
-    let restoring = Restoring::begin(&places.data_dir).unwrap();
-    read(&file, restoring.folder()).unwrap();
-    drop(restoring);
-    assert!(!finish(&places.data_dir).unwrap());
-    assert_eq!(target.read("data/gateway.db").unwrap(), "old");
-    assert!(!target.dir.path().join("data/restoring").exists(), "its secrets are gone");
+    let whole = ["gateway.db", "session.key", "config.toml", "plugins/mine/mine.wasm"];
+    // Before anything, after each file, within a file, and while the journal is written.
+    for files in 0..=whole.len() + 1 {
+        let (target, _) = target_and_backup();
+        let places = target.places();
+        let before = target.state();
+        drop(Restoring::begin(&places).unwrap());
+        for name in whole.iter().take(files) {
+            target.put(&format!("data/restoring/files/{name}"), "a st");
+        }
+        if files > whole.len() {
+            target.put("data/restoring/moves.json.new", "{\"format\":2,");
+        }
+        assert!(!finish(&places).unwrap());
+        assert_eq!(target.state(), before, "after {files} files: its secrets are gone too");
+    }
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_is_named_and_stays() {
-    let target = Machine::new();
-    target.put("data/restoring/moves.json", "[{");
-    let error = finish(&target.places().data_dir).unwrap_err();
-    assert!(error.to_string().contains("restoring/moves.json"), "{error}");
-    assert!(target.read("data/restoring/moves.json").is_some());
+fn everything_restored_is_for_its_owner_alone() {
+    let (target, file) = target_and_backup();
+    restore(&file, &target.places(), 9, fine).unwrap();
+    for name in ["data/gateway.db", "data/session.key", "config.toml.restored", "plugins/mine/plugin.toml"] {
+        assert_eq!(target.mode(name), 0o600, "{name}");
+    }
+    let empty = Machine::new();
+    restore(&empty.backup(&archive(&full())), &empty.places(), 9, fine).unwrap();
+    for name in ["config.toml", "plugins/mine/mine.wasm"] {
+        assert_eq!(empty.mode(name), 0o600, "{name}");
+    }
+    for folder in ["plugins", "plugins/mine"] {
+        assert_eq!(empty.mode(folder), 0o700, "{folder}");
+    }
+    assert_eq!(target.mode("data/before-restore-9"), 0o700);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! that died has left there, secrets among it, is cleared away at the next start.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::BackupError;
+use crate::system::private;
 
 /// In the data directory; holds nothing but such folders.
 const FOLDER: &str = "backup-work";
@@ -15,8 +15,8 @@ const FOLDER: &str = "backup-work";
 /// A folder for one backup. Blocks.
 pub fn workspace(data_dir: &Path) -> Result<TempDir, BackupError> {
     let folder = data_dir.join(FOLDER);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.and_then(|()| tempfile::tempdir_in(&folder)).map_err(|error| BackupError::io(&folder, error))
+    let created = private::create_dir(&folder);
+    created.and_then(|()| private::temp_dir_in(&folder, "")).map_err(|error| BackupError::io(&folder, error))
 }
 
 /// Clears away what an earlier process left; gives the folder, when there was something in it. The caller holds

@@ -3,6 +3,7 @@
 //! clients send them) and changes those. `MLX_GATEWAY_FUZZ_SECONDS` says for how long each (1; `make test`: 20).
 
 mod answers;
+mod backups;
 mod configs;
 mod harness;
 mod hub;

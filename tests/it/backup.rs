@@ -79,7 +79,7 @@ fn a_gateway_killed_while_it_makes_a_backup_leaves_no_secrets_to_the_next() {
     let next = Gateway::start_in(folder, PROFILES, &[]);
     assert_eq!(copies(&work), Vec::<std::path::PathBuf>::new());
     assert!(!work.exists());
-    assert!(next.log().contains("What an interrupted backup had left was cleared away"), "{}", next.log());
+    assert!(next.log().contains("Removed the remains of an interrupted backup"), "{}", next.log());
 }
 
 /// Copies of the store that lie in work folders of backups.
@@ -101,12 +101,13 @@ fn a_restore_that_died_between_two_files_is_brought_to_its_end_by_the_next_start
     let data = other.data_dir();
     let folder = other.crash();
     // What a killed `restore` leaves: everything verified and written down, the store of before moved away.
-    let staged = data.join("restoring");
-    std::fs::create_dir(&staged).unwrap();
-    mlx_gateway::backup::read(&file, &staged).unwrap();
+    let restoring = data.join("restoring");
+    let unpacked = restoring.join("files");
+    std::fs::create_dir_all(&unpacked).unwrap();
+    mlx_gateway::backup::read(&file, &unpacked).unwrap();
     let kept = data.join("before-restore-1");
-    let aside = |name: &str| json!({"from": data.join(name), "to": kept.join(name), "kind": "aside"});
-    let place = |name: &str| json!({"from": staged.join(name), "to": data.join(name), "kind": "into_place"});
+    let aside = |name: &str| json!({"item": name, "kind": "aside"});
+    let place = |name: &str| json!({"item": name, "kind": "into_place"});
     let mut moves: Vec<_> = ["gateway.db-wal", "gateway.db-shm"]
         .into_iter()
         .filter(|name| data.join(name).exists())
@@ -114,19 +115,16 @@ fn a_restore_that_died_between_two_files_is_brought_to_its_end_by_the_next_start
         .collect();
     assert!(!moves.is_empty(), "a killed gateway leaves its log");
     moves.extend([aside("gateway.db"), place("gateway.db"), place("session.key")]);
-    std::fs::write(staged.join("moves.json"), serde_json::to_vec(&moves).unwrap()).unwrap();
+    let journal = json!({"format": 2, "began_at_ms": 1, "moves": moves});
+    std::fs::write(restoring.join("moves.json"), journal.to_string()).unwrap();
     std::fs::create_dir(&kept).unwrap();
     std::fs::rename(data.join("gateway.db"), kept.join("gateway.db")).unwrap();
 
     let next = Gateway::serve(folder, &[]);
-    assert!(
-        next.log().contains("A restore that had been interrupted was brought to its end"),
-        "{}",
-        next.log()
-    );
+    assert!(next.log().contains("Finished an interrupted restore"), "{}", next.log());
     assert_eq!(next.chat_as(&key, "qwen", "#chunks=1").status, 200, "the key of the backup is known");
     assert!(kept.join("gateway.db").exists() && kept.join("gateway.db-wal").exists());
-    assert!(!staged.exists());
+    assert!(!restoring.exists());
 }
 
 #[test]
