@@ -3,6 +3,8 @@
 //!
 //! `MLX_GATEWAY_WEB=skip` leaves them out, `MLX_GATEWAY_WEB=/a/folder` takes a built folder as it is.
 
+#![expect(clippy::disallowed_methods, reason = "files of a build, so the umask decides")]
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs::{self, File};

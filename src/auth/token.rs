@@ -1,7 +1,6 @@
 //! Session tokens: HS256, signed with a secret of this installation.
 
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
 use std::path::Path;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AuthFault;
 use super::secret;
+use crate::system::private;
 
 /// The secret's file in the data directory.
 const FILE: &str = "session.key";
@@ -76,25 +76,20 @@ fn make(path: &Path) -> Result<Vec<u8>, AuthFault> {
         AuthFault::Internal(format!("the secret for sessions {} cannot be made: {error}", path.display()))
     };
     let made = secret::random::<SECRET_BYTES>()?.to_vec();
-    // Beside and then in place: a crash in between leaves no half of one.
-    let beside = path.with_extension("new");
-    let options =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    let mut file = options.map_err(failed)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    file.write_all(&made).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)?;
+    private::replace(path, &made).map_err(failed)?;
     Ok(made)
 }
 
 fn close_to_others(path: &Path) -> Result<(), AuthFault> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|error| {
+    File::open(path).and_then(|file| private::restrict(&file)).map_err(|error| {
         AuthFault::Internal(format!("{} cannot be closed to others: {error}", path.display()))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 

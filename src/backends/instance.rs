@@ -2,9 +2,10 @@
 //! the run. Knows where things are, not what is in them.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
+
+use crate::system::private;
 
 /// Where the runs of this gateway are.
 pub fn runs_dir(data_dir: &Path) -> PathBuf {
@@ -29,7 +30,7 @@ impl Instance {
         let name = format!("{}-{random:012x}", file_name(backend));
         let dir = runs_dir(data_dir).join(name);
         for folder in [&dir, &dir.join("tmp"), &dir.join("prompt-cache")] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            private::create_dir(folder)?;
         }
         Ok(Instance { dir })
     }

@@ -5,6 +5,7 @@
 
 use super::instance::{log_path, record_path, runs_dir};
 use super::logs::old_path;
+use crate::system::private;
 use crate::system::process::{carrying, group_members, start_mark};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -47,7 +48,7 @@ impl Record {
     /// Writes it whole or not at all.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let unfinished = unfinished(path);
-        std::fs::write(&unfinished, serde_json::to_vec(self)?)?;
+        private::write(&unfinished, &serde_json::to_vec(self)?)?;
         std::fs::rename(&unfinished, path)
     }
 

@@ -1,8 +1,6 @@
 //! `backup`, `restore`: all that a gateway knows, in one file and back.
 
-use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use http::Method;
@@ -14,6 +12,7 @@ use super::client::cut_off;
 use super::connect::Host;
 use super::exit::CliError;
 use super::{Context, Out, format};
+use crate::system::private;
 use crate::usage::rfc3339;
 
 /// Writes beside the file first: a backup that broke off never has its name.
@@ -41,7 +40,7 @@ pub async fn backup(args: &BackupArgs, context: &mut Context) -> Result<(), CliE
 
 async fn fetch(part: &Path, context: &Context) -> Result<u64, CliError> {
     let mut body = context.client.open(Method::GET, "/api/v1/backup", None).await?;
-    let mut file = private(part).map_err(|error| unwritable(part, &error))?;
+    let mut file = private::create(part).map_err(|error| unwritable(part, &error))?;
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| cut_off(&error))?.into_data() else { continue };
@@ -84,10 +83,6 @@ fn part(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
-}
-
-fn private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::exit::CliError;
-use crate::system::foreground;
+use crate::system::{foreground, private};
 
 /// A text that was edited, in a file that stays until `done`.
 pub struct Edited {
@@ -21,10 +21,11 @@ pub fn chosen() -> Option<Vec<String>> {
 /// Opens the text as a file of that name and waits for the editor's end.
 pub async fn edit(editor: &[String], name: &str, text: &str) -> Result<Edited, CliError> {
     let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what}: {error}"));
-    let folder = tempfile::Builder::new().prefix("mlx-gateway-").tempdir();
+    let folder = private::temp_dir_in(&std::env::temp_dir(), "mlx-gateway-");
     let folder = folder.map_err(|error| failed("no temporary folder can be made", error))?;
     let path = folder.path().join(name);
-    std::fs::write(&path, text).map_err(|error| failed("the text cannot be written to a file", error))?;
+    private::write(&path, text.as_bytes())
+        .map_err(|error| failed("the text cannot be written to a file", error))?;
     let (program, arguments) =
         editor.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
     let status = foreground::run(program, arguments, &path).await;

@@ -83,6 +83,7 @@ fn in_language(language: Language) -> (&'static [File], &'static [&'static str])
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an author's source files, so the umask decides")]
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

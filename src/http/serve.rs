@@ -14,6 +14,7 @@ use super::edge::Edge;
 use super::state::Shared;
 use super::threads::{Accepted, Threads};
 use crate::auth::Road;
+use crate::system::private;
 
 /// Time a client may take for the head of a request, and between two.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(60);
@@ -159,21 +160,49 @@ async fn next(listener: &Listener, tls: Option<&TlsAcceptor>) -> io::Result<(Acc
                 None => (Accepted::Tcp(stream), address),
             })
         }
-        Listener::Unix(unix, _) => Ok((Accepted::Unix(unix.accept().await?.0.into_std()?), None)),
+        Listener::Unix(unix, _) => loop {
+            let (stream, _) = unix.accept().await?;
+            let peer = stream.peer_cred()?.uid();
+            if may_operate(peer, private::user()) {
+                return Ok((Accepted::Unix(stream.into_std()?), None));
+            }
+            tracing::warn!(peer.uid = peer, "Refused a connection of another user to the local socket");
+        },
     }
 }
 
-/// The socket of this data directory, whose lock we hold: what lies there is left over.
+/// Whether a process of user `peer` may do everything over the local socket. The mode of the data directory and of the
+/// socket keep others out; this holds where a file system does not keep modes.
+fn may_operate(peer: u32, own: u32) -> bool {
+    const ROOT: u32 = 0;
+    peer == own || peer == ROOT
+}
+
+/// Binds the socket of the data directory that this process holds; a file there is left over. The directory was made
+/// 0700 before, so no other user can connect before the socket has its mode.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // The data directory itself is closed to others, so there is no moment in which they could connect.
     let listener = UnixListener::bind(path).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
     })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_socket_is_for_its_own_user_and_root() {
+        for (peer, own, may) in
+            [(501, 501, true), (0, 501, true), (502, 501, false), (501, 0, false), (0, 0, true)]
+        {
+            assert_eq!(may_operate(peer, own), may, "{peer} at the gateway of {own}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::{StoreError, reason};
+use crate::system::private;
 
 /// Between the store's name and the version: `gateway.db.before-8`.
 const MARK: &str = ".before-";
@@ -17,10 +18,11 @@ pub(super) fn keep(conn: &Connection, path: &Path, version: u32) -> Result<PathB
     let part = beside(path, ".before.part");
     let failed = |reason: String| StoreError::NoCopy { path: copy.clone(), reason };
     let in_file = |error: std::io::Error| failed(error.to_string());
-    remove(&part).map_err(in_file)?;
+    // SQLite takes an empty file that is there, with its mode.
+    let empty = private::create(&part).map_err(in_file)?;
     let written = conn.execute("VACUUM INTO ?1", [part.to_string_lossy()]);
     let kept = match written {
-        Ok(_) => private(&part).and_then(|()| fs::rename(&part, &copy)).map_err(in_file),
+        Ok(_) => empty.sync_all().and_then(|()| fs::rename(&part, &copy)).map_err(in_file),
         Err(error) => Err(failed(error.sqlite_error_code().map_or("an internal error", reason).to_owned())),
     };
     if let Err(error) = kept {
@@ -31,13 +33,6 @@ pub(super) fn keep(conn: &Connection, path: &Path, version: u32) -> Result<PathB
         remove(&older).map_err(in_file)?;
     }
     Ok(copy)
-}
-
-fn private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let file = fs::File::open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.sync_all()
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

@@ -33,6 +33,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::system::private;
+
 pub use error::StoreError;
 pub use inbox::{JOBS_MAX, RECORDS_MAX};
 
@@ -104,6 +106,9 @@ impl Store {
     /// Writes a copy at rest of everything recorded so far, while others read and write on.
     pub async fn copy_to(&self, path: PathBuf) -> Result<(), StoreError> {
         self.flush().await?;
+        // SQLite takes an empty file that is there, with its mode.
+        let created = private::create_new(&path);
+        created.map_err(|error| StoreError::Open { path: path.clone(), reason: error.to_string() })?;
         let copy = move |conn: &Connection| {
             conn.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
             Ok(())

@@ -1,7 +1,5 @@
 //! Opening the file: its mode, pragmas and schema version. Knows no table beyond its migration.
 
-use std::fs::{OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::{StoreError, reason};
 use super::{before_upgrade, rollup};
+use crate::system::private;
 
 /// In order; the version of a store is the number of them that it has seen.
 const MIGRATIONS: [&str; 13] = [
@@ -39,7 +38,9 @@ const WAL_BYTES_MAX: u32 = 64 << 20;
 /// The connection that writes, its schema brought up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
-    make_private(path).map_err(|error| open_error(error.to_string()))?;
+    // SQLite gives its side files the mode of the main one.
+    let restricted = private::append(path).and_then(|file| private::restrict(&file));
+    restricted.map_err(|error| open_error(error.to_string()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| unopened(path, &e))?;
     set_up(&conn).map_err(|e| unopened(path, &e))?;
@@ -116,15 +117,6 @@ fn version(conn: &Connection) -> Result<u32, rusqlite::Error> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Made with the right mode from the start; SQLite gives its side files the mode of the main one.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(())
-}
-
 /// Why a store cannot be used.
 pub(super) fn unopened(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_owned();
@@ -136,6 +128,9 @@ pub(super) fn unopened(path: &Path, error: &rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// Tables and indexes by their columns, so that the way they came about makes no difference.

@@ -100,7 +100,7 @@ fn a_read_only_disk_is_said_at_the_start_and_nothing_is_begun() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("data")).unwrap();
     write_config(folder.path(), PROFILES);
-    let script = in_a_namespace("mount -t tmpfs none data && mount -o remount,ro data");
+    let script = in_a_namespace("mount -t tmpfs -o mode=0700 none data && mount -o remount,ro data");
     let ended = run_under(&folder, &script);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();

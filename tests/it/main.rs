@@ -20,6 +20,7 @@ mod downloads;
 mod durability;
 mod events;
 mod faults;
+mod files;
 mod forms;
 mod import;
 mod keys;

@@ -9,6 +9,7 @@ use super::digest::{hex_sha256, short};
 use super::env::Vars;
 use super::error::{EngineError, io};
 use super::tool::{Input, Tool};
+use crate::system::private;
 
 const SCRIPT: &str = include_str!("demo_model.py");
 const LIMIT: Duration = Duration::from_secs(120);
@@ -32,11 +33,8 @@ pub async fn ensure(
         return Ok(folder);
     }
     report(Step::MakingDemoModel);
-    std::fs::create_dir_all(models_dir).map_err(io("create", models_dir))?;
-    let work = tempfile::Builder::new()
-        .prefix(".demo-")
-        .tempdir_in(models_dir)
-        .map_err(io("create a folder in", models_dir))?;
+    private::create_dir(models_dir).map_err(io("create", models_dir))?;
+    let work = private::temp_dir_in(models_dir, ".demo-").map_err(io("create a folder in", models_dir))?;
     let made = work.path().join("model");
     Tool::new(python, env, LIMIT)
         .args(["-I", "-"])

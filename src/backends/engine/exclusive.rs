@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Step;
 use super::error::{EngineError, io};
+use crate::system::private;
 
 /// How often a waiting installer looks again. The lock cannot be waited for without a thread that
 /// could not be ended.
@@ -15,8 +16,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// Waits for its turn; whoever waits says so once.
 pub async fn acquire(path: &Path, report: &(dyn Fn(Step) + Send + Sync)) -> Result<File, EngineError> {
     let dir = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(dir).map_err(io("create", dir))?;
-    let file = File::options().create(true).read(true).append(true).open(path).map_err(io("open", path))?;
+    private::create_dir(dir).map_err(io("create", dir))?;
+    let file = private::append(path).map_err(io("open", path))?;
     let mut told = false;
     loop {
         match file.try_lock() {

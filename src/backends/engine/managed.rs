@@ -20,6 +20,7 @@ use super::tool::{Tool, ToolError};
 use super::uv;
 use super::venv::{self, Installer, Venv};
 use crate::config::ModelType;
+use crate::system::private;
 
 type Report<'a> = &'a (dyn Fn(Step) + Send + Sync);
 
@@ -98,7 +99,7 @@ impl Managed {
         if dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(io("remove what was left in", &dir))?;
         }
-        std::fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        private::create_dir(&dir).map_err(io("create", &dir))?;
         let dir = dir.canonicalize().map_err(io("resolve", &dir))?;
         let installer = self.installer(lock, report).await?;
         tracing::info!(

@@ -21,6 +21,7 @@ use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
 use crate::models::Facts;
 use crate::models::hub_cache::cached_snapshot;
 use crate::models::parsers;
+use crate::system::private;
 
 /// What stands for the port and for the folder of its own that each start chooses.
 pub const PREVIEW_PORT: &str = "{port}";
@@ -62,7 +63,7 @@ impl Preparer {
         let port = port.to_string();
         let instance = Instance { served_name, port: &port, dir: instance_dir };
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
-            std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
+            private::create_dir(&dir).map_err(io("create", dir))?;
         }
         self.built(settings, &instance, report).await
     }
@@ -124,7 +125,7 @@ impl Preparer {
     /// Launches an installation once with the demo model.
     pub async fn prove(&self, new: &Installed, report: Report<'_>) -> Result<(), EngineError> {
         let root = &self.managed.root;
-        let dir = tempfile::tempdir_in(root).map_err(io("create a folder in", root))?;
+        let dir = private::temp_dir_in(root, ".proof-").map_err(io("create a folder in", root))?;
         let unproven = |reason| EngineError::Unproven { version: new.version.clone(), reason };
         let port = upgrade::free_port().await.map_err(|error| unproven(error.to_string()))?;
         let program = Program {
@@ -139,7 +140,7 @@ impl Preparer {
         let words = port.to_string();
         let instance = Instance { served_name: "proof", port: &words, dir: dir.path() };
         for dir in [self.temporary_dir(&instance), self.prompt_cache_dir(&instance)] {
-            std::fs::create_dir_all(&dir).map_err(io("create", dir))?;
+            private::create_dir(&dir).map_err(io("create", dir))?;
         }
         let command = self.launch_server(&settings, &instance, program, model, ModelType::Lm).await?;
         upgrade::prove(&command, port, report).await.map_err(unproven)

@@ -13,6 +13,7 @@ use tokio::process::Child;
 
 use super::fetch::{Fetch, FetchError};
 use super::{Command, Step};
+use crate::system::private;
 
 /// The first start of an installation is its slowest.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -50,7 +51,7 @@ struct Server {
 
 impl Server {
     fn start(command: &Command, log: &Path) -> std::io::Result<Server> {
-        let log = std::fs::File::create(log)?;
+        let log = private::create(log)?;
         let child = tokio::process::Command::new(&command.program)
             .args(&command.args)
             .env_clear()

@@ -2,13 +2,13 @@
 //! file that holds the program. Checked by its hash before it is unpacked.
 
 use std::io::{Cursor, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::digest::hex_sha256;
 use super::fetch::{Fetch, FetchError, join};
 use super::platform::Platform;
+use crate::system::private;
 
 const DEFAULT_INDEX: &str = "https://pypi.org/simple";
 const VERSION: &str = "0.13.9";
@@ -111,17 +111,9 @@ fn unpack(wheel: Wheel, bytes: &[u8]) -> Result<Vec<u8>, UvError> {
 fn write_program(program: &[u8], path: &Path) -> Result<(), UvError> {
     let failed = |source| UvError::Write { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(dir).map_err(failed)?;
+    private::create_dir(dir).map_err(failed)?;
     let partial = path.with_extension("partial");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o755)
-        .open(&partial)
-        .map_err(failed)?;
-    std::io::Write::write_all(&mut file, program).map_err(failed)?;
-    drop(file);
+    private::write_program(&partial, program).map_err(failed)?;
     std::fs::rename(&partial, path).map_err(failed)
 }
 

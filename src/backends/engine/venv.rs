@@ -11,6 +11,7 @@ use super::error::{EngineError, io};
 use super::lock::Lock;
 use super::python::Python;
 use super::tool::{Input, Tool};
+use crate::system::private;
 
 /// Stands in for PyTorch in the slim set.
 pub const TORCH_SHIM: &str = include_str!("torch_shim.py");
@@ -96,7 +97,7 @@ pub async fn build(
 ) -> Result<Venv, EngineError> {
     let venv = Venv { root: root.to_owned() };
     let requirements = root.with_extension("lock.txt");
-    std::fs::write(&requirements, lock.text).map_err(io("write", &requirements))?;
+    private::write(&requirements, lock.text.as_bytes()).map_err(io("write", &requirements))?;
     let progress = Progress::new(installer, lock);
     let mut env = env.clone();
     if let Installer::Uv { python, pythons_dir, .. } = installer {
@@ -128,7 +129,8 @@ pub async fn build(
     }
     if lock.torch_shim {
         let dir = venv.site_packages().map_err(io("find site-packages of", root))?;
-        std::fs::write(dir.join("torch.py"), TORCH_SHIM).map_err(io("write torch.py into", &dir))?;
+        private::write(&dir.join("torch.py"), TORCH_SHIM.as_bytes())
+            .map_err(io("write torch.py into", &dir))?;
     }
     Ok(venv)
 }

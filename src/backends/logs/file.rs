@@ -1,9 +1,10 @@
 //! The log file of a backend: appended to, rotated at a size, one old file kept. Knows lines only.
 
 use super::RawLine;
+use crate::system::private;
 use std::io;
 use std::path::{Path, PathBuf};
-use tokio::fs::{File, OpenOptions};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -27,10 +28,12 @@ impl LogFile {
     }
 
     async fn open_with(path: &Path, max_bytes: u64) -> io::Result<LogFile> {
-        if let Some(dir) = path.parent() {
-            tokio::fs::create_dir_all(dir).await?;
-        }
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).await?;
+        let of = path.to_owned();
+        let open = tokio::task::spawn_blocking(move || {
+            of.parent().map_or(Ok(()), private::create_dir)?;
+            private::append(&of)
+        });
+        let file = File::from_std(open.await.map_err(io::Error::other)??);
         let bytes = file.metadata().await?.len();
         Ok(LogFile { path: path.to_owned(), file, bytes, max_bytes })
     }

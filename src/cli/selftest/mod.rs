@@ -5,9 +5,7 @@ mod judge;
 mod question;
 mod redact;
 
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +22,7 @@ use super::exit::CliError;
 use super::out::Column::Left;
 use super::out::Table;
 use crate::system::memory;
+use crate::system::private;
 use crate::system::readings::{self, Reading};
 use crate::usage::rfc3339;
 
@@ -238,12 +237,7 @@ fn private() -> Private {
 
 fn write(file: &Path, value: &Value) -> Result<(), CliError> {
     let text = serde_json::to_vec_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut open| open.write_all(&text));
+    let written = private::create_new(file).and_then(|mut open| open.write_all(&text));
     written.map_err(|error| CliError::Failed(format!("{} cannot be written: {error}", file.display())))
 }
 

@@ -24,6 +24,10 @@ impl Layout {
     }
 
     /// Makes the folders for blobs and locks.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "other programs share the model cache, so the umask decides"
+    )]
     pub fn make(&self) -> io::Result<()> {
         for dir in [self.repo.join("blobs"), self.locks.clone()] {
             std::fs::create_dir_all(dir)?;
@@ -65,6 +69,10 @@ impl Layout {
 
     /// Links every file into the snapshot of `commit`; then the branch is at it, and not before: what
     /// looks for the model finds the old snapshot or a whole new one.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "other programs share the model cache, so the umask decides"
+    )]
     pub fn publish(&self, commit: &str, files: &[RepoFile]) -> io::Result<()> {
         let snapshot = self.snapshot(commit);
         for file in files {
@@ -77,8 +85,8 @@ impl Layout {
         }
         let refs = self.repo.join("refs");
         std::fs::create_dir_all(&refs)?;
-        let new = tempfile::NamedTempFile::new_in(&refs)?;
-        std::fs::write(new.path(), commit)?;
+        let mut new = tempfile::NamedTempFile::new_in(&refs)?;
+        io::Write::write_all(&mut new, commit.as_bytes())?;
         new.persist(refs.join(MAIN)).map_err(|error| error.error)?;
         Ok(())
     }

@@ -45,6 +45,10 @@ pub struct Partial {
 
 impl Partial {
     /// Opens what is there, or makes it. Takes as long as hashing what is there does.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "other programs share the model cache, so the umask decides"
+    )]
     pub fn open(layout: &Layout, wanted: &RepoFile) -> Result<Partial, PartialError> {
         let lock = lock(&layout.lock(wanted.digest.name()))?;
         let path = layout.incomplete(wanted.digest.name());
@@ -122,6 +126,7 @@ impl Partial {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "other programs share the model cache, so the umask decides")]
 fn lock(path: &Path) -> Result<File, PartialError> {
     let failed = |source| PartialError::Disk { path: path.to_owned(), source };
     let lock = File::options().create(true).append(true).open(path).map_err(failed)?;

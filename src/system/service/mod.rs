@@ -115,6 +115,7 @@ pub fn plan(kind: Kind, setup: &Setup) -> Plan {
 }
 
 /// Writes the file and puts it in force.
+#[expect(clippy::disallowed_methods, reason = "the service manager reads it, so the umask decides")]
 pub fn install(plan: &Plan) -> Result<(), ServiceError> {
     let failed = |source| ServiceError::File { path: plan.file.clone(), source };
     if let Some(folder) = plan.file.parent() {

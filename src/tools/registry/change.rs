@@ -7,6 +7,7 @@ use super::Registry;
 use super::scan::{self, Source};
 use super::view::PluginView;
 use crate::store::plugins::GrantRow;
+use crate::system::private;
 use crate::tools::error::PluginError;
 use crate::tools::manifest::Manifest;
 use crate::tools::permissions::Permissions;
@@ -141,7 +142,7 @@ async fn write(folder: PathBuf, manifest: String, file: String, wasm: Vec<u8>) -
             path: folder.clone(),
             reason: error.to_string(),
         };
-        fs::create_dir_all(&folder).map_err(failed)?;
+        private::create_dir(&folder).map_err(failed)?;
         replace(&folder, &file, &wasm).map_err(failed)?;
         replace(&folder, "plugin.toml", manifest.as_bytes()).map_err(failed)
     });

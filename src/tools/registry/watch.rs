@@ -24,7 +24,7 @@ impl Registry {
         };
         let dir = self.0.deps.dir.clone();
         let watching = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&dir).map_err(notify::Error::io)?;
+            crate::system::private::create_dir(&dir).map_err(notify::Error::io)?;
             let mut watcher = notify::recommended_watcher(changed)?;
             watcher.watch(&dir, RecursiveMode::Recursive)?;
             Ok::<_, notify::Error>(watcher)

@@ -1,15 +1,16 @@
 //! Compiled components on disk, in a folder of our own: named after what they were compiled from and
 //! for which engine, for their owner alone, and whole or not there.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::system::private;
 use crate::tools::error::PluginError;
 
 /// Compiled components that are kept; the ones longest unused go first.
@@ -63,7 +64,7 @@ impl Cache {
     }
 
     fn keep(&self, component: &Component, file: &Path) -> Result<(), std::io::Error> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        private::create_dir(&self.0)?;
         if !self.is_ours() {
             return Err(std::io::Error::other("the folder is not this user's alone"));
         }
@@ -94,6 +95,7 @@ impl Cache {
 }
 
 /// Notes that a file was used; a cache that cannot note it works as well.
+#[expect(clippy::disallowed_methods, reason = "opens a file that is there and creates none")]
 fn touch(file: &Path) {
     let touched = File::options()
         .append(true)

@@ -75,7 +75,7 @@ async fn the_pinned_uv_is_fetched_through_the_index_once() {
     let dir = tempfile::tempdir().unwrap();
     let program = ensure(wheel, Some(&index.url), dir.path()).await.unwrap();
     assert_eq!(std::fs::read(&program).unwrap(), b"#!/bin/sh\necho uv 9.9.9\n");
-    assert_eq!(program.metadata().unwrap().permissions().mode() & 0o111, 0o111);
+    assert_eq!(program.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(ensure(wheel, Some(&index.url), dir.path()).await.unwrap(), program);
     assert_eq!(index.asked.lock().unwrap().len(), 2);
 }
