@@ -16,13 +16,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Accounts, AuthFault, Road, Tokens};
+use crate::auth::{Accounts, AuthFault, Tokens, Transport};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::backup::BackupError;
 use crate::captures::Captures;
 use crate::cli::SOCKET_NAME;
-use crate::config::{ApiAuth, Config, Sources};
+use crate::config::{Config, Sources};
 use crate::events::Bus;
 use crate::http::{
     About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
@@ -226,7 +226,7 @@ impl App {
 
     /// The routes for this process itself, as over the local socket.
     pub fn local(&self) -> Edge {
-        Edge::new(self.routes.clone(), self.gateway.clone(), Road::LocalSocket)
+        Edge::new(self.routes.clone(), self.gateway.clone(), Transport::UnixSocket)
     }
 
     /// Binds every listener.
@@ -257,19 +257,6 @@ async fn keep_accounts(accounts: &Accounts, store: &Store, audit_days: u32) {
             }
         }
         tokio::time::sleep(ACCOUNTS_EVERY).await;
-    }
-}
-
-impl App {
-    /// Where the first administrator is made from elsewhere; nowhere once there is an account, or
-    /// when nobody can come from elsewhere.
-    pub fn setup_links(&self) -> Vec<String> {
-        if self.config.server.loopback_only() || self.gateway.accounts.index().has_accounts() {
-            return Vec::new();
-        }
-        let token = self.gateway.accounts.setup_token();
-        let urls = self.gateway.about.listen.get().into_iter().flatten();
-        urls.map(|url| format!("{url}/setup?token={token}")).collect()
     }
 }
 
@@ -352,11 +339,6 @@ fn about(config: &Config, started_at: i64, budget: u64, total: Option<u64>) -> A
         config_file: config.file.clone(),
         listen: std::sync::OnceLock::new(),
         config: ArcSwap::from_pointee(ConfigStatus::loaded(started_at)),
-        auth: match (config.auth.api, &config.auth.environment_key) {
-            (ApiAuth::Auto, Some(_)) | (ApiAuth::Required, _) => "required",
-            (ApiAuth::Auto, None) => "open on loopback (auto)",
-            (ApiAuth::Open, _) => "open",
-        },
         memory_budget_bytes: budget,
         memory_total_bytes: total,
         configured_listen: config.server.listen.clone(),

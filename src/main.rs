@@ -156,7 +156,9 @@ async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
             "mlx-gateway is listening on {scheme}://{address} (OpenAI clients: {scheme}://{address}/v1)"
         );
     }
-    app.setup_links().iter().for_each(|link| tracing::info!("The first account is made at {link}"));
+    for link in app.gateway.setup_links() {
+        tracing::info!("Create the administrator's account at {link}");
+    }
     let signal = signals.next().await;
     tracing::info!(signal, "A signal asks for the end");
     shut_down(&app, &listeners, &mut signals).await;

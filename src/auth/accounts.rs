@@ -120,10 +120,13 @@ pub fn decide(user: &UserRow, active_admins: u64, change: &Change) -> Result<Ver
     Ok(Verdict::Keep(next))
 }
 
+/// Bytes of an e-mail address.
+pub const EMAIL_MAX: usize = 254;
+
 /// An address in the form it is kept in.
 pub fn email(text: &str) -> Result<String, AuthFault> {
     let email = text.trim().to_lowercase();
-    let sound = email.len() <= 254
+    let sound = email.len() <= EMAIL_MAX
         && !email.contains(|c: char| c.is_whitespace() || c.is_control())
         && email.split_once('@').is_some_and(|(name, host)| {
             !name.is_empty() && !host.is_empty() && !host.contains('@') && !host.starts_with('.')

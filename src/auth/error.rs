@@ -40,6 +40,10 @@ pub enum AuthFault {
     Pending,
     #[error("the account is disabled; an administrator can enable it")]
     Disabled,
+    #[error(
+        "the first account is the administrator's, so making it needs proof, since {0}: open the set-up link that the gateway printed when it started (`mlx-gateway doctor` prints it again), or send an administrator's credential"
+    )]
+    FirstAccount(&'static str),
     #[error("{0}")]
     NotAllowed(&'static str),
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! From what a request shows and the road it came by to a [`Caller`]: the rules of `[auth] api`. Asks
+//! Identifies the caller of a request by its credentials and its transport: the rules of `[auth] api`. Reads
 //! memory only, never the store.
 
 use std::sync::Arc;
@@ -12,30 +12,23 @@ use super::error::AuthError;
 use super::identity::{Caller, Scopes, Via};
 use super::index::{Account, Index, Key};
 use super::secret::digest;
+use super::status::{AuthStatus, Cause};
 use super::token::{Claims, Tokens};
+use super::transport::{Transport, Trust};
 use crate::config::{ApiAuth, Auth};
 use crate::system::clock::Clock;
 
 /// The environment key's id, where ids of keys stand.
 pub const ENVIRONMENT: &str = "env";
 
-/// How a connection reached the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Road {
-    /// The socket in the data directory: the same user on the same machine.
-    LocalSocket,
-    /// A TCP listener on a loopback address.
-    Loopback,
-    /// Any other TCP listener.
-    Network,
-}
-
-/// What a request shows to be let in.
+/// What a request sends to prove who it is from.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Shown<'a> {
-    /// A key or a session's token.
+pub struct Credentials<'a> {
+    /// A key or a session's token, in `Authorization`.
     pub bearer: Option<&'a str>,
-    /// A session's token in a cookie.
+    /// The same in `x-api-key`.
+    pub api_key: Option<&'a str>,
+    /// A session's token in a cookie. Not looked at beside a key.
     pub cookie: Option<&'a str>,
     /// The cookie came with a request that may change something and that no page of ours sent.
     pub foreign: bool,
@@ -73,36 +66,44 @@ impl AuthGate {
         }
     }
 
-    /// The caller who shows this on that road.
-    pub fn admit(&self, shown: Shown<'_>, road: Road) -> Result<Caller, AuthError> {
-        if road == Road::LocalSocket {
+    /// Returns the caller of a request, or why it has none.
+    pub fn admit(&self, credentials: Credentials<'_>, transport: Transport) -> Result<Caller, AuthError> {
+        let trust = self.trust(transport);
+        if trust == Trust::Owner {
             return Ok(self.local.clone());
         }
-        if let Some(bearer) = shown.bearer {
-            match self.identify(bearer) {
-                Err(AuthError::Wrong) => {}
-                told => return told,
-            }
-        } else if let Some(token) = shown.cookie
-            && let Ok(caller) = self.session(token)
-        {
-            return if shown.foreign { Err(AuthError::CrossSite) } else { Ok(caller) };
+        let refused = match self.identify(&credentials) {
+            Some(Err(AuthError::Wrong)) => Some(AuthError::Wrong),
+            Some(identified) => return identified,
+            None => None,
+        };
+        if trust >= Trust::Operator {
+            return Ok(self.open.clone());
         }
-        match self.open_to(road) {
-            Some(caller) => Ok(caller.clone()),
-            None if shown.bearer.is_some() => Err(AuthError::Wrong),
-            None => Err(AuthError::Missing(self.reason())),
+        if self.mode == ApiAuth::Open {
+            return Ok(self.anonymous.clone());
         }
+        Err(refused.unwrap_or_else(|| AuthError::Missing(self.reason(transport))))
     }
 
-    /// Whether nobody has been let in by name yet: no key and no account exists.
+    /// Returns what a caller without a credential may do because of where it connects from.
+    pub fn trust(&self, transport: Transport) -> Trust {
+        transport.trust(self.mode, self.is_fresh())
+    }
+
+    /// Whether there is no key, no operator's key and no account.
     pub fn is_fresh(&self) -> bool {
         self.environment_key.is_none() && !self.index.has_accounts() && !self.index.has_keys()
     }
 
-    /// Whether requests without a credential are served on that road.
-    pub fn is_open(&self, road: Road) -> bool {
-        road == Road::LocalSocket || self.open_to(road).is_some()
+    /// Whether requests without a credential are served on that transport.
+    pub fn is_open(&self, transport: Transport) -> bool {
+        self.mode == ApiAuth::Open || self.trust(transport) >= Trust::Operator
+    }
+
+    /// Returns who needs a credential now, and why.
+    pub fn status(&self) -> AuthStatus {
+        AuthStatus::new(self.mode, self.environment_key.is_some(), &self.index)
     }
 
     /// Whether the key of this digest is the operator's, from the environment.
@@ -110,26 +111,39 @@ impl AuthGate {
         self.environment_key.is_some_and(|known| bool::from(digest.ct_eq(&known)))
     }
 
-    fn open_to(&self, road: Road) -> Option<&Caller> {
-        match (self.mode, road) {
-            // `auto` and `open` make the one person on this machine the operator until somebody has a name.
-            (ApiAuth::Auto | ApiAuth::Open, Road::Loopback) if self.is_fresh() => Some(&self.open),
-            (ApiAuth::Open, _) => Some(&self.anonymous),
-            _ => None,
+    /// Returns why a request over that transport needs a credential, as the end of a sentence.
+    pub(super) fn reason(&self, transport: Transport) -> &'static str {
+        match Cause::of(self.mode, self.environment_key.is_some(), &self.index) {
+            Cause::Fresh if transport == Transport::Proxied => {
+                "without keys and accounts the gateway is open on loopback only, and the request came through a proxy that names no client on this machine (its X-Forwarded-For counts if server.trusted_proxies lists it)"
+            }
+            Cause::Fresh => "without keys and accounts the gateway is open on loopback only",
+            cause => cause.words(),
         }
     }
 
-    fn reason(&self) -> &'static str {
-        match (self.mode, self.environment_key) {
-            (ApiAuth::Required, _) => "auth.api = \"required\" is set",
-            (_, Some(_)) => "MLX_GATEWAY_API_KEY is set",
-            _ if self.is_fresh() => "auth.api = \"auto\" is open on loopback only",
-            _ => "auth.api = \"auto\" asks for one since a key or an account was made",
+    /// Returns whom the credentials belong to; none: there are none that count. Of two keys one that is valid wins.
+    fn identify(&self, credentials: &Credentials<'_>) -> Option<Result<Caller, AuthError>> {
+        let mut refused = None;
+        for key in [credentials.bearer, credentials.api_key].into_iter().flatten() {
+            match self.holder(key) {
+                Ok(caller) => return Some(Ok(caller)),
+                // "Revoked" says more than "wrong".
+                Err(error) if refused.is_none_or(|earlier| earlier == AuthError::Wrong) => {
+                    refused = Some(error)
+                }
+                Err(_) => {}
+            }
         }
+        if let Some(error) = refused {
+            return Some(Err(error));
+        }
+        let caller = self.session(credentials.cookie?).ok()?;
+        Some(if credentials.foreign { Err(AuthError::CrossSite) } else { Ok(caller) })
     }
 
-    /// Whoever a key or token stands for.
-    fn identify(&self, bearer: &str) -> Result<Caller, AuthError> {
+    /// Returns the holder of a key or a session's token.
+    fn holder(&self, bearer: &str) -> Result<Caller, AuthError> {
         let digest = digest(bearer);
         if self.is_environment_key(&digest) {
             return Ok(self.operator.clone());

@@ -2,6 +2,8 @@
 //! rules of `[auth] api`. Knows no HTTP framework.
 
 mod accounts;
+mod buckets;
+mod entry;
 mod error;
 mod gate;
 mod identity;
@@ -11,17 +13,24 @@ mod meter;
 mod password;
 mod secret;
 mod service;
+mod status;
 mod throttle;
 mod token;
+mod transport;
 
 pub use accounts::{Change, Role, Status};
+pub use buckets::{Buckets, Limit, Name};
+pub use entry::{DEVICE_S, Origin, Proof, Registered};
 pub use error::{AuthError, AuthFault};
-pub use gate::{AuthGate, ENVIRONMENT, Road, Shown};
+pub use gate::{AuthGate, Credentials, ENVIRONMENT};
 pub use identity::{Caller, Scope, Scopes, Via};
 pub use index::{Account, Index, Key, Session};
 pub use limits::{Limits, Rate, Standing};
 pub use meter::{LimitError, Permit};
 pub use password::Passwords;
 pub use secret::new_id;
-pub use service::{Accounts, Opened, Origin, Registered};
+pub use service::{Accounts, Opened};
+pub use status::{AuthStatus, Cause};
+pub use throttle::networks;
 pub use token::Tokens;
+pub use transport::{Transport, Trust};

@@ -13,12 +13,22 @@ use super::error::AuthFault;
 
 /// Hashes at one time; each takes 19 MiB and a processor.
 const AT_ONCE: usize = 2;
-/// Hashes that may wait; who comes later is told to try again.
+/// Hashes that may wait; later ones are refused.
 const WAITING_MAX: usize = 64;
+/// Of these, how many may be of unknown devices, so that a flood of guesses does not keep known ones out.
+const STRANGERS_MAX: usize = 48;
 /// Bytes of a password. Longer ones would only cost time.
 pub const LONGEST: usize = 1024;
 /// Characters of a password.
 pub const SHORTEST: usize = 8;
+
+/// Whose password is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Stranger,
+    /// A browser that has logged in to the account before.
+    KnownDevice,
+}
 
 /// Checks and makes hashes. A cheap clone.
 #[derive(Clone)]
@@ -52,13 +62,18 @@ impl Passwords {
     /// The PHC form of a new password.
     pub async fn hash(&self, password: String) -> Result<String, AuthFault> {
         check(&password)?;
-        self.work(move |inner| hash(&inner.argon2, &password)).await
+        self.work(Lane::Stranger, move |inner| hash(&inner.argon2, &password)).await
     }
 
     /// Whether the password is the one of `known`. Without an account the answer is no, after the
     /// same work.
-    pub async fn verify(&self, password: String, known: Option<String>) -> Result<bool, AuthFault> {
-        self.work(move |inner| {
+    pub async fn verify(
+        &self,
+        password: String,
+        known: Option<String>,
+        lane: Lane,
+    ) -> Result<bool, AuthFault> {
+        self.work(lane, move |inner| {
             inner.verified.fetch_add(1, Ordering::Relaxed);
             let is_known = known.is_some();
             let text = known.as_deref().unwrap_or(&inner.dummy);
@@ -77,9 +92,10 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce(&Inner) -> Result<T, AuthFault> + Send + 'static,
     ) -> Result<T, AuthFault> {
-        let place = Place::take(&self.inner)?;
+        let place = Place::take(&self.inner, lane)?;
         let turn = Arc::clone(&self.inner.turns).acquire_owned().await;
         let turn = turn.map_err(|closed| AuthFault::Internal(closed.to_string()))?;
         let done = tokio::task::spawn_blocking(move || {
@@ -94,10 +110,14 @@ impl Passwords {
 struct Place(Arc<Inner>);
 
 impl Place {
-    fn take(inner: &Arc<Inner>) -> Result<Place, AuthFault> {
+    fn take(inner: &Arc<Inner>, lane: Lane) -> Result<Place, AuthFault> {
         let place = Place(Arc::clone(inner));
         let before = inner.waiting.fetch_add(1, Ordering::AcqRel);
-        if before >= WAITING_MAX { Err(AuthFault::Busy) } else { Ok(place) }
+        let most = match lane {
+            Lane::Stranger => STRANGERS_MAX,
+            Lane::KnownDevice => WAITING_MAX,
+        };
+        if before >= most { Err(AuthFault::Busy) } else { Ok(place) }
     }
 }
 
@@ -135,9 +155,9 @@ mod tests {
         let passwords = quick();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$") && !hash.contains("horse"));
-        assert!(passwords.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("correct house".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("x".repeat(LONGEST + 1), Some(hash)).await.unwrap());
+        assert!(passwords.verify("correct horse".into(), Some(hash.clone()), Lane::Stranger).await.unwrap());
+        assert!(!passwords.verify("correct house".into(), Some(hash.clone()), Lane::Stranger).await.unwrap());
+        assert!(!passwords.verify("x".repeat(LONGEST + 1), Some(hash), Lane::Stranger).await.unwrap());
     }
 
     #[tokio::test]
@@ -145,8 +165,8 @@ mod tests {
         let passwords = quick();
         let (before, began) = (passwords.verified(), PasswordHash::new(&passwords.inner.dummy).is_ok());
         assert!(began, "the dummy is a real hash, with the cost of all others");
-        assert!(!passwords.verify("anything".into(), None).await.unwrap());
-        assert!(!passwords.verify(String::new(), None).await.unwrap());
+        assert!(!passwords.verify("anything".into(), None, Lane::Stranger).await.unwrap());
+        assert!(!passwords.verify(String::new(), None, Lane::Stranger).await.unwrap());
         assert_eq!(passwords.verified() - before, 2);
         let real = passwords.hash("correct horse".into()).await.unwrap();
         let cost = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
@@ -162,11 +182,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crowd_is_told_to_come_back() {
+    async fn a_flood_of_strangers_is_refused_and_a_known_device_is_not() {
         let passwords = quick();
-        let places: Vec<_> = (0..WAITING_MAX).map(|_| Place::take(&passwords.inner).unwrap()).collect();
-        assert_eq!(passwords.verify("x".into(), None).await, Err(AuthFault::Busy));
-        drop(places);
-        assert_eq!(passwords.verify("x".into(), None).await, Ok(false));
+        let full: Vec<_> =
+            (0..STRANGERS_MAX).map(|_| Place::take(&passwords.inner, Lane::Stranger).unwrap()).collect();
+        assert_eq!(passwords.verify("x".into(), None, Lane::Stranger).await, Err(AuthFault::Busy));
+        assert_eq!(passwords.verify("x".into(), None, Lane::KnownDevice).await, Ok(false));
+        let known = STRANGERS_MAX..WAITING_MAX;
+        let rest: Vec<_> = known.map(|_| Place::take(&passwords.inner, Lane::KnownDevice).unwrap()).collect();
+        assert_eq!(passwords.verify("x".into(), None, Lane::KnownDevice).await, Err(AuthFault::Busy));
+        drop((full, rest));
+        assert_eq!(passwords.verify("x".into(), None, Lane::Stranger).await, Ok(false));
     }
 }

@@ -1,16 +1,14 @@
 //! What is done with accounts, sessions and keys: store and memory are changed together, one change
 //! at a time. Decisions are `accounts`', effects are here.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use subtle::ConstantTimeEq;
-
-use super::accounts::{self, Change, Role, Status};
+use super::accounts::{self, Change, Status};
+use super::entry::Origin;
 use super::error::AuthFault;
-use super::gate::{AuthGate, ENVIRONMENT};
-use super::identity::{Caller, Via};
+use super::gate::AuthGate;
+use super::identity::Caller;
 use super::index::{Account, Index, Key};
 use super::limits::{Counts, Limits, day_start, month_start};
 use super::meter::KeyMeter;
@@ -22,7 +20,7 @@ use crate::config::{Auth, Registration};
 use crate::store::keys::{self, KeyRow};
 use crate::store::rollup::tokens_by_key_since;
 use crate::store::sessions::{self, SessionRow};
-use crate::store::users::{self, UserRow, Verdict};
+use crate::store::users::{self, Verdict};
 use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
 
@@ -33,31 +31,21 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub const KEYS_MAX: usize = 100_000;
 /// Sessions of one account or key; the oldest ends for a newer one.
 const SESSIONS_MAX: usize = 100;
-/// Accounts that may wait for approval.
-const PENDING_MAX: usize = 1_000;
-
 /// Accounts, sessions and keys.
 pub struct Accounts {
     pub gate: AuthGate,
-    store: Store,
-    clock: Arc<dyn Clock>,
-    epoch: Instant,
-    index: Arc<Index>,
-    passwords: Passwords,
-    throttle: Mutex<Throttle>,
-    registration: Registration,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) epoch: Instant,
+    pub(super) index: Arc<Index>,
+    pub(super) passwords: Passwords,
+    pub(super) throttle: Mutex<Throttle>,
+    pub(super) registration: Registration,
     session_ms: i64,
-    /// Makes the first administrator from elsewhere than this machine.
-    setup: String,
+    /// The secret part of the set-up link: it makes the first account.
+    pub(super) setup: String,
     /// Store and memory change together.
-    changing: tokio::sync::Mutex<()>,
-}
-
-/// Where a request comes from.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    pub address: Option<IpAddr>,
-    pub agent: Option<String>,
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 /// A session that has begun.
@@ -67,15 +55,8 @@ pub struct Opened {
     /// Milliseconds since 1970, UTC.
     pub expires_at: i64,
     pub caller: Caller,
-}
-
-/// How a registration ended.
-#[derive(Debug)]
-pub enum Registered {
-    /// The first administrator, with a session and a key.
-    First { account: Arc<Account>, opened: Box<Opened>, key: Arc<Key>, secret: String },
-    /// Waits for approval.
-    Pending(Arc<Account>),
+    /// The token of a browser that has logged in with a password.
+    pub device: Option<String>,
 }
 
 impl Accounts {
@@ -138,21 +119,6 @@ impl Accounts {
         &self.passwords
     }
 
-    /// What the set-up link carries.
-    pub fn setup_token(&self) -> &str {
-        &self.setup
-    }
-
-    /// Whether that is what the set-up link carries; compared in constant time.
-    pub fn is_setup_token(&self, shown: &str) -> bool {
-        bool::from(digest(shown).ct_eq(&digest(&self.setup)))
-    }
-
-    /// Whether an account can be asked for.
-    pub fn takes_registrations(&self) -> bool {
-        !self.index.has_accounts() || self.registration == Registration::Approval
-    }
-
     /// Seconds that a session lasts.
     pub fn session_s(&self) -> i64 {
         self.session_ms / 1000
@@ -161,110 +127,6 @@ impl Accounts {
     /// How many accounts wait for approval.
     pub fn pending(&self) -> usize {
         self.index.accounts().iter().filter(|account| account.status == Status::Pending).count()
-    }
-
-    /// Adds an account: the first one is the administrator, who has to be `trusted` (on this machine,
-    /// or with the set-up link); others wait for approval.
-    pub async fn register(
-        &self,
-        email: &str,
-        password: String,
-        trusted: bool,
-        origin: &Origin,
-    ) -> Result<Registered, AuthFault> {
-        let email = accounts::email(email)?;
-        self.attempt("", origin)?;
-        if !self.index.has_accounts() {
-            if !trusted {
-                return Err(AuthFault::NotAllowed(
-                    "the first account is made on this machine, or with the set-up link that the gateway printed at its start",
-                ));
-            }
-        } else if self.registration == Registration::Closed {
-            return Err(AuthFault::NotAllowed("registration is closed (auth.registration = \"closed\")"));
-        } else if self.pending() >= PENDING_MAX {
-            return Err(AuthFault::Conflict("too many accounts wait for approval already".into()));
-        }
-        let password = self.passwords.hash(password).await?;
-        let changing = self.changing.lock().await;
-        let created_at = self.clock.unix_ms();
-        let closed = self.registration == Registration::Closed;
-        let address = email.clone();
-        let added = users::add(&self.store, move |count| {
-            // Somebody else may have been first while the password was hashed.
-            let first = count == 0 && trusted;
-            let (role, status) =
-                if first { (Role::Admin, Status::Active) } else { (Role::User, Status::Pending) };
-            (first || (count > 0 && !closed)).then(|| UserRow {
-                id: new_id(),
-                email: address,
-                password,
-                role: role.name().into(),
-                status: status.name().into(),
-                version: 1,
-                created_at,
-                last_login_at: None,
-                tools: None,
-            })
-        });
-        let taken = || {
-            AuthFault::Conflict(format!("the account {email} is there already, or registration has closed"))
-        };
-        let account = self.index.put_account(Account::of(&added.await?.ok_or_else(taken)?));
-        drop(changing);
-        if account.status == Status::Pending {
-            return Ok(Registered::Pending(account));
-        }
-        let row =
-            KeyRow { name: "first key".into(), user: Some(account.id.to_string()), ..KeyRow::default() };
-        let (key, secret) = self.create_key(row).await?;
-        let opened = self.begin(Some(&account), None, origin).await?;
-        Ok(Registered::First { account, opened: Box::new(opened), key, secret })
-    }
-
-    /// Begins a session for a password.
-    pub async fn log_in(&self, email: &str, password: String, origin: &Origin) -> Result<Opened, AuthFault> {
-        let email = email.trim().to_lowercase();
-        self.attempt(&email, origin)?;
-        let row = users::by_email(&self.store, email.clone()).await?;
-        let known = row.as_ref().map(|row| row.password.clone());
-        if !self.passwords.verify(password, known).await? {
-            return Err(AuthFault::WrongPassword);
-        }
-        let Some(row) = row else { return Err(AuthFault::WrongPassword) };
-        self.succeeded(&email, origin);
-        let account = self.index.account(&row.id).ok_or(AuthFault::WrongPassword)?;
-        match account.status {
-            Status::Pending => return Err(AuthFault::Pending),
-            Status::Disabled => return Err(AuthFault::Disabled),
-            Status::Active => {}
-        }
-        let now = self.clock.unix_ms();
-        let noted = users::change::<AuthFault>(&self.store, row.id, move |user, _| {
-            Ok(Verdict::Keep(UserRow { last_login_at: Some(now), ..user.clone() }))
-        });
-        if let Some(Ok(Verdict::Keep(row))) = noted.await? {
-            self.index.put_account(Account::of(&row));
-        }
-        self.begin(Some(&account), None, origin).await
-    }
-
-    /// Begins a session for a key, so that a page can use it.
-    pub async fn log_in_with_key(&self, key: &str, origin: &Origin) -> Result<Opened, AuthFault> {
-        self.attempt("", origin)?;
-        let id = if self.gate.is_environment_key(&digest(key)) {
-            ENVIRONMENT.to_owned()
-        } else {
-            let found = self.index.key_of(&digest(key), self.clock.unix_ms()).ok_or(AuthFault::WrongKey)?;
-            let usable = self.gate.of_key(&found, Via::Session, &found.ended);
-            usable.map_err(|error| match error {
-                super::AuthError::Inactive => AuthFault::Disabled,
-                _ => AuthFault::WrongKey,
-            })?;
-            found.id.to_string()
-        };
-        self.succeeded("", origin);
-        self.begin(None, Some(id), origin).await
     }
 
     /// Ends sessions, in memory first.
@@ -339,14 +201,14 @@ impl Accounts {
 
     /// Chooses a new password by a link.
     pub async fn reset(&self, token: &str, password: String, origin: &Origin) -> Result<(), AuthFault> {
-        self.attempt("", origin)?;
+        self.attempt(None, None, origin)?;
         // Hashed first: a password that is too short does not use the link up.
         let hash = self.passwords.hash(password).await?;
         let user = users::take_link(&self.store, digest(token), self.clock.unix_ms()).await?;
         let gone = || AuthFault::NotFound("the link has been used or has expired; ask for another".into());
         let user = user.ok_or_else(gone)?;
         self.change(&user, Change::Password(hash)).await?;
-        self.succeeded("", origin);
+        self.succeeded(None, None, origin);
         Ok(())
     }
 
@@ -402,7 +264,7 @@ impl Accounts {
         if used.is_empty() { Ok(()) } else { keys::touch(&self.store, used).await }
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         account: Option<&Arc<Account>>,
         key: Option<String>,
@@ -441,29 +303,10 @@ impl Accounts {
         let expires_at = row.expires_at;
         sessions::add(&self.store, row.clone()).await?;
         self.index.put_session(row);
-        let shown = super::Shown { bearer: Some(&token), ..Default::default() };
-        let caller = self.gate.admit(shown, super::Road::Network);
+        let credentials = super::Credentials { bearer: Some(&token), ..Default::default() };
+        let caller = self.gate.admit(credentials, super::Transport::Network);
         let caller = caller.map_err(|error| AuthFault::Internal(error.to_string()))?;
-        Ok(Opened { token, expires_at, caller })
-    }
-
-    fn attempt(&self, account: &str, origin: &Origin) -> Result<(), AuthFault> {
-        let (Some(address), at) = (origin.address, self.at()) else { return Ok(()) };
-        let wait = self.throttle().attempt(account, &address.to_string(), at);
-        wait.map_or(Ok(()), |wait| Err(AuthFault::Throttled(wait)))
-    }
-
-    fn succeeded(&self, account: &str, origin: &Origin) {
-        let Some(address) = origin.address else { return };
-        self.throttle().succeeded(account, &address.to_string());
-    }
-
-    fn at(&self) -> Duration {
-        self.clock.now().saturating_duration_since(self.epoch)
-    }
-
-    fn throttle(&self) -> std::sync::MutexGuard<'_, Throttle> {
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Opened { token, expires_at, caller, device: None })
     }
 }
 

@@ -37,7 +37,7 @@ fn lines(system: &System) -> Vec<String> {
     }
     fact("config", Some(system.config_file.clone().unwrap_or_else(|| "none, defaults only".into())));
     fact("data", system.data_dir.clone());
-    fact("keys", system.auth.as_ref().and_then(plain));
+    fact("access", system.auth.as_ref().and_then(access));
     fact("memory", system.memory.as_ref().and_then(memory));
     let states: Vec<String> = system
         .backends
@@ -49,6 +49,11 @@ fn lines(system: &System) -> Vec<String> {
     fact("records", lost.map(|lost| format!("{lost} lost since the start: the store could not take them")));
     fact("backends", Some(if states.is_empty() { "none".into() } else { states.join(", ") }));
     lines
+}
+
+/// Returns who needs a key now; an older gateway says it in one word.
+fn access(auth: &Value) -> Option<String> {
+    plain(auth.get("message").unwrap_or(auth))
 }
 
 fn memory(memory: &Memory) -> Option<String> {

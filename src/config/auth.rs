@@ -31,6 +31,17 @@ pub enum ApiAuth {
     Required,
 }
 
+impl ApiAuth {
+    /// Returns the value as it is written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            ApiAuth::Auto => "auto",
+            ApiAuth::Open => "open",
+            ApiAuth::Required => "required",
+        }
+    }
+}
+
 /// `registration`: whether others may ask for an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registration {

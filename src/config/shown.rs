@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiAuth, ByteSize, Config, MemoryBudget, Origin, Registration, show_duration};
+use super::{ByteSize, Config, MemoryBudget, Origin, Registration, show_duration};
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         ("server.trusted_proxies", texts(server.trusted_proxies.iter().map(ToString::to_string).collect())),
         ("server.tls", json!(server.tls.as_ref().map(|tls| &tls.cert))),
         ("server.shutdown_grace", json!(show_duration(server.shutdown_grace))),
-        ("auth.api", json!(api(config.auth.api))),
+        ("auth.api", json!(config.auth.api.name())),
         ("auth.registration", json!(registration(config.auth.registration))),
         ("auth.session_days", json!(config.auth.session_days)),
         ("auth.audit_days", json!(config.auth.audit_days)),
@@ -61,14 +61,6 @@ fn size(bytes: u64) -> String {
 
 fn is_set(set: bool) -> &'static str {
     if set { "set" } else { "not set" }
-}
-
-fn api(mode: ApiAuth) -> &'static str {
-    match mode {
-        ApiAuth::Auto => "auto",
-        ApiAuth::Open => "open",
-        ApiAuth::Required => "required",
-    }
 }
 
 fn registration(mode: Registration) -> &'static str {

@@ -1,6 +1,10 @@
 //! The audit log: who changed what, when and from where. One place notes every change that goes
 //! through the admin API, so that no handler can forget it.
 
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponseParts, Response, ResponseParts};
@@ -8,10 +12,10 @@ use http::Method;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::caller::identify;
+use super::caller::{identify, transport};
 use super::edge::Arrival;
 use super::state::Shared;
-use crate::auth::{Caller, Road, new_id};
+use crate::auth::{Buckets, Caller, Limit, Name, networks, new_id};
 use crate::store::audit::{self, AuditRow};
 
 /// What the admin API lies under.
@@ -40,6 +44,31 @@ impl IntoResponseParts for Target {
     }
 }
 
+/// Addresses whose refusals are remembered for a minute.
+const ADDRESSES_MAX: usize = 5_000;
+/// Rows for refused requests of callers without a credential, by address.
+const REFUSED: Limit = Limit { burst: 1, every: Duration::from_secs(60) };
+
+/// Allows one row a minute and address (IPv6: /64) for refused requests without a credential, so that guessing
+/// passwords does not fill the log.
+#[derive(Debug)]
+pub struct Refusals(Mutex<Buckets>);
+
+impl Default for Refusals {
+    fn default() -> Refusals {
+        Refusals(Mutex::new(Buckets::new(ADDRESSES_MAX)))
+    }
+}
+
+impl Refusals {
+    /// Whether a refusal at that time (since the start) gets a row.
+    fn take(&self, address: Option<IpAddr>, at: Duration) -> bool {
+        let Some(address) = address else { return true };
+        let name = Name::of(&[&networks(address).0]);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&[(name, REFUSED)], at).is_ok()
+    }
+}
+
 /// Stands around every route; notes what changes something, once it has been answered.
 pub async fn note(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -50,6 +79,7 @@ pub async fn note(State(gateway): State<Shared>, request: Request, next: Next) -
         return next.run(request).await;
     };
     let (parts, body) = request.into_parts();
+    let address = parts.extensions.get::<Arrival>().and_then(|arrival| arrival.address);
     let entry = entry(&gateway, &parts, &route);
     let response = next.run(Request::from_parts(parts, body)).await;
     let Some(mut entry) = entry else { return response };
@@ -57,8 +87,11 @@ pub async fn note(State(gateway): State<Shared>, request: Request, next: Next) -
     if let Some(Target(target)) = response.extensions().get::<Target>() {
         entry.target = Some(target.clone());
     }
-    // Strangers who are turned away are not worth a row each.
-    if entry.actor == STRANGER && matches!(entry.status, 400 | 413 | 415 | 429) {
+    let is_refused = entry.actor == STRANGER && !response.status().is_success();
+    if is_refused
+        && (matches!(entry.status, 400 | 413 | 415 | 429)
+            || !gateway.refusals.take(address, gateway.uptime()))
+    {
         return response;
     }
     let (action, told) = (entry.action.clone(), audit::add(gateway.proxy.recorder.store(), entry).await);
@@ -73,8 +106,7 @@ const STRANGER: &str = "anonymous";
 
 fn entry(gateway: &Shared, parts: &Parts, route: &str) -> Option<AuditRow> {
     let arrival = parts.extensions.get::<Arrival>();
-    let road = arrival.map_or(Road::Network, |arrival| arrival.road);
-    let caller = identify(&parts.headers, &parts.method, road, gateway).ok();
+    let caller = identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway).ok();
     let needs_none = route.starts_with("/api/v1/auth/");
     let (actor, actor_name, via) = match &caller {
         Some(caller) => (actor(caller), caller.name.to_string(), caller.via.name()),
@@ -150,6 +182,17 @@ mod tests {
         ] {
             assert_eq!(action(&method, route), named);
         }
+    }
+
+    #[test]
+    fn refusals_make_one_row_a_minute_and_address() {
+        let refusals = Refusals::default();
+        let take = |address: &str, seconds| {
+            refusals.take(Some(address.parse().unwrap()), Duration::from_secs(seconds))
+        };
+        assert_eq!((take("10.0.0.1", 5), take("10.0.0.1", 64), take("10.0.0.2", 64)), (true, false, true));
+        assert_eq!((take("2001:db8::1", 5), take("2001:db8::2", 6)), (true, false), "one /64");
+        assert!(take("10.0.0.1", 65));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{Extensions, HeaderMap, Method, header};
 
 use super::edge::Arrival;
 use super::error::ApiError;
 use super::hosts::same_origin;
 use super::state::Shared;
-use crate::auth::{AuthError, Caller, Road, Scope, Shown, Via};
+use crate::auth::{AuthError, Caller, Credentials, Scope, Transport, Trust, Via};
 use crate::proxy::Failure;
 
 /// The cookie of a page's session.
@@ -37,7 +37,8 @@ pub struct AdminReader;
 /// Somebody who may change everything.
 pub struct Admin(pub Caller);
 
-/// Somebody who may read the API's description: anybody on this machine, known callers elsewhere.
+/// A caller that may read metrics and the API's description: any on this machine unless `auth.api` is `required`,
+/// known ones elsewhere.
 pub struct DocsReader;
 
 /// Whoever it is, or why it is nobody.
@@ -142,7 +143,7 @@ impl FromRequestParts<Shared> for DocsReader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
-        if road(parts) == Road::Network {
+        if gateway.accounts.gate.trust(transport(&parts.extensions)) < Trust::Monitoring {
             caller(parts, gateway)?;
         }
         Ok(DocsReader)
@@ -153,39 +154,46 @@ impl FromRequestParts<Shared> for Anyone {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Self::Rejection> {
-        Ok(Anyone(identify(&parts.headers, &parts.method, road(parts), gateway)))
+        Ok(Anyone(identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)))
     }
 }
 
-/// The road that a request came by.
-pub fn road(parts: &Parts) -> Road {
-    parts.extensions.get::<Arrival>().map_or(Road::Network, |arrival| arrival.road)
+/// Returns the transport that a request came in over.
+pub fn transport(extensions: &Extensions) -> Transport {
+    extensions.get::<Arrival>().map_or(Transport::Network, |arrival| arrival.transport)
 }
 
-/// The caller who sends these headers on that road.
+/// Returns the caller who sends these headers over that transport.
 pub fn identify(
     headers: &HeaderMap,
     method: &Method,
-    road: Road,
+    transport: Transport,
     gateway: &Shared,
 ) -> Result<Caller, AuthError> {
-    let bearer = shown_key(headers);
-    let cookie = if bearer.is_none() { cookie(headers) } else { None };
+    let (bearer, api_key) = (bearer(headers), api_key(headers));
+    let cookie = if bearer.or(api_key).is_none() { cookie(headers) } else { None };
     let foreign = cookie.is_some() && !is_own_page(headers, method);
-    gateway.accounts.gate.admit(Shown { bearer, cookie, foreign }, road)
+    gateway.accounts.gate.admit(Credentials { bearer, api_key, cookie, foreign }, transport)
+}
+
+/// Whether a request sends a credential that is valid.
+pub fn has_credential(headers: &HeaderMap, method: &Method, gateway: &Shared) -> bool {
+    let caller = identify(headers, method, Transport::Network, gateway);
+    caller.is_ok_and(|caller| caller.via != Via::Open)
 }
 
 fn caller(parts: &Parts, gateway: &Shared) -> Result<Caller, ApiError> {
-    Ok(identify(&parts.headers, &parts.method, road(parts), gateway)?)
+    Ok(identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)?)
 }
 
-fn shown_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
-    });
-    let plain = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    bearer.or_else(plain).filter(|key| !key.is_empty())
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let key = key.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}
+
+fn api_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-api-key")?.to_str().ok().filter(|key| !key.is_empty())
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {

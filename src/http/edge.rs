@@ -17,13 +17,15 @@ use tower::Service;
 use uuid::Uuid;
 
 use super::anthropic::{self, Asked};
+use super::caller::has_credential;
 use super::capture::{self, Captured};
 use super::error::ApiError;
+use super::hosts::{HostError, HostKind};
 use super::openai::inference::{infer, operation};
 use super::peer::Peer;
 use super::responses;
 use super::state::Shared;
-use crate::auth::Road;
+use crate::auth::Transport;
 use crate::dialect::operation::Operation;
 use crate::proxy::{Answer, BoxError, Failure, working};
 
@@ -34,7 +36,7 @@ const CLIENT_ID_LIMIT: usize = 128;
 /// How a request came in; every route may look at it.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    pub road: Road,
+    pub transport: Transport,
     /// The client's, proxies that are trusted left out; none: over the local socket.
     pub address: Option<IpAddr>,
     /// Encrypted all the way that we know of.
@@ -54,22 +56,26 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// For what comes in over `road`.
-    pub fn new(routes: Router, gateway: Shared, road: Road) -> Edge {
-        Edge { routes, gateway, peer: Peer { address: None, road, secure: false } }
+    /// For requests that come in over `transport`.
+    pub fn new(routes: Router, gateway: Shared, transport: Transport) -> Edge {
+        Edge { routes, gateway, peer: Peer { address: None, transport, secure: false } }
     }
 
     /// For one connection.
     pub fn of(&self, address: Option<IpAddr>, secure: bool) -> Edge {
-        Edge { peer: Peer { address, secure, ..self.peer }, ..self.clone() }
+        let address = address.map(|address| address.to_canonical());
+        let is_elsewhere = address.is_some_and(|address| !address.is_loopback());
+        let transport = if is_elsewhere { Transport::Network } else { self.peer.transport };
+        Edge { peer: Peer { address, transport, secure }, ..self.clone() }
     }
 
-    fn admit<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
-        if self.peer.road != Road::LocalSocket {
-            let host = text(request.headers(), &header::HOST);
-            let origin = text(request.headers(), &header::ORIGIN);
-            if let Err(error) = self.gateway.hosts.check(host, origin) {
-                return Err(Failure::not_allowed(error.to_string()).into());
+    fn admit<B>(&self, request: &Request<B>, arrival: &Arrival) -> Result<(), ApiError> {
+        match arrival.address {
+            Some(address) => self.check_host(request, address)?,
+            None if arrival.transport == Transport::UnixSocket => {}
+            None => {
+                let message = "the local socket makes its callers the gateway's owner, so it takes no forwarded requests; let the proxy connect to server.listen";
+                return Err(Failure::not_allowed(message).into());
             }
         }
         let path = request.uri().path();
@@ -79,13 +85,28 @@ impl Edge {
         Ok(())
     }
 
+    fn check_host<B>(&self, request: &Request<B>, address: IpAddr) -> Result<(), ApiError> {
+        let headers = request.headers();
+        let kind = self.gateway.hosts.check(request.uri(), headers)?;
+        // A page that was rebound to this machine connects from this machine.
+        let may_be_rebound = kind == HostKind::Rebindable && address.is_loopback();
+        if may_be_rebound && !has_credential(headers, request.method(), &self.gateway) {
+            let host = text(headers, &header::HOST).unwrap_or_default();
+            return Err(HostError::Rebindable(host.to_owned()).into());
+        }
+        Ok(())
+    }
+
     fn arrival(&self, headers: &HeaderMap) -> Arrival {
         let id = self.gateway.proxy.recorder.new_id();
         let client = headers.get(REQUEST_ID).filter(|value| is_valid_id(value)).cloned();
         let client_id = client.as_ref().and_then(|value| value.to_str().ok()).map(Arc::from);
         let told_id = client.unwrap_or_else(|| own_id(id));
-        let Peer { address, road, secure } = self.peer.seen(headers, &self.gateway.trusted_proxies);
-        Arrival { road, address, secure, id, client_id, told_id }
+        let Peer { address, transport, secure } = self.peer.resolve(headers, &self.gateway.trusted_proxies);
+        if transport == Transport::Proxied {
+            self.gateway.note_proxy(self.peer.address);
+        }
+        Arrival { transport, address, secure, id, client_id, told_id }
     }
 }
 
@@ -108,7 +129,7 @@ where
         let origin = text(request.headers(), &header::ORIGIN);
         let listed = origin.filter(|origin| self.gateway.hosts.is_listed(origin));
         let listed = listed.and_then(|origin| HeaderValue::from_str(origin).ok());
-        let visit = self.visit(&request, listed.is_some());
+        let visit = self.visit(&request, &arrival, listed.is_some());
         Box::pin(async move {
             let mut response = visit.answer(request, arrival).await;
             let headers = response.headers_mut();
@@ -123,10 +144,10 @@ where
 }
 
 impl Edge {
-    fn visit<B>(&self, request: &Request<B>, listed: bool) -> Visit {
+    fn visit<B>(&self, request: &Request<B>, arrival: &Arrival, listed: bool) -> Visit {
         let inference = operation(request.method(), request.uri().path());
         Visit {
-            admitted: self.admit(request),
+            admitted: self.admit(request, arrival),
             preflight: listed && request.method() == Method::OPTIONS,
             inference,
             // Most requests have no use for the router.

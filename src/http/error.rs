@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 
+use super::hosts::HostError;
 use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
 use crate::proxy::{Failure, failed};
@@ -67,6 +68,9 @@ impl From<AuthFault> for ApiError {
             }
             AuthFault::Pending => ApiError(failure(403, "permission_error", "account_pending")),
             AuthFault::Disabled => ApiError(failure(403, "permission_error", "account_disabled")),
+            AuthFault::FirstAccount(_) => {
+                ApiError(failure(401, "authentication_error", "setup_link_required"))
+            }
             AuthFault::NotAllowed(_) => ApiError(failure(403, "permission_error", "permission_denied")),
             AuthFault::NotFound(message) => ApiError::not_found(message.clone()),
             AuthFault::Conflict(_) => ApiError(failure(409, "invalid_request_error", "conflict")),
@@ -83,6 +87,23 @@ impl From<AuthFault> for ApiError {
             AuthFault::Store(error) => ApiError::from(error.clone()),
             AuthFault::Random(_) | AuthFault::Internal(_) => {
                 ApiError::internal("accounts could not be worked with", &fault)
+            }
+        }
+    }
+}
+
+impl From<HostError> for ApiError {
+    fn from(error: HostError) -> Self {
+        let message = error.to_string();
+        match error {
+            HostError::Foreign(_) | HostError::Rebindable(_) | HostError::Origin(_) => {
+                Failure::not_allowed(message).into()
+            }
+            HostError::Missing
+            | HostError::Repeated(_)
+            | HostError::Malformed(_)
+            | HostError::Disagrees(..) => {
+                Failure::refused(400, "invalid_request_error", "invalid_host", message).into()
             }
         }
     }

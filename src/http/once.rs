@@ -9,13 +9,12 @@ use http::{HeaderName, HeaderValue, Method, header};
 use sha2::{Digest, Sha256};
 
 use super::audit;
-use super::caller::identify;
-use super::edge::Arrival;
+use super::caller::{identify, transport};
 use super::error::ApiError;
 use super::extract::ADMIN_BODY_LIMIT;
 use super::replays::{ANSWER_MAX, Name, Told, Verdict};
 use super::state::Shared;
-use crate::auth::{Caller, Road};
+use crate::auth::Caller;
 use crate::proxy::Failure;
 
 /// The header by which a client names a change.
@@ -39,9 +38,9 @@ pub async fn act_once(State(gateway): State<Shared>, request: Request, next: Nex
             return ApiError::bad_request(words, "Idempotency-Key").into_response();
         }
     };
-    let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
+    let transport = transport(request.extensions());
     // Strangers are answered as ever, and remembered by nobody.
-    let Ok(caller) = identify(request.headers(), request.method(), road, &gateway) else {
+    let Ok(caller) = identify(request.headers(), request.method(), transport, &gateway) else {
         return next.run(request).await;
     };
     let (parts, body) = request.into_parts();

@@ -1,92 +1,138 @@
-//! Who is at the other end of a connection, where a proxy may stand between. Pure.
+//! The client of a connection that proxies may have forwarded. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
-use crate::auth::Road;
+use crate::auth::Transport;
+
+/// Headers that a proxy adds; beside them all that begin with one of [`FORWARDING_PREFIXES`].
+const FORWARDING: [&str; 6] =
+    ["forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip"];
+const FORWARDING_PREFIXES: [&str; 2] = ["x-forwarded-", "tailscale-"];
 
 /// Whom a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// None: over the local socket.
     pub address: Option<IpAddr>,
-    pub road: Road,
+    pub transport: Transport,
     /// Encrypted all the way that we know of.
     pub secure: bool,
 }
 
 impl Peer {
-    /// What `X-Forwarded-*` makes of the connection; believed of `trusted` proxies only.
-    pub fn seen(self, headers: &HeaderMap, trusted: &[IpAddr]) -> Peer {
-        let Some(address) = self.address.map(plain) else { return self };
-        if !trusted.contains(&address) {
+    /// Returns the client that forwarding headers name, for a `trusted` proxy. A request with such headers from
+    /// any other peer keeps its address and is no longer a loopback one.
+    pub fn resolve(self, headers: &HeaderMap, trusted: &[IpAddr]) -> Peer {
+        if !headers.keys().any(is_forwarding) {
             return self;
         }
-        let all = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = all.flat_map(|value| value.split(',')).map(str::trim).collect();
-        let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-        // From the right: what stands further left was written by whoever was asked.
-        let client =
-            hops.iter().rev().map(|hop| parse(hop)).find(|hop| hop.is_none_or(|hop| !trusted.contains(&hop)));
-        let address = match client {
-            // Only proxies, or no word of a client.
-            None => return Peer { secure: self.secure || secure, ..self },
-            // A hop that cannot be read is a stranger.
-            Some(None) => return Peer { address: self.address, road: Road::Network, secure },
-            Some(Some(client)) => client,
+        let forwarded = self.transport.forwarded();
+        let Some(proxy) = self.address.filter(|address| trusted.contains(address)) else {
+            return Peer { transport: forwarded, ..self };
         };
-        let road = if address.is_loopback() { self.road } else { Road::Network };
-        Peer { address: Some(address), road, secure }
+        let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+        let all = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<Option<IpAddr>> =
+            all.flat_map(|value| value.split(',')).map(|hop| parse(hop.trim())).collect();
+        // From the right: hops further left are the claims of whoever sent the request.
+        let is_client = |hop: &&Option<IpAddr>| hop.is_none_or(|hop| !trusted.contains(&hop));
+        let client = hops.iter().rev().find(is_client).or(hops.first()).copied().flatten();
+        let Some(client) = client else {
+            return Peer { address: Some(proxy), transport: forwarded, secure };
+        };
+        let is_local = hops.iter().all(|hop| hop.is_some_and(|hop| hop.is_loopback()));
+        let transport = if is_local { self.transport } else { Transport::Network };
+        Peer { address: Some(client), transport, secure }
     }
+}
+
+fn is_forwarding(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn parse(hop: &str) -> Option<IpAddr> {
     let bare = hop.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()));
-    address.ok().map(plain)
-}
-
-/// An IPv4 address as such, also where it came over an IPv6 socket.
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+    address.ok().map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Transport::{Loopback, Network, Proxied, UnixSocket};
 
-    fn peer(address: &str, road: Road) -> Peer {
-        Peer { address: Some(address.parse().unwrap()), road, secure: false }
-    }
-
-    fn seen(peer: Peer, forwarded: &str, proto: &str) -> (String, Road, bool) {
-        let mut headers = HeaderMap::new();
-        if !forwarded.is_empty() {
-            headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+    fn resolve(address: Option<&str>, transport: Transport, headers: &[(&str, &str)]) -> Peer {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        headers.insert("x-forwarded-proto", proto.parse().unwrap());
-        let trusted = ["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
-        let seen = peer.seen(&headers, &trusted);
-        (seen.address.unwrap().to_string(), seen.road, seen.secure)
+        let peer = Peer { address: address.map(|text| text.parse().unwrap()), transport, secure: false };
+        peer.resolve(&map, &["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()])
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
-        let stranger = peer("192.168.1.5", Road::Network);
-        assert_eq!(seen(stranger, "127.0.0.1", "https"), ("192.168.1.5".into(), Road::Network, false));
+    fn a_forwarding_header_of_a_peer_that_is_not_trusted_ends_loopback_and_changes_nothing_else() {
+        for (name, value) in [
+            ("forwarded", "for=127.0.0.1"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-host", "localhost"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-anything", ""),
+            ("x-real-ip", "127.0.0.1"),
+            ("via", "1.1 proxy"),
+            ("cf-connecting-ip", "127.0.0.1"),
+            ("true-client-ip", "127.0.0.1"),
+            ("x-client-ip", "127.0.0.1"),
+            ("tailscale-user-login", "ada@example.com"),
+        ] {
+            for (transport, expected) in [(Loopback, Proxied), (Network, Network)] {
+                let peer = resolve(Some("::1"), transport, &[(name, value)]);
+                let unchanged =
+                    Peer { address: Some("::1".parse().unwrap()), transport: expected, secure: false };
+                assert_eq!(peer, unchanged, "{name}");
+            }
+            assert_eq!(resolve(None, UnixSocket, &[(name, value)]).transport, Proxied, "{name}");
+        }
+        for name in ["x-request-id", "x-forwarded", "viable", "user-agent", "origin"] {
+            assert_eq!(resolve(Some("::1"), Loopback, &[(name, "x")]).transport, Loopback, "{name}");
+        }
     }
 
     #[test]
-    fn of_a_trusted_proxy_the_client_is_the_last_stranger() {
-        let proxy = peer("127.0.0.1", Road::Loopback);
-        let of = |forwarded| seen(proxy, forwarded, "https");
-        assert_eq!(of("203.0.113.9"), ("203.0.113.9".into(), Road::Network, true));
-        assert_eq!(of("127.0.0.1, 203.0.113.9"), ("203.0.113.9".into(), Road::Network, true));
-        assert_eq!(of("203.0.113.9, 10.0.0.1"), ("203.0.113.9".into(), Road::Network, true));
-        assert_eq!(of("203.0.113.9:4711"), ("203.0.113.9".into(), Road::Network, true));
-        assert_eq!(of("nonsense"), ("127.0.0.1".into(), Road::Network, true), "never the operator");
-        assert_eq!(of(""), ("127.0.0.1".into(), Road::Loopback, true));
-        assert_eq!(of("[::1]"), ("::1".into(), Road::Loopback, true));
+    fn a_trusted_proxy_names_the_client() {
+        let of = |forwarded: &str| {
+            let headers = [("x-forwarded-for", forwarded), ("x-forwarded-proto", "https")];
+            let peer = resolve(Some("127.0.0.1"), Loopback, &headers);
+            assert!(peer.secure, "{forwarded}");
+            (peer.address.unwrap().to_string(), peer.transport)
+        };
+        for (forwarded, address, transport) in [
+            ("203.0.113.9", "203.0.113.9", Network),
+            ("127.0.0.1, 203.0.113.9", "203.0.113.9", Network),
+            ("nonsense, 203.0.113.9", "203.0.113.9", Network),
+            ("203.0.113.9, 10.0.0.1", "203.0.113.9", Network),
+            ("203.0.113.9:4711", "203.0.113.9", Network),
+            ("203.0.113.9, ::1", "::1", Network),
+            ("::ffff:203.0.113.9", "203.0.113.9", Network),
+            ("127.0.0.1, 10.0.0.1", "127.0.0.1", Network),
+            ("10.0.0.1", "10.0.0.1", Network),
+            ("nonsense", "127.0.0.1", Proxied),
+            ("", "127.0.0.1", Proxied),
+            ("[::1]", "::1", Loopback),
+            ("127.0.0.1", "127.0.0.1", Loopback),
+        ] {
+            assert_eq!(of(forwarded), (address.to_owned(), transport), "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_that_names_no_client_serves_others() {
+        for header in [("x-forwarded-proto", "https"), ("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy")] {
+            assert_eq!(resolve(Some("127.0.0.1"), Loopback, &[header]).transport, Proxied, "{header:?}");
+        }
+        assert_eq!(resolve(Some("127.0.0.1"), Loopback, &[]).transport, Loopback);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::edge::Edge;
 use super::state::Shared;
 use super::threads::{Accepted, Threads};
-use crate::auth::Road;
+use crate::auth::Transport;
 use crate::system::private;
 
 /// Time a client may take for the head of a request, and between two.
@@ -81,14 +81,14 @@ impl Listeners {
     pub fn serve(&mut self, routes: &axum::Router, gateway: &Shared) -> io::Result<()> {
         let threads = Threads::start(&self.connections, &self.closed)?;
         for listener in std::mem::take(&mut self.listeners) {
-            let road = match &listener {
-                Listener::Unix(..) => Road::LocalSocket,
+            let transport = match &listener {
+                Listener::Unix(..) => Transport::UnixSocket,
                 Listener::Tcp(tcp) => match tcp.local_addr() {
-                    Ok(address) if address.ip().is_loopback() => Road::Loopback,
-                    _ => Road::Network,
+                    Ok(address) if address.ip().is_loopback() => Transport::Loopback,
+                    _ => Transport::Network,
                 },
             };
-            let edge = Edge::new(routes.clone(), gateway.clone(), road);
+            let edge = Edge::new(routes.clone(), gateway.clone(), transport);
             self.accepting.spawn(accept(
                 listener,
                 edge,

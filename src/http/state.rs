@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit::Refusals;
 use super::hosts::Hosts;
 use super::replays::Replays;
 use crate::auth::Accounts;
@@ -51,6 +52,10 @@ pub struct Gateway {
     /// Work that goes on after its answer, such as a start nobody waits for.
     pub tasks: TaskTracker,
     draining: AtomicBool,
+    /// A proxy that does not count has forwarded a request.
+    proxied: AtomicBool,
+    /// Bounds the rows of the audit log that refused strangers make.
+    pub refusals: Refusals,
     /// What the gateway's tools said in chats whose client runs other calls first.
     pub aside: Aside,
     /// Responses that are made while their clients may be away.
@@ -74,7 +79,6 @@ pub struct About {
     pub config: ArcSwap<ConfigStatus>,
     /// Base URLs, known once the listeners are bound.
     pub listen: OnceLock<Vec<String>>,
-    pub auth: &'static str,
     pub memory_budget_bytes: u64,
     pub memory_total_bytes: Option<u64>,
     /// The configured addresses, whether or not they are bound.
@@ -107,16 +111,58 @@ pub type Shared = Arc<Gateway>;
 impl Gateway {
     /// The state that all handlers share.
     pub fn new(parts: Parts) -> Shared {
-        let (tasks, draining) = (TaskTracker::new(), AtomicBool::new(false));
+        let (tasks, draining, proxied) = (TaskTracker::new(), AtomicBool::new(false), AtomicBool::new(false));
         let ending = CancellationToken::new();
         let (replays, aside) = (Mutex::default(), Aside::default());
         let making = Jobs::default();
-        Arc::new(Gateway { parts, tasks, draining, aside, making, replays, openapi: OnceLock::new(), ending })
+        Arc::new(Gateway {
+            parts,
+            tasks,
+            draining,
+            proxied,
+            refusals: Refusals::default(),
+            aside,
+            making,
+            replays,
+            openapi: OnceLock::new(),
+            ending,
+        })
     }
 
     /// Answers that are kept for `Idempotency-Key`.
     pub fn replays(&self) -> MutexGuard<'_, Replays> {
         self.replays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the links by which the first account is made; none once there is one.
+    pub fn setup_links(&self) -> Vec<String> {
+        if self.accounts.index().has_accounts() {
+            return Vec::new();
+        }
+        let token = self.accounts.setup_token();
+        self.about
+            .listen
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|url| format!("{url}/setup?token={token}"))
+            .collect()
+    }
+
+    /// Remembers that a request was forwarded by a peer that is not a trusted proxy, or names no client.
+    pub fn note_proxy(&self, address: Option<IpAddr>) {
+        if !self.has_seen_proxy() && !self.proxied.swap(true, Ordering::Relaxed) {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(
+                peer.address = address,
+                "Request was forwarded by a proxy that is not in server.trusted_proxies or names no client; it needs a credential"
+            );
+        }
+    }
+
+    /// Whether [`Gateway::note_proxy`] was called.
+    pub fn has_seen_proxy(&self) -> bool {
+        self.proxied.load(Ordering::Relaxed)
     }
 
     /// Since the start.

@@ -6,11 +6,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::caller::{cookie_named, identify};
-use super::edge::Arrival;
+use super::caller::{cookie_named, identify, transport};
 use super::state::Shared;
 use super::unknown_path;
-use crate::auth::Road;
 
 /// A file of the built pages.
 struct Asset {
@@ -100,9 +98,9 @@ struct Visitor {
 }
 
 fn visitor(gateway: &Shared, request: &Request) -> Visitor {
-    let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
+    let transport = transport(request.extensions());
     Visitor {
-        let_in: identify(request.headers(), request.method(), road, gateway).is_ok(),
+        let_in: identify(request.headers(), request.method(), transport, gateway).is_ok(),
         is_fresh: gateway.accounts.gate.is_fresh(),
         has_left_setup: cookie_named(request.headers(), SETUP_LEFT).is_some(),
     }

@@ -2,14 +2,14 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Account, Caller, Origin, Registered, Road, Scope, Session, Via};
+use crate::auth::{Account, AuthFault, Caller, DEVICE_S, Opened, Origin, Registered, Scope, Session, Via};
 use crate::events::{Audience, Topic};
 use crate::http::audit::Target;
-use crate::http::caller::{Anyone, ApiCaller, SESSION_COOKIE, SessionUser};
+use crate::http::caller::{Anyone, ApiCaller, SESSION_COOKIE, SessionUser, cookie_named};
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
@@ -20,6 +20,10 @@ use crate::usage::rfc3339;
 /// Characters of a browser's name that are kept.
 const AGENT_CHARS: usize = 200;
 
+/// The cookie of a browser that has logged in with a password before, and the only path it is sent to.
+const DEVICE_COOKIE: &str = "mlx_gateway_device";
+const DEVICE_PATH: &str = "/api/v1/auth/login";
+
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
@@ -28,7 +32,9 @@ pub struct Registration {
     /// At least 8 characters.
     #[schema(write_only)]
     password: String,
-    /// What the set-up link carries; only the first account needs it, and only from another machine.
+    /// The token of the set-up link. The first account needs it, or an administrator's credential, unless the
+    /// gateway is open to its sender: no key exists, `auth.api` is not `required`, registration is not closed,
+    /// and the request comes from this machine and through no proxy.
     #[schema(write_only)]
     setup_token: Option<String>,
 }
@@ -113,7 +119,9 @@ pub struct Me {
 pub struct AuthState {
     /// No key and no account exists.
     setup: bool,
-    /// The first account needs the set-up link here.
+    /// No account exists: the next one is the administrator's.
+    first_account: bool,
+    /// The first account needs the set-up link, or an administrator's credential, from this caller.
     setup_token_needed: bool,
     /// Pages and requests need no credential here.
     open: bool,
@@ -149,11 +157,15 @@ pub async fn state(
     Anyone(who): Anyone,
 ) -> Json<AuthState> {
     let accounts = &gateway.accounts;
+    let first_account = !accounts.index().has_accounts();
+    let registration =
+        accounts.takes_registrations(accounts.proof(None, who.as_ref().ok(), arrival.transport));
     Json(AuthState {
         setup: accounts.gate.is_fresh(),
-        setup_token_needed: !accounts.index().has_accounts() && arrival.road == Road::Network,
-        open: accounts.gate.is_open(arrival.road),
-        registration: accounts.takes_registrations(),
+        first_account,
+        setup_token_needed: first_account && !registration,
+        open: accounts.gate.is_open(arrival.transport),
+        registration,
         user: who.ok().filter(is_named).map(|caller| of_caller(&gateway, &caller)),
     })
 }
@@ -163,6 +175,8 @@ pub async fn state(
     post, path = "/auth/register", tag = "public", operation_id = "auth_register", request_body = Registration,
     responses(
         (status = 201, description = "It is there, or waits for approval", body = RegisteredView),
+        (status = 401, description = "The first account needs the set-up link or an administrator's credential", body = ErrorBody),
+        (status = 403, description = "Registration is closed, or the set-up token or credential is not enough", body = ErrorBody),
         (status = 409, description = "The address is taken", body = ErrorBody),
         (status = 429, description = "Too many attempts", body = ErrorBody),
     )
@@ -171,13 +185,14 @@ pub async fn register(
     State(gateway): State<Shared>,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
+    Anyone(who): Anyone,
     Json(asked): Json<Registration>,
 ) -> Result<Response, ApiError> {
-    let shown = asked.setup_token.as_deref();
-    let trusted =
-        arrival.road != Road::Network || shown.is_some_and(|token| gateway.accounts.is_setup_token(token));
+    let token = asked.setup_token.as_deref();
+    let proof = gateway.accounts.proof(token, who.as_ref().ok(), arrival.transport);
     let origin = origin(&arrival, &headers);
-    match gateway.accounts.register(&asked.email, asked.password, trusted, &origin).await? {
+    let registered = gateway.accounts.register(&asked.email, asked.password, proof, &origin).await;
+    match registered.map_err(|fault| refused(fault, token.is_some() || who.is_ok()))? {
         Registered::Pending(account) => {
             super::users::tell(&gateway, &account, "user.pending");
             let view = RegisteredView { user: summary(&account), token: None, expires_at: None, key: None };
@@ -191,8 +206,8 @@ pub async fn register(
                 key: Some(FirstKey { id: key.id.to_string(), key: secret }),
             };
             gateway.events.publish(Topic::System, "system.setup", Audience::Admins, &true);
-            let cookie = cookie(&opened.token, gateway.accounts.session_s(), arrival.secure);
-            Ok((StatusCode::CREATED, cookie, Target::of(&account.email), Json(view)).into_response())
+            let cookies = cookies(&gateway, &opened, arrival.secure);
+            Ok((StatusCode::CREATED, cookies, Target::of(&account.email), Json(view)).into_response())
         }
     }
 }
@@ -231,8 +246,8 @@ pub async fn login(
         expires_at: rfc3339(opened.expires_at),
         user: of_caller(&gateway, &opened.caller),
     };
-    let cookie = cookie(&opened.token, gateway.accounts.session_s(), arrival.secure);
-    Ok((cookie, Target::of(&who), Json(view)).into_response())
+    let cookies = cookies(&gateway, &opened, arrival.secure);
+    Ok((cookies, Target::of(&who), Json(view)).into_response())
 }
 
 /// End the session that asks.
@@ -245,7 +260,8 @@ pub async fn logout(
     if let Some(id) = &caller.session {
         gateway.accounts.end_sessions(|session| session.id == **id).await?;
     }
-    Ok((StatusCode::NO_CONTENT, cookie("", 0, arrival.secure)).into_response())
+    let cookie = (header::SET_COOKIE, cookie(SESSION_COOKIE, "", "/", 0, arrival.secure));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([cookie])).into_response())
 }
 
 /// Tell who asks.
@@ -348,14 +364,38 @@ fn session_view(session: &Session, caller: &Caller) -> SessionView {
 
 fn origin(arrival: &Arrival, headers: &HeaderMap) -> Origin {
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    Origin { address: arrival.address, agent: agent.map(|agent| agent.chars().take(AGENT_CHARS).collect()) }
+    Origin {
+        address: arrival.address,
+        agent: agent.map(|agent| agent.chars().take(AGENT_CHARS).collect()),
+        device: cookie_named(headers, DEVICE_COOKIE).map(str::to_owned),
+    }
 }
 
-/// The page's session: out of reach of scripts, and never sent along from another site.
-fn cookie(token: &str, seconds: i64, secure: bool) -> [(header::HeaderName, HeaderValue); 1] {
+/// Returns the answer to a registration that is refused: 403 where a token or a credential was sent.
+fn refused(fault: AuthFault, has_proof: bool) -> ApiError {
+    let is_first = matches!(fault, AuthFault::FirstAccount(_));
+    let mut error = ApiError::from(fault);
+    if is_first && has_proof {
+        (error.0.status, error.0.kind) = (403, "permission_error");
+    }
+    error
+}
+
+type Cookie = (header::HeaderName, HeaderValue);
+
+/// Returns the page's session, and what makes its browser a known one for later log-ins.
+fn cookies(gateway: &Shared, opened: &Opened, secure: bool) -> AppendHeaders<Vec<Cookie>> {
+    let session = cookie(SESSION_COOKIE, &opened.token, "/", gateway.accounts.session_s(), secure);
+    let device = opened.device.as_deref();
+    let device = device.map(|token| cookie(DEVICE_COOKIE, token, DEVICE_PATH, DEVICE_S, secure));
+    AppendHeaders(
+        [Some(session), device].into_iter().flatten().map(|value| (header::SET_COOKIE, value)).collect(),
+    )
+}
+
+/// Returns a cookie that scripts cannot read and that is never sent along from another site.
+fn cookie(name: &str, token: &str, path: &str, seconds: i64, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
-    let text =
-        format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    let value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    [(header::SET_COOKIE, value)]
+    let text = format!("{name}={token}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

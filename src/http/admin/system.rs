@@ -26,7 +26,7 @@ pub struct System {
     config_file: Option<PathBuf>,
     config: ConfigStatus,
     listen: Vec<String>,
-    auth: &'static str,
+    auth: Auth,
     draining: bool,
     /// How many backends are in which state.
     backends: BTreeMap<&'static str, u32>,
@@ -38,6 +38,34 @@ pub struct System {
     gpu: Gpu,
     thermal: Option<Thermal>,
     records_lost: u64,
+}
+
+/// Who needs an API key now, and what made it so.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Auth {
+    /// Requests for models need a key or a session.
+    key_required: bool,
+    /// `auto`, `open` or `required`: `auth.api`.
+    mode: &'static str,
+    /// `setting` (auth.api = "required"), `environment_key`, `account`, `key`, or `fresh`: there is neither a key nor an account.
+    cause: &'static str,
+    /// When the first account or key was made, if that is the cause. Milliseconds since 1970, UTC.
+    since_ms: Option<i64>,
+    /// The same as a sentence.
+    message: String,
+}
+
+impl Auth {
+    fn of(gateway: &Shared) -> Auth {
+        let status = gateway.accounts.gate.status();
+        Auth {
+            key_required: status.is_key_required(),
+            mode: status.mode.name(),
+            cause: status.cause.name(),
+            since_ms: status.since_ms,
+            message: status.message(),
+        }
+    }
 }
 
 /// Bytes.
@@ -84,7 +112,7 @@ impl System {
             config_file: about.config_file.clone(),
             config: ConfigStatus::clone(&about.config.load()),
             listen: about.listen.get().cloned().unwrap_or_default(),
-            auth: about.auth,
+            auth: Auth::of(gateway),
             draining: gateway.is_draining(),
             backends,
             memory: Memory {

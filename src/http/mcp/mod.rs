@@ -16,10 +16,9 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 
-use super::caller::identify;
-use super::edge::Arrival;
+use super::caller::{identify, transport};
 use super::state::Shared;
-use crate::auth::{Road, Scope};
+use crate::auth::Scope;
 use handler::Handler;
 
 /// Bytes of a message.
@@ -43,8 +42,8 @@ pub fn routes(gateway: &Shared) -> Router<Shared> {
 
 /// Lets callers in who may use MCP, and tells the handler who they are.
 async fn admit(State(gateway): State<Shared>, mut request: Request<Body>, next: Next) -> Response {
-    let road = request.extensions().get::<Arrival>().map_or(Road::Network, |arrival| arrival.road);
-    match identify(request.headers(), request.method(), road, &gateway) {
+    let transport = transport(request.extensions());
+    match identify(request.headers(), request.method(), transport, &gateway) {
         Ok(caller) if caller.has(Scope::Mcp) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

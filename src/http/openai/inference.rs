@@ -32,7 +32,7 @@ where
     B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
-    let caller = match caller::identify(&parts.headers, &parts.method, arrival.road, gateway) {
+    let caller = match caller::identify(&parts.headers, &parts.method, arrival.transport, gateway) {
         Ok(caller) => caller,
         Err(error) => return failed(&ApiError::from(error).0),
     };
@@ -52,7 +52,7 @@ where
 
 /// Who asks by these headers.
 pub fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
-    let known = caller::identify(&parts.headers, &parts.method, arrival.road, gateway);
+    let known = caller::identify(&parts.headers, &parts.method, arrival.transport, gateway);
     known.map_err(|error| ApiError::from(error).0)
 }
 

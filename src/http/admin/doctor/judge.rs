@@ -14,7 +14,7 @@ const MEMORY_LOW_BYTES: u64 = 6_000_000_000;
 /// How one thing stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Finding {
-    /// `engine`, `python`, `hub`, `disk`, `memory`, `ports`, `network` or `permissions`.
+    /// `engine`, `python`, `hub`, `disk`, `memory`, `ports`, `network`, `access` or `permissions`.
     pub id: &'static str,
     pub title: &'static str,
     pub level: Level,
@@ -52,6 +52,7 @@ pub struct Facts {
     pub port: Option<u16>,
     pub lan_address: Option<String>,
     pub host_name: Option<String>,
+    pub access: Access,
     pub data_dir: PathBuf,
     pub data_dir_mode: Option<u32>,
     pub data_dir_writable: bool,
@@ -66,6 +67,20 @@ pub struct Engine {
     pub program: Option<String>,
 }
 
+/// Who needs a credential.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Whether an API key is required, and why.
+    pub message: String,
+    /// `auth.api = "required"`.
+    pub is_required: bool,
+    pub has_accounts: bool,
+    /// Links by which the first account is made; none for callers who may not see them.
+    pub setup_links: Vec<String>,
+    /// A proxy is configured, or has forwarded a request.
+    pub has_proxy: bool,
+}
+
 /// One finding for each thing that is looked at, always in this order.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     vec![
@@ -76,6 +91,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         memory(facts),
         ports(facts),
         network(facts),
+        access(&facts.access),
         permissions(facts),
     ]
 }
@@ -206,6 +222,35 @@ fn network(facts: &Facts) -> Finding {
     )
 }
 
+fn access(access: &Access) -> Finding {
+    let found =
+        |level, message: String, mend: Option<&str>| finding("access", "Access", level, message, mend);
+    if access.has_proxy && !access.is_required {
+        let message = format!(
+            "{}; and requests come through a proxy, which makes callers elsewhere look like callers on this machine unless it sends X-Forwarded-For",
+            access.message
+        );
+        let mend = "Set auth.api = \"required\", and list the proxy's address in server.trusted_proxies";
+        return found(Level::Warning, message, Some(mend));
+    }
+    if let Some(link) = access.setup_links.first() {
+        let mend = format!("To create the administrator's account, open {link}");
+        return found(Level::Ok, access.message.clone(), Some(&mend));
+    }
+    let mend = if !access.has_accounts {
+        Some(
+            "To create the administrator's account, open the set-up link that the gateway prints when it starts",
+        )
+    } else if !access.is_required {
+        Some(
+            "Behind a reverse proxy set auth.api = \"required\": nginx does not mark forwarded requests by default",
+        )
+    } else {
+        None
+    };
+    found(Level::Ok, access.message.clone(), mend)
+}
+
 fn permissions(facts: &Facts) -> Finding {
     let found = |level, message: String, mend: Option<&str>| {
         finding("permissions", "Permissions", level, message, mend)
@@ -277,14 +322,14 @@ mod tests {
     #[test]
     fn a_machine_that_is_well_has_nothing_to_mend() {
         let findings = judge(&well());
-        assert_eq!(findings.len(), 8);
+        assert_eq!(findings.len(), 9);
         assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
     }
 
     #[test]
     fn each_trouble_is_found_and_comes_with_its_mend() {
         type Break = fn(&mut Facts);
-        let troubles: [(&str, Level, Break); 12] = [
+        let troubles: [(&str, Level, Break); 13] = [
             ("engine", Level::Warning, |f| f.engines[0].installed = false),
             ("engine", Level::Failed, |f| (f.engines[0].managed, f.program_found) = (false, false)),
             ("python", Level::Warning, |f| f.runtime = None),
@@ -297,6 +342,7 @@ mod tests {
                 (f.serving, f.taken) = (None, vec!["127.0.0.1:10242".parse().unwrap()]);
             }),
             ("network", Level::Warning, |f| (f.loopback_only, f.lan_address) = (false, None)),
+            ("access", Level::Warning, |f| f.access.has_proxy = true),
             ("permissions", Level::Failed, |f| f.data_dir_writable = false),
             ("permissions", Level::Warning, |f| f.data_dir_mode = Some(0o755)),
         ];
@@ -319,6 +365,25 @@ mod tests {
             .map(|finding| finding.id)
             .collect();
         assert_eq!(unknown, ["disk", "memory"]);
+    }
+
+    #[test]
+    fn access_is_described_with_the_set_up_link_or_what_to_do_behind_a_proxy() {
+        let link = "http://127.0.0.1:1/setup?token=t".to_owned();
+        let plain = Access { message: "an API key is required".into(), ..Access::default() };
+        for (access, level, mend) in [
+            (Access { setup_links: vec![link], ..plain.clone() }, Level::Ok, Some("setup?token=t")),
+            (plain.clone(), Level::Ok, Some("set-up link that the gateway prints")),
+            (Access { has_accounts: true, ..plain.clone() }, Level::Ok, Some("auth.api = \"required\"")),
+            (Access { has_proxy: true, ..plain.clone() }, Level::Warning, Some("server.trusted_proxies")),
+            (Access { has_accounts: true, has_proxy: true, is_required: true, ..plain }, Level::Ok, None),
+        ] {
+            let finding = super::access(&access);
+            assert_eq!(finding.level, level, "{access:?}");
+            assert!(finding.message.starts_with("an API key is required"));
+            assert_eq!(finding.mend.is_some(), mend.is_some(), "{access:?}");
+            assert!(mend.is_none_or(|mend| finding.mend.unwrap().contains(mend)), "{access:?}");
+        }
     }
 
     #[test]

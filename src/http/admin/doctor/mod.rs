@@ -1,5 +1,5 @@
-//! The doctor: looks at what the gateway needs, and says what is wrong and how to mend it. Here the
-//! facts are gathered; what they mean is `judge`'s.
+//! The doctor: gathers facts about the gateway and its machine. `judge` decides what they mean and how to fix what
+//! is wrong.
 
 mod judge;
 
@@ -12,8 +12,10 @@ use axum::Json;
 use axum::extract::State;
 use tokio::net::TcpStream;
 
-use self::judge::{Engine, Facts, Finding, judge};
-use crate::http::caller::AdminReader;
+use self::judge::{Access, Engine, Facts, Finding, judge};
+use crate::auth::Scope;
+use crate::config::ApiAuth;
+use crate::http::caller::{AdminReader, ApiCaller};
 use crate::http::state::Shared;
 use crate::system::{disk, memory, network};
 
@@ -30,8 +32,17 @@ pub struct Findings {
 
 /// Looks at everything, now.
 #[utoipa::path(get, path = "/doctor", tag = "doctor", responses((status = 200, body = Findings)))]
-pub async fn get(State(gateway): State<Shared>, _caller: AdminReader) -> Json<Findings> {
-    Json(Findings { findings: judge(&facts(&gateway).await) })
+pub async fn get(
+    State(gateway): State<Shared>,
+    _reader: AdminReader,
+    ApiCaller(caller): ApiCaller,
+) -> Json<Findings> {
+    let mut facts = facts(&gateway).await;
+    // The link makes an administrator, so it is for those who are one.
+    if !caller.has(Scope::Admin) {
+        facts.access.setup_links.clear();
+    }
+    Json(Findings { findings: judge(&facts) })
 }
 
 async fn facts(gateway: &Shared) -> Facts {
@@ -61,9 +72,21 @@ async fn facts(gateway: &Shared) -> Facts {
         port: about.configured_listen.first().map(SocketAddr::port),
         lan_address: network::lan_address().map(|address| address.to_string()),
         host_name: memory::host_name(),
+        access: access(gateway),
         data_dir: about.data_dir.clone(),
         data_dir_mode: mode(&about.data_dir),
         data_dir_writable: tempfile::tempfile_in(&about.data_dir).is_ok(),
+    }
+}
+
+fn access(gateway: &Shared) -> Access {
+    let status = gateway.accounts.gate.status();
+    Access {
+        message: status.message(),
+        is_required: status.mode == ApiAuth::Required,
+        has_accounts: gateway.accounts.index().has_accounts(),
+        setup_links: gateway.setup_links(),
+        has_proxy: !gateway.trusted_proxies.is_empty() || gateway.has_seen_proxy(),
     }
 }
 
