@@ -266,7 +266,7 @@ fn every_route_stands_in_the_table() {
 fn gateway_and_callers() -> (Gateway, Vec<Caller>) {
     let env = [("MLX_GATEWAY_API_KEY", ENVIRONMENT_KEY)];
     let gateway = Gateway::with_env(&format!("{HUB}{PROFILES}"), &env);
-    let admin = gateway.admin();
+    let admin = gateway.admin_by(&format!("authorization: Bearer {ENVIRONMENT_KEY}\r\n"));
     let (user, _) = gateway.user(&admin, "user@example.com");
     let mut credentials = vec![("disabled account", disabled(&gateway, &admin))];
     for (name, email) in

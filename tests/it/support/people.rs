@@ -54,6 +54,23 @@ impl Gateway {
         answer.json()["token"].as_str().unwrap().to_owned()
     }
 
+    /// The same on a gateway that is not open, by the credential in `headers`.
+    pub fn admin_by(&self, headers: &str) -> String {
+        let body = json!({"email": "admin@example.com", "password": PASSWORD});
+        let answer = self.call("POST", "/api/v1/auth/register", headers, Some(&body));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The token of the set-up link, as the log shows it.
+    pub fn setup_token(&self) -> String {
+        super::wait_for("the set-up link", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("/setup?token=")?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        })
+    }
+
     /// An approved user's token and id.
     pub fn user(&self, admin: &str, email: &str) -> (String, String) {
         let made = self.register(email);
