@@ -57,7 +57,8 @@ fn a_name_that_can_be_rebound_needs_a_credential_from_this_machine() {
         allowed_hosts = [\"host.lima.internal\"]\n[auth]\napi = \"open\"\n";
     let gateway = Gateway::start(&format!("{config}{PROFILES}"));
     let key = gateway.cli_json(&["keys", "create", "container"])["key"].as_str().unwrap().to_owned();
-    let machine = nix::unistd::gethostname().unwrap().into_string().unwrap().to_lowercase();
+    let machine = std::process::Command::new("uname").arg("-n").output().unwrap().stdout;
+    let machine = String::from_utf8(machine).unwrap().trim().to_lowercase();
     let short = machine.split('.').next().unwrap().to_owned();
     let names =
         ["host.docker.internal", "gateway.docker.internal", "host.containers.internal", &machine, &short];

@@ -50,6 +50,7 @@ export interface InputSchema {
 export type Tool = Told<'ToolView', { input_schema: InputSchema }>;
 export type ToolResult = Told<'CallResult', { content: { type: string; text?: string }[] }>;
 export type ChatSummary = Schemas['ChatSummary'];
+export type AuthStatus = Schemas['Auth'];
 export type Finding = Schemas['Finding'];
 export type Setting = Schemas['Setting'];
 export type ServiceStatus = Schemas['Service'];

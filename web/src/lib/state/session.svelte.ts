@@ -11,6 +11,8 @@ class SessionState {
   open = $state(false);
   /** Accounts can be asked for. */
   registration = $state(true);
+  /** No account exists: the next one is the administrator's. */
+  firstAccount = $state(false);
   /** The first account needs the link that the gateway printed. */
   setupTokenNeeded = $state(false);
   known = $state(false);
@@ -26,6 +28,7 @@ class SessionState {
       this.open = state.open;
       this.user = state.user ?? null;
       this.registration = state.registration;
+      this.firstAccount = state.first_account;
       this.setupTokenNeeded = state.setup_token_needed;
     } catch {
       // Nobody answers: the screens say so, each with a way to try again.

@@ -1412,11 +1412,29 @@ export interface components {
         AuditView: {
             entries: components["schemas"]["AuditEntry"][];
         };
+        /** @description Who needs an API key now, and what made it so. */
+        Auth: {
+            /** @description Requests for models need a key or a session. */
+            key_required: boolean;
+            /** @description `auto`, `open` or `required`: `auth.api`. */
+            mode: string;
+            /** @description `setting` (auth.api = "required"), `environment_key`, `account`, `key`, or `fresh`: there is neither a key nor an account. */
+            cause: string;
+            /**
+             * Format: int64
+             * @description When the first account or key was made, if that is the cause. Milliseconds since 1970, UTC.
+             */
+            since_ms?: number | null;
+            /** @description The same as a sentence. */
+            message: string;
+        };
         /** @description What a page needs to know before anybody is logged in. */
         AuthState: {
             /** @description No key and no account exists. */
             setup: boolean;
-            /** @description The first account needs the set-up link here. */
+            /** @description No account exists: the next one is the administrator's. */
+            first_account: boolean;
+            /** @description The first account needs the set-up link, or an administrator's credential, from this caller. */
             setup_token_needed: boolean;
             /** @description Pages and requests need no credential here. */
             open: boolean;
@@ -1766,7 +1784,7 @@ export interface components {
         };
         /** @description How one thing stands. */
         Finding: {
-            /** @description `engine`, `python`, `hub`, `disk`, `memory`, `ports`, `network` or `permissions`. */
+            /** @description `engine`, `python`, `hub`, `disk`, `memory`, `ports`, `network`, `access` or `permissions`. */
             id: string;
             title: string;
             level: components["schemas"]["Level"];
@@ -2473,7 +2491,11 @@ export interface components {
             email: string;
             /** @description At least 8 characters. */
             password: string;
-            /** @description What the set-up link carries; only the first account needs it, and only from another machine. */
+            /**
+             * @description The token of the set-up link. The first account needs it, or an administrator's credential, unless the
+             *     gateway is open to its sender: no key exists, `auth.api` is not `required`, registration is not closed,
+             *     and the request comes from this machine and through no proxy.
+             */
             setup_token?: string | null;
         };
         /** @description What was removed. */
@@ -2712,7 +2734,7 @@ export interface components {
             config_file?: string | null;
             config: components["schemas"]["ConfigStatus"];
             listen: string[];
-            auth: string;
+            auth: components["schemas"]["Auth"];
             draining: boolean;
             /** @description How many backends are in which state. */
             backends: {
@@ -3299,7 +3321,16 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Not allowed to this caller, this page or this host */
+            /** @description The first account needs the set-up link or an administrator's credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Registration is closed, or the set-up token or credential is not enough */
             403: {
                 headers: {
                     [name: string]: unknown;
