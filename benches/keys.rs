@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mlx_gateway::auth::{Accounts, Limits, Road, Shown, Tokens};
+use mlx_gateway::auth::{Accounts, Credentials, Limits, Tokens, Transport};
 use mlx_gateway::config::{ApiAuth, Auth, Registration};
 use mlx_gateway::store::Store;
 use mlx_gateway::store::keys::{KeyRow, put};
@@ -54,8 +54,8 @@ fn measure(keys: usize) -> (f64, f64) {
     for nanos in &mut rounds {
         let began = Instant::now();
         for n in 0..LOOKUPS {
-            let shown = Shown { bearer: Some(&secrets[n * 7919 % keys]), ..Shown::default() };
-            let caller = accounts.gate.admit(black_box(shown), Road::Network).unwrap();
+            let shown = Credentials { bearer: Some(&secrets[n * 7919 % keys]), ..Credentials::default() };
+            let caller = accounts.gate.admit(black_box(shown), Transport::Network).unwrap();
             let permit = caller.reserve(100).unwrap();
             black_box(permit).settle(50);
         }
