@@ -77,45 +77,54 @@ fn needs_link(status: u16) -> (u16, String) {
 }
 
 #[test]
-fn the_first_account_needs_proof_wherever_the_gateway_is_not_open() {
-    for way in CLOSED_WAYS {
-        for (trusted, closed) in [(false, false), (true, false), (false, true), (true, true)] {
-            let (gateway, key) = start(way, trusted, closed);
-            let case = format!("{way:?}, trusted proxy: {trusted}, closed: {closed}");
-            for headers in FORWARDED.into_iter().chain(["", "x-forwarded-for: 127.0.0.1\r\n"]) {
-                assert_eq!(register(&gateway, headers, None), needs_link(401), "{case}: {headers:?}");
-            }
-            assert_eq!(register(&gateway, "", Some("wrong")), needs_link(403), "{case}");
-            assert_eq!(
-                register(&gateway, "authorization: Bearer wrong\r\n", None).0,
-                if way.auth.contains("open") { 403 } else { 401 },
-                "{case}"
-            );
-            if let Some(key) = &key {
-                let headers = format!("authorization: Bearer {key}\r\n");
-                assert_eq!(
-                    register(&gateway, &headers, None),
-                    needs_link(403),
-                    "{case}: not an administrator's"
-                );
-            }
-            let body = json!({"email": "evil@example.com", "password": PASSWORD});
-            let message = gateway.call("POST", "/api/v1/auth/register", "", Some(&body)).body;
-            for words in [&way.reason.replace('"', "\\\""), "set-up link", "administrator's credential"] {
-                assert!(message.contains(words), "{case}: {message}");
-            }
-            let state = gateway.get("/api/v1/auth/state").json();
-            assert_eq!(
-                (&state["first_account"], &state["setup_token_needed"], &state["registration"]),
-                (&json!(true), &json!(true), &json!(false)),
-                "{case}"
-            );
-            assert_eq!(gateway.cli_json(&["users", "ls"])["users"], json!([]), "{case}");
-            let token = gateway.setup_token();
-            let headers = "x-forwarded-for: 203.0.113.9\r\n";
-            assert_eq!(register(&gateway, headers, Some(&token)).0, 201, "{case}: by the link");
-            assert_ne!(register(&gateway, "", Some(&token)).0, 201, "{case}: the link works once");
+fn the_first_account_needs_proof_when_the_operator_has_a_key() {
+    the_first_account_needs_proof(CLOSED_WAYS[0]);
+}
+
+#[test]
+fn the_first_account_needs_proof_when_credentials_are_required() {
+    the_first_account_needs_proof(CLOSED_WAYS[1]);
+}
+
+#[test]
+fn the_first_account_needs_proof_when_a_key_exists() {
+    the_first_account_needs_proof(CLOSED_WAYS[2]);
+}
+
+#[test]
+fn the_first_account_needs_proof_when_a_key_exists_and_models_are_open() {
+    the_first_account_needs_proof(CLOSED_WAYS[3]);
+}
+
+fn the_first_account_needs_proof(way: Way) {
+    for (trusted, closed) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (gateway, key) = start(way, trusted, closed);
+        let case = format!("{way:?}, trusted proxy: {trusted}, closed: {closed}");
+        for headers in FORWARDED.into_iter().chain(["", "x-forwarded-for: 127.0.0.1\r\n"]) {
+            assert_eq!(register(&gateway, headers, None), needs_link(401), "{case}: {headers:?}");
         }
+        assert_eq!(register(&gateway, "", Some("wrong")), needs_link(403), "{case}");
+        assert_eq!(register(&gateway, "authorization: Bearer wrong\r\n", None), needs_link(401), "{case}");
+        if let Some(key) = &key {
+            let headers = format!("authorization: Bearer {key}\r\n");
+            assert_eq!(register(&gateway, &headers, None), needs_link(403), "{case}: not an administrator's");
+        }
+        let body = json!({"email": "evil@example.com", "password": PASSWORD});
+        let message = gateway.call("POST", "/api/v1/auth/register", "", Some(&body)).body;
+        for words in [&way.reason.replace('"', "\\\""), "set-up link", "administrator's credential"] {
+            assert!(message.contains(words), "{case}: {message}");
+        }
+        let state = gateway.get("/api/v1/auth/state").json();
+        assert_eq!(
+            (&state["first_account"], &state["setup_token_needed"], &state["registration"]),
+            (&json!(true), &json!(true), &json!(false)),
+            "{case}"
+        );
+        assert_eq!(gateway.cli_json(&["users", "ls"])["users"], json!([]), "{case}");
+        let token = gateway.setup_token();
+        let headers = "x-forwarded-for: 203.0.113.9\r\n";
+        assert_eq!(register(&gateway, headers, Some(&token)).0, 201, "{case}: by the link");
+        assert_ne!(register(&gateway, "", Some(&token)).0, 201, "{case}: the link works once");
     }
 }
 
@@ -176,7 +185,7 @@ fn a_fresh_gateway_with_closed_registration_has_no_first_account_without_proof()
     let way = Way { name: "auto", auth: "", environment_key: false, key: false, reason: "" };
     let (gateway, _) = start(way, false, true);
     assert_eq!(gateway.get("/v1/models").status, 200, "it is open");
-    assert_eq!(register(&gateway, "", None), needs_link(403));
+    assert_eq!(register(&gateway, "", None), needs_link(401));
     let state = gateway.get("/api/v1/auth/state").json();
     assert_eq!((&state["setup_token_needed"], &state["registration"]), (&json!(true), &json!(false)));
     assert_eq!(register(&gateway, "", Some(&gateway.setup_token())).0, 201);
@@ -225,7 +234,7 @@ fn every_decision_by_transport_follows_the_same_trust() {
             (Operator, "GET", "/v1/models", "", None),
             (Operator, "GET", "/api/v1/auth/me", "", None),
             (Operator, "GET", "/api/v1/system", "", None),
-            (Operator, "GET", "/api/v1/backup", "", None),
+            (Operator, "GET", "/api/v1/settings", "", None),
             (Operator, "POST", "/v1/chat/completions", "", Some(&chat)),
             (Operator, "POST", "/v1/messages", "", Some(&chat)),
             (Operator, "POST", "/v1/responses", "", Some(&chat)),

@@ -86,7 +86,10 @@ fn the_doctor_finds_what_is_there_and_settings_say_where_they_come_from() {
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let ids: Vec<&str> =
         findings["findings"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["engine", "python", "hub", "disk", "memory", "ports", "network", "permissions"]);
+    assert_eq!(
+        ids,
+        ["engine", "python", "hub", "disk", "memory", "ports", "network", "access", "permissions"]
+    );
 
     let settings = gateway.get("/api/v1/settings").json();
     let listen = settings["settings"]

@@ -192,7 +192,9 @@ pub async fn register(
     let proof = gateway.accounts.proof(token, who.as_ref().ok(), arrival.transport);
     let origin = origin(&arrival, &headers);
     let registered = gateway.accounts.register(&asked.email, asked.password, proof, &origin).await;
-    match registered.map_err(|fault| refused(fault, token.is_some() || who.is_ok()))? {
+    match registered
+        .map_err(|fault| refused(fault, token.is_some() || who.is_ok_and(|caller| is_named(&caller))))?
+    {
         Registered::Pending(account) => {
             super::users::tell(&gateway, &account, "user.pending");
             let view = RegisteredView { user: summary(&account), token: None, expires_at: None, key: None };
