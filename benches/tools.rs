@@ -16,6 +16,7 @@ use mlx_gateway::events::Bus;
 use mlx_gateway::store::Store;
 use mlx_gateway::system::clock::SystemClock;
 use mlx_gateway::tools::{Call, NewPlugin, Origin, Registry, RegistryDeps, Tool, bundled};
+use mlx_gateway::worker::{Program, Worker};
 use tokio::runtime::{Builder, Runtime};
 
 /// The gateway's own.
@@ -84,6 +85,7 @@ fn registry(folder: &Path) -> Registry {
         store: Store::open(&folder.join("bench.db")).unwrap(),
         events: Bus::new(),
         clock: Arc::new(SystemClock),
+        worker: Worker::new(Program::Path(env!("CARGO_BIN_EXE_mlx-gateway").into())),
         environment: HashMap::new(),
     })
 }

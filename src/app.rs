@@ -41,6 +41,7 @@ use crate::system::private::ForeignError;
 use crate::system::{SystemProbe, memory};
 use crate::tools::{Registry, RegistryDeps, bundled};
 use crate::usage::{Recorder, retain};
+use crate::worker::{Program, Worker};
 
 pub use host::ThisMachine;
 use reload::Reload;
@@ -50,8 +51,6 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is written when keys were last used.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
-/// How long a tokenizer stays in memory that nobody asks.
-const TOKENIZERS_KEPT: Duration = Duration::from_secs(5 * 60);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Everything, wired.
@@ -126,18 +125,20 @@ impl App {
         let tokens = Tokens::open(&data_dir)?;
         let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
         let kinds = kinds()?;
+        let worker = Worker::new(Program::Own);
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
             upstreams: Upstreams::new(),
-            contexts: Contexts::new(Arc::clone(&kinds)),
+            contexts: Contexts::new(Arc::clone(&kinds), worker.clone()),
+            worker: worker.clone(),
             kinds,
             media: Media(media(&config)),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
         });
-        let tools = open_tools(&config, &store, &events, &clock);
+        let tools = open_tools(&config, &store, &events, &clock, worker);
         let applied = Arc::clone(&proxy);
         let apply: Apply = Box::new(move |profiles| applied.apply(profiles));
         let profiles = ProfileBook::new(config.profiles.clone(), load_profiles(&store)?, apply);
@@ -178,13 +179,6 @@ impl App {
         self.background.spawn(self.gateway.captures.write_down());
         let (store, days) = (self.store.clone(), self.config.responses.retention_days);
         self.background.spawn(async move { responses::retain(&store, &SystemClock, days).await });
-        let tokenizers = Arc::clone(&self.gateway.proxy.contexts.tokenizers);
-        self.background.spawn(async move {
-            loop {
-                tokio::time::sleep(TOKENIZERS_KEPT).await;
-                tokenizers.drop_idle(TOKENIZERS_KEPT);
-            }
-        });
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
@@ -273,7 +267,13 @@ fn media(config: &Config) -> Option<Fetcher> {
     media.fetch.then(|| Fetcher::new(media.allow_private.clone(), size_max, media.timeout))
 }
 
-fn open_tools(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Clock>) -> Registry {
+fn open_tools(
+    config: &Config,
+    store: &Store,
+    events: &Bus,
+    clock: &Arc<dyn Clock>,
+    worker: Worker,
+) -> Registry {
     Registry::new(RegistryDeps {
         dir: config.plugins.dir.clone(),
         bundled: bundled(),
@@ -281,6 +281,7 @@ fn open_tools(config: &Config, store: &Store, events: &Bus, clock: &Arc<dyn Cloc
         store: store.clone(),
         events: events.clone(),
         clock: Arc::clone(clock),
+        worker,
         environment: std::env::vars().collect(),
     })
 }

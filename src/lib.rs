@@ -31,3 +31,4 @@ pub mod models;
 pub mod outward;
 pub mod store;
 pub mod system;
+pub mod worker;

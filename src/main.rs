@@ -8,6 +8,7 @@ use mlx_gateway::config::{self, Config, Flags, LoadError, Sources, Warning};
 use mlx_gateway::logging::{self, LogFile};
 use mlx_gateway::shutdown::{Signals, shut_down};
 use mlx_gateway::system::limits;
+use mlx_gateway::worker;
 
 /// What one thread allocates, another frees: the writer of records frees what the serving threads made,
 /// and with the system's allocator they would wait for each other.
@@ -31,6 +32,9 @@ fn keep_freed_memory(ms: std::ffi::c_long) {
 const KEPT_MS: std::ffi::c_long = 10;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == worker::ARGUMENT) {
+        return if worker::child::run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     keep_freed_memory(0);
     let invocation = match cli::parse(std::env::args_os(), &mut Out::standard(false)) {
         Ok(invocation) => invocation,

@@ -66,6 +66,10 @@ pub async fn shut_down(app: &App, listeners: &Listeners, signals: &mut Signals) 
         );
     }
     listeners.close(CLOSE_GRACE).await;
+    let worker = app.gateway.proxy.worker.clone();
+    if tokio::time::timeout(CLOSE_GRACE, tokio::task::spawn_blocking(move || worker.close())).await.is_err() {
+        tracing::warn!("Workers were still ending at the end");
+    }
     app.store.close().await;
     tracing::info!("Everything has ended");
 }

@@ -15,12 +15,10 @@ pub mod hub_cache;
 mod kind;
 pub mod parsers;
 mod quantization;
-mod rendered;
 pub mod safetensors;
 mod sources;
 mod suggest;
 pub mod template;
-mod tokens;
 mod weights;
 
 #[cfg(test)]
@@ -32,7 +30,5 @@ pub use cache::{FactsCache, MOST_CACHED};
 pub use facts::{Facts, Kind, Known, Modality, Source, Thinking};
 pub use folder::{FactsError, read};
 pub use quantization::Quantization;
-pub use rendered::ChatTemplate;
 pub use sources::{ModelFile, Sources, inspect};
 pub use suggest::{Suggestion, suggest};
-pub use tokens::{Count, NotText, Tokenizers};

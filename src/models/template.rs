@@ -1,8 +1,11 @@
 //! Owns the questions asked of a chat template's text. A template is not run: what a model writes
 //! is told by the markers its template teaches it.
 
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::folder;
 use super::sources::Sources;
 
 /// Markers of thinking besides `<think>`.
@@ -34,8 +37,13 @@ pub(super) fn of(sources: &Sources) -> Option<String> {
     in_settings(sources.tokenizer_config.as_ref()?)
 }
 
-/// The template of a tokenizer's settings.
-pub(super) fn in_settings(settings: &Value) -> Option<String> {
+/// Returns the template that has a file of its own in a model's folder.
+pub fn in_folder(folder: &Path) -> Option<String> {
+    folder::template_file(folder).ok()?
+}
+
+/// Returns the template of a tokenizer's settings.
+pub fn in_settings(settings: &Value) -> Option<String> {
     match settings.get("chat_template")? {
         Value::String(template) => Some(template.clone()),
         Value::Array(named) => named_template(named),

@@ -14,8 +14,9 @@ use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
 use crate::dialect::{embeddings, prompt};
-use crate::models::{self, NotText, Tokenizers};
+use crate::models;
 use crate::profiles::Entry;
+use crate::worker::{NotText, Unanswered, Worker};
 
 /// Bytes of a body that no model's context is too short for.
 const ALWAYS_FITS: u64 = 2 << 10;
@@ -26,7 +27,7 @@ const BEFORE_ANSWER: u64 = 3;
 /// What contexts hold, and what prompts come to.
 pub struct Contexts {
     kinds: Arc<Kinds>,
-    pub tokenizers: Arc<Tokenizers>,
+    worker: Worker,
     native: Native,
 }
 
@@ -35,8 +36,8 @@ type Native = Arc<RwLock<HashMap<ModelRef, Option<u64>>>>;
 
 impl Contexts {
     /// Counts prompts by the tokenizers of models whose kinds are known there.
-    pub fn new(kinds: Arc<Kinds>) -> Contexts {
-        Contexts { kinds, tokenizers: Arc::default(), native: Arc::default() }
+    pub fn new(kinds: Arc<Kinds>, worker: Worker) -> Contexts {
+        Contexts { kinds, worker, native: Arc::default() }
     }
 
     /// Whether a prompt is so long that it has to be looked at. A token has at least one byte, and around each
@@ -54,14 +55,13 @@ impl Contexts {
         }
     }
 
-    /// Refuses a prompt that its model's context cannot hold.
+    /// Refuses a prompt that its model's context cannot hold. One that cannot be counted is let through.
     pub async fn check(&self, entry: &Entry, asked: &Scanned) -> Result<(), Failure> {
         let Some(model) = local(&entry.profile.launch).cloned() else { return Ok(()) };
         let (kinds, native) = (Arc::clone(&self.kinds), Arc::clone(&self.native));
-        let tokenizers = Arc::clone(&self.tokenizers);
         let said = entry.profile.launch.context_length.map(u64::from);
         let (body, system) = (asked.body.clone(), entry.profile.system_prompt.clone());
-        let counting = move || {
+        let read = move || {
             let folder = kinds.folder(&model)?;
             let limit = said.or_else(|| made_for(&native, &model, &folder))?;
             let body = body.to_vec();
@@ -71,45 +71,46 @@ impl Contexts {
             if bytes as u64 <= limit {
                 return None;
             }
-            let chat = prompt::chat(&body, system.as_deref());
-            let as_prompted = chat.and_then(|chat| tokenizers.count_chat(&folder, &chat, limit));
-            let count = as_prompted.or_else(|| tokenizers.count(&folder, &texts, limit))?;
-            (count.tokens > limit).then_some((count, limit))
+            let chat = prompt::chat(&body, system.as_deref()).map(|chat| chat.to_string());
+            Some((folder, limit, texts, chat))
         };
-        match tokio::task::spawn_blocking(counting).await {
-            Ok(Some((count, limit))) => {
-                let least = if count.whole { "" } else { "at least " };
-                Err(Failure::context_length(format!(
-                    "this model's context holds {limit} tokens, and the prompt has {least}{}; shorten it",
-                    count.tokens
-                )))
-            }
-            Ok(None) => Ok(()),
-            Err(error) => {
-                tracing::error!(%error, "The tokens of a prompt could not be counted");
-                Ok(())
-            }
-        }
+        let Ok(Some((folder, limit, texts, chat))) = tokio::task::spawn_blocking(read).await else {
+            return Ok(());
+        };
+        let as_prompted = match chat {
+            Some(chat) => self.worker.count_chat(&folder, chat, limit).await,
+            None => None,
+        };
+        let count = match as_prompted {
+            Some(count) => Some(count),
+            None => self.worker.count(&folder, &texts, limit).await,
+        };
+        let Some(count) = count.filter(|count| count.tokens > limit) else { return Ok(()) };
+        let least = if count.whole { "" } else { "at least " };
+        Err(Failure::context_length(format!(
+            "this model's context holds {limit} tokens, and the prompt has {least}{}; shorten it",
+            count.tokens
+        )))
     }
 
-    /// The tokens of a chat by its model's tokenizer and template; where the template cannot be run, what it adds is
-    /// estimated. None: the model has no tokenizer here.
+    /// Counts the tokens of a chat by its model's tokenizer and template; if the template cannot be run, what it adds
+    /// is estimated. None: the model has no tokenizer here, or one that cannot be used now.
     pub async fn count(&self, entry: &Entry, chat: &Value) -> Option<u64> {
         let (model, kinds) = (local(&entry.profile.launch)?.clone(), Arc::clone(&self.kinds));
-        let (tokenizers, body) = (Arc::clone(&self.tokenizers), chat.to_string());
-        let system = entry.profile.system_prompt.clone();
-        let counting = move || {
+        let (body, system) = (chat.to_string(), entry.profile.system_prompt.clone());
+        let read = move || {
             let folder = kinds.folder(&model)?;
             let chat = prompt::chat(body.as_bytes(), system.as_deref())?;
-            if let Some(count) = tokenizers.count_chat(&folder, &chat, u64::MAX) {
-                return Some(count.tokens);
-            }
             let messages = chat["messages"].as_array().map_or(0, Vec::len) as u64;
-            let texts = prompt::texts(chat.to_string().as_bytes());
-            let count = tokenizers.count(&folder, &texts, u64::MAX)?;
-            Some(count.tokens + messages * AROUND_MESSAGE + BEFORE_ANSWER)
+            Some((folder, chat.to_string(), messages))
         };
-        tokio::task::spawn_blocking(counting).await.ok()?
+        let (folder, chat, messages) = tokio::task::spawn_blocking(read).await.ok()??;
+        if let Some(count) = self.worker.count_chat(&folder, chat.clone(), u64::MAX).await {
+            return Some(count.estimate);
+        }
+        let texts = tokio::task::spawn_blocking(move || prompt::texts(chat.as_bytes())).await.ok()?;
+        let count = self.worker.count(&folder, &texts, u64::MAX).await?;
+        Some(count.estimate + messages * AROUND_MESSAGE + BEFORE_ANSWER)
     }
 
     /// Whether a request's input is token numbers that have to be read first.
@@ -122,14 +123,24 @@ impl Contexts {
     /// The request with the texts that its token numbers stand for.
     pub async fn as_text(&self, entry: &Entry, asked: &Scanned) -> Result<Rope, Failure> {
         let lists = embeddings::tokens(asked)?;
-        let folder = local(&entry.profile.launch).and_then(|model| self.kinds.folder(model));
-        let tokenizers = Arc::clone(&self.tokenizers);
-        let reading = move || tokenizers.texts(&folder.ok_or(NotText::NoTokenizer)?, &lists);
-        let texts = tokio::task::spawn_blocking(reading).await;
-        let texts = texts
-            .map_err(|error| Failure::backend(format!("the token numbers could not be read: {error}")))?;
-        let texts = texts.map_err(|error| {
-            Failure::invalid(format!("the token numbers in \"input\" cannot be embedded: {error}; send the text itself (LangChain: check_embedding_ctx_length=False)"), Some("input".to_owned()))
+        let model = local(&entry.profile.launch).cloned();
+        let kinds = Arc::clone(&self.kinds);
+        let folder = tokio::task::spawn_blocking(move || kinds.folder(&model?)).await.ok().flatten();
+        let texts = match folder {
+            Some(folder) => self.worker.decode(&folder, lists).await,
+            None => Err(NotText::NoTokenizer),
+        };
+        let texts = texts.map_err(|error| match error {
+            NotText::Unanswered(Unanswered::Busy) => {
+                Failure::overloaded("too many token numbers are being read; try again in a few seconds")
+            }
+            error => Failure::invalid(
+                format!(
+                    "the token numbers in \"input\" cannot be embedded: {error}; \
+                     send the text itself (LangChain: check_embedding_ctx_length=False)"
+                ),
+                Some("input".to_owned()),
+            ),
         })?;
         Ok(embeddings::with_texts(asked, &texts))
     }

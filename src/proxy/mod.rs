@@ -50,6 +50,7 @@ use crate::dialect::request::Scanned;
 use crate::profiles::{Entry, ProfileSet};
 use crate::system::clock::Clock;
 use crate::usage::{NewRequest, Ongoing, Recorder};
+use crate::worker::Worker;
 
 /// What the data plane works with.
 pub struct Proxy {
@@ -59,6 +60,7 @@ pub struct Proxy {
     pub upstreams: Upstreams,
     pub kinds: Arc<Kinds>,
     pub contexts: Contexts,
+    pub worker: Worker,
     pub media: Media,
     pub clock: Arc<dyn Clock>,
     /// Bytes.

@@ -66,6 +66,8 @@ pub struct Rounds {
     round: Option<(Box<Metered<UpstreamBody>>, Back)>,
     /// Of the next entry in the record.
     number: u32,
+    /// The first round's, while it waits to begin.
+    first: Option<Box<Plan>>,
     progress: Progress,
 }
 
@@ -158,6 +160,7 @@ impl Opened {
             ongoing: Some(self.ongoing),
             round: None,
             number: 0,
+            first: None,
             progress: Progress::new(),
         }
     }
@@ -174,33 +177,37 @@ impl Rounds {
         self.progress.clone()
     }
 
+    /// Reserves the caller's limits for the first round, whose body this is, before anything is done for the request.
+    /// A failure has ended the request's record.
+    pub fn admit(&mut self, body: &Value) -> Result<(), Failure> {
+        let (ongoing, plan) = self.plan(body)?;
+        for warning in &plan.warnings {
+            ongoing.warn(warning.as_str());
+        }
+        // All rounds are one request to the caller's limits.
+        let (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|refused| refused.0)?;
+        (self.ongoing, self.first) = (Some(ongoing), Some(Box::new(plan)));
+        Ok(())
+    }
+
     /// Asks the backend. A failure has ended the request's record.
     pub async fn begin(&mut self, body: &Value) -> Result<(), Failure> {
-        let Some(mut ongoing) = self.ongoing.take() else {
-            return Err(Failure::backend("a round was begun within another"));
-        };
-        let budget = self.caller.budget_left();
-        let planned = scanned(body).and_then(|scanned| {
-            Plan::new(&self.entry, &scanned, self.operation, self.headers.clone(), budget)
-        });
-        let plan = match planned {
-            Ok(plan) => plan,
-            Err(failure) => {
-                ending::refuse(ongoing, &failure);
-                return Err(failure);
-            }
-        };
-        if self.number == 0 {
-            for warning in &plan.warnings {
-                ongoing.warn(warning.as_str());
-            }
-            // All rounds are one request to the caller's limits.
-            (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|refused| refused.0)?;
-        } else if let Err(error) = ongoing.reserve_more(plan.tokens(), plan.prompt_tokens()) {
-            let failure = Failure::rate_limited(&error);
-            ending::refuse(ongoing, &failure);
-            return Err(failure);
+        if self.number == 0 && self.first.is_none() {
+            self.admit(body)?;
         }
+        let (ongoing, plan) = match (self.first.take(), self.ongoing.take()) {
+            (Some(plan), Some(ongoing)) => (ongoing, *plan),
+            (_, ongoing) => {
+                self.ongoing = ongoing;
+                let (mut ongoing, plan) = self.plan(body)?;
+                if let Err(error) = ongoing.reserve_more(plan.tokens(), plan.prompt_tokens()) {
+                    let failure = Failure::rate_limited(&error);
+                    ending::refuse(ongoing, &failure);
+                    return Err(failure);
+                }
+                (ongoing, plan)
+            }
+        };
         let back = Back::default();
         let (proxy, progress) = (Arc::clone(&self.proxy), self.progress.clone());
         let attempt = Attempt::new(proxy, plan, ongoing, asker(&self.caller), progress);
@@ -208,6 +215,31 @@ impl Rounds {
         self.number += 1;
         self.round = Some((Box::new(metered), back));
         Ok(())
+    }
+
+    /// What is to be done for a round.
+    fn plan(&mut self, body: &Value) -> Result<(Ongoing, Plan), Failure> {
+        let Some(ongoing) = self.ongoing.take() else {
+            return Err(Failure::backend("a round was begun within another"));
+        };
+        let planned = scanned(body).and_then(|scanned| {
+            let (headers, budget) = (self.headers.clone(), self.caller.budget_left());
+            Plan::new(&self.entry, &scanned, self.operation, headers, budget)
+        });
+        match planned {
+            Ok(plan) => Ok((ongoing, plan)),
+            Err(failure) => {
+                ending::refuse(ongoing, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Something that the record is to mention; between rounds alone.
+    pub fn warn(&self, warning: String) {
+        if let Some(ongoing) = &self.ongoing {
+            ongoing.warn(warning);
+        }
     }
 
     /// The next bytes of the round's event stream.

@@ -11,3 +11,4 @@ mod machine;
 mod models;
 mod plugins;
 mod requests;
+mod worker;

@@ -1,6 +1,8 @@
 //! What files of models say, which come from whoever made the model: settings, cards, weights, tokenizers.
 
-use mlx_gateway::models::{self, Sources, Tokenizers, fit, safetensors};
+use mlx_gateway::models::{self, Sources, fit, safetensors};
+use mlx_gateway::worker::child::Answers;
+use mlx_gateway::worker::protocol::{Folder, Question};
 use serde_json::Value;
 
 use crate::harness::fuzz;
@@ -78,7 +80,12 @@ fn tokenizers_count_or_say_that_they_cannot() {
     let texts = ["a <s> b".to_owned(), "é\u{0}".to_owned()];
     fuzz(&[WORDS.as_bytes()], |bytes, _| {
         std::fs::write(folder.path().join("tokenizer.json"), bytes).unwrap();
-        let count = || Tokenizers::default().count(folder.path(), &texts, 1_000);
+        let folder = Folder { path: folder.path().to_owned(), changed: 0 };
+        let count = || {
+            let question =
+                Question::CountTexts { folder: folder.clone(), texts: texts.to_vec(), limit: 1_000 };
+            Answers::default().answer(question, &mut |_| {})
+        };
         assert_eq!(count(), count());
     });
 }

@@ -184,6 +184,18 @@ fn merged(all: Vec<(Aggregate, Facts)>) -> Result<Vec<u8>, UpstreamFailure> {
 /// The data plane's rounds as a loop asks for them.
 pub struct Asking(Rounds);
 
+impl Asking {
+    /// Reserves the caller's limits for the first round, whose body this is.
+    pub fn admit(&mut self, body: &Value) -> Result<(), Failure> {
+        self.0.admit(body)
+    }
+
+    /// Adds a warning to the record; between rounds alone.
+    pub fn warn(&self, warning: String) {
+        self.0.warn(warning);
+    }
+}
+
 impl Round for Asking {
     type Failure = Failure;
 

@@ -98,7 +98,7 @@ where
     }
     match several::wanted(&opened) {
         Ok(None) => opened.answer().await,
-        Ok(Some(wanted)) => Box::pin(several::answer(opened, wanted)).await,
+        Ok(Some(wanted)) => Box::pin(several::answer(gateway, opened, wanted)).await,
         Err(failure) => opened.refuse(&failure),
     }
 }

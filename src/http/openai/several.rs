@@ -1,22 +1,32 @@
 //! Chats that one round does not answer: `n` choices, and structured answers that have to be looked at
 //! before a client sees them. For engines of ours; other servers do that themselves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::Response;
+use http::{HeaderName, HeaderValue, Response};
 use serde_json::{Map, Value, json};
 
 use super::driven::{self, Asking, Ended, Out, Whole};
 use crate::dialect::facts::{Facts, Usage};
 use crate::dialect::sse;
-use crate::dialect::structured::Format;
+use crate::dialect::structured::{self, Format};
+use crate::http::state::Shared;
 use crate::proxy::{Answer, Failure, Opened};
 use crate::tools::chat::{Round, Stop};
+use crate::worker::{CompileError, Verdict, Worker};
 
 /// Choices of one request.
 const CHOICES_MAX: u64 = 16;
 /// Tries at a structured answer.
 const TRIES: u32 = 2;
+
+/// Characters of a fault that a model and a client read.
+const FAULT_MAX: usize = 300;
+/// Names what of the request was not checked in the answer.
+const UNCHECKED: HeaderName = HeaderName::from_static("x-mlx-gateway-unchecked");
 
 /// What a request asks for beyond one round.
 #[derive(Debug)]
@@ -49,7 +59,7 @@ pub fn wanted(opened: &Opened) -> Result<Option<Several>, Failure> {
 }
 
 /// Answers with all the choices, each as it has to be.
-pub async fn answer(opened: Opened, several: Several) -> Response<Answer> {
+pub async fn answer(gateway: &Shared, opened: Opened, several: Several) -> Response<Answer> {
     let mut body = match opened.body() {
         Ok(body) => body,
         Err(failure) => return opened.refuse(&failure),
@@ -61,11 +71,18 @@ pub async fn answer(opened: Opened, several: Several) -> Response<Answer> {
     body.insert("stream".into(), true.into());
     body.insert("stream_options".into(), json!({"include_usage": true}));
     let choices = usize::try_from(several.choices).unwrap_or(1);
-    driven::answer(opened, Whole::Object(choices), move |asking, out| {
-        let work = Work { body, several, tells_usage, out, sums: Sums::default() };
+    let (worker, is_unchecked) = (gateway.proxy.worker.clone(), Arc::new(AtomicBool::new(false)));
+    let unchecked = Arc::clone(&is_unchecked);
+    let mut response = driven::answer(opened, Whole::Object(choices), move |asking, out| {
+        let work = Work { body, several, tells_usage, out, worker, unchecked, sums: Sums::default() };
         Box::pin(work.run(asking)) as BoxFuture<'_, Ended>
     })
-    .await
+    .await;
+    // The head of a stream that has sent keep-alive comments has left already.
+    if is_unchecked.load(Ordering::Relaxed) {
+        response.headers_mut().insert(UNCHECKED, HeaderValue::from_static("response_format"));
+    }
+    response
 }
 
 struct Work {
@@ -73,6 +90,9 @@ struct Work {
     several: Several,
     tells_usage: bool,
     out: Out,
+    worker: Worker,
+    /// Set when an answer could not be checked.
+    unchecked: Arc<AtomicBool>,
     sums: Sums,
 }
 
@@ -101,6 +121,8 @@ struct Heard {
 
 impl Work {
     async fn run(mut self, asking: &mut Asking) -> Ended {
+        asking.admit(&self.body_of(0, 0, "")).map_err(Stop::Failed)?;
+        self.compile(asking).await?;
         for index in 0..self.several.choices {
             self.choice(asking, index).await?;
         }
@@ -126,6 +148,50 @@ impl Work {
         })
     }
 
+    /// Compiles the schema, so that one that cannot be used is refused before a model works for it.
+    async fn compile(&self, asking: &mut Asking) -> Result<(), Stop<Failure>> {
+        let Some(Format::Schema(schema)) = &self.several.format else { return Ok(()) };
+        match self.worker.compile(schema).await {
+            Ok(unchecked) => {
+                for pattern in unchecked {
+                    asking.warn(format!("the pattern \"{pattern}\" of \"response_format\" is not checked"));
+                }
+                Ok(())
+            }
+            Err(CompileError::Refused(problem)) => {
+                let words = format!("\"response_format\": {problem}");
+                Err(Stop::Failed(Failure::invalid(words, Some("response_format".to_owned()))))
+            }
+            Err(CompileError::Busy) => {
+                let words = "too many other schemas are being compiled; try again in a few seconds";
+                Err(Stop::Failed(Failure::overloaded(words)))
+            }
+            // The answer will say that it was not checked.
+            Err(CompileError::Unavailable(problem)) => {
+                asking.warn(format!("the schema of \"response_format\" was not compiled: {problem}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what is wrong with an answer; none: nothing, or it could not be checked, which is noted.
+    async fn fault(&self, asking: &mut Asking, answer: &str) -> Option<String> {
+        let fault = match self.several.format.as_ref()? {
+            Format::Object => structured::object_fault(answer)?,
+            Format::Schema(schema) => match self.worker.check(schema, answer, 1).await {
+                Verdict::Fits => return None,
+                Verdict::Faults(faults) => faults.into_iter().next()?,
+                Verdict::NotJson(error) => structured::not_json(&error),
+                Verdict::Unchecked(problem) => {
+                    self.unchecked.store(true, Ordering::Relaxed);
+                    asking.warn(format!("the answer was not checked against \"response_format\": {problem}"));
+                    return None;
+                }
+            },
+        };
+        Some(fault.chars().take(FAULT_MAX).collect())
+    }
+
     async fn choice(&mut self, asking: &mut Asking, index: u64) -> Result<(), Stop<Failure>> {
         let mut why = String::new();
         for attempt in 0..TRIES {
@@ -140,8 +206,7 @@ impl Work {
             }
             self.sums.add(&heard);
             let cut_or_call = matches!(heard.finish_reason.as_deref(), Some("length" | "tool_calls"));
-            let fault =
-                self.several.format.as_ref().filter(|_| !cut_or_call).and_then(|f| f.fault(&heard.text));
+            let fault = if cut_or_call { None } else { self.fault(asking, &heard.text).await };
             match fault {
                 None => {
                     for chunk in &heard.held {

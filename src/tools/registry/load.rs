@@ -13,7 +13,6 @@ use crate::tools::error::PluginError;
 use crate::tools::manifest::Manifest;
 use crate::tools::permissions::Permissions;
 use crate::tools::sandbox::{Access, Component, SecretHeader};
-use crate::tools::schema::Schema;
 
 /// Tools of one plugin.
 const TOOLS_MAX: usize = 128;
@@ -80,19 +79,24 @@ impl Registry {
             Some(_) => Access::none(),
             None => self.access(&source.manifest)?,
         };
-        // Those of the plugins that come along are checked by a test.
-        let schema = if source.comes_along { Schema::known } else { Schema::parse };
+        // A test compiles the schemas of the plugins that come along.
+        let is_compiled = source.comes_along;
         let component = self.component(source, access).await?;
         let listed = component.list().await.map_err(PluginError::List)?;
         if listed.len() > TOOLS_MAX {
             return Err(PluginError::Invalid(format!("it has {} tools, {TOOLS_MAX} at most", listed.len())));
         }
-        let tool = |listed| {
-            let counters = Arc::clone(&plugin.counters);
-            Tool::new(listed, schema, &plugin.name, withheld.clone(), Arc::clone(&component), counters)
-                .map(Arc::new)
-        };
-        listed.into_iter().map(tool).collect()
+        let mut tools = Vec::with_capacity(listed.len());
+        for listed in listed {
+            let (worker, counters) = (self.0.deps.worker.clone(), Arc::clone(&plugin.counters));
+            let component = Arc::clone(&component);
+            let tool = Tool::new(listed, worker, &plugin.name, withheld.clone(), component, counters)?;
+            if !is_compiled {
+                tool.compile().await?;
+            }
+            tools.push(Arc::new(tool));
+        }
+        Ok(tools)
     }
 
     pub(super) async fn component(

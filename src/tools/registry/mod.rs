@@ -32,6 +32,7 @@ use super::sandbox::Sandbox;
 use crate::events::{Audience, Bus, Topic};
 use crate::store::Store;
 use crate::system::clock::Clock;
+use crate::worker::Worker;
 
 /// What the registry works with.
 pub struct RegistryDeps {
@@ -44,6 +45,8 @@ pub struct RegistryDeps {
     pub store: Store,
     pub events: Bus,
     pub clock: Arc<dyn Clock>,
+    /// Compiles and checks schemas.
+    pub worker: Worker,
     /// Where secrets come from.
     pub environment: HashMap<String, String>,
 }

@@ -9,7 +9,8 @@ use super::counters::Counters;
 use crate::tools::content::ToolOutput;
 use crate::tools::error::{CallError, PluginError};
 use crate::tools::sandbox::{Call, Component, ListedTool};
-use crate::tools::schema::{Schema, check_name};
+use crate::tools::schema::{Schema, Unfit, check_name};
+use crate::worker::Worker;
 
 /// Bytes of a tool's description and title.
 const DESCRIPTION_MAX: usize = 32 << 10;
@@ -32,13 +33,14 @@ pub struct Tool {
     pub withheld: Option<String>,
     component: Arc<Component>,
     counters: Arc<Counters>,
+    worker: Worker,
 }
 
 impl Tool {
-    /// A listed tool, if it is one that can be offered; `schema` reads its schemas.
+    /// A listed tool, if it is one that can be offered. Its schemas are not compiled yet.
     pub fn new(
         listed: ListedTool,
-        schema: fn(&str) -> Result<Schema, String>,
+        worker: Worker,
         plugin: &str,
         withheld: Option<String>,
         component: Arc<Component>,
@@ -53,8 +55,8 @@ impl Tool {
         if listed.title.as_ref().is_some_and(|title| title.len() > TITLE_MAX) {
             return Err(invalid(format!("the title is longer than {TITLE_MAX} bytes")));
         }
-        let input = schema(&listed.input_schema).map_err(|why| invalid(format!("input: {why}")))?;
-        let output = listed.output_schema.as_deref().map(schema).transpose();
+        let input = Schema::parse(&listed.input_schema).map_err(|why| invalid(format!("input: {why}")))?;
+        let output = listed.output_schema.as_deref().map(Schema::parse).transpose();
         let output = output.map_err(|why| invalid(format!("output: {why}")))?;
         Ok(Tool {
             title: listed.title,
@@ -69,8 +71,20 @@ impl Tool {
             withheld,
             component,
             counters,
+            worker,
             name,
         })
+    }
+
+    /// Compiles its schemas, to find out whether they can be used.
+    pub async fn compile(&self) -> Result<(), PluginError> {
+        for (name, schema) in [("input", Some(&self.input)), ("output", self.output.as_ref())] {
+            let Some(schema) = schema else { continue };
+            let compiled = schema.compile(&self.worker).await;
+            let invalid = |why| PluginError::Invalid(format!("its tool \"{}\": {name}: {why}", self.name));
+            compiled.map_err(invalid)?;
+        }
+        Ok(())
     }
 
     /// Runs it; what comes of it is counted. Dropping the future ends the call.
@@ -114,15 +128,26 @@ impl Tool {
         if let Some(reason) = &self.withheld {
             return Err(CallError::Denied(reason.clone()));
         }
-        let arguments: Value = serde_json::from_str(call.arguments)
-            .map_err(|error| CallError::InvalidArguments(format!("the arguments are not JSON: {error}")))?;
-        self.input.check(&arguments).map_err(CallError::InvalidArguments)?;
+        self.input.check(&self.worker, call.arguments).await.map_err(|unfit| match unfit {
+            Unfit::Faults(faults) => CallError::InvalidArguments(faults),
+            Unfit::Unchecked(why) => {
+                CallError::Unavailable(format!("its arguments could not be checked: {why}"))
+            }
+        })?;
         let output = self.component.call(call).await?;
         if output.is_error {
             return Ok(output);
         }
         match (&self.output, &output.structured) {
-            (Some(schema), Some(structured)) => schema.check(structured).map_err(CallError::InvalidResult)?,
+            (Some(schema), Some(structured)) => {
+                let checked = schema.check(&self.worker, &structured.to_string()).await;
+                checked.map_err(|unfit| match unfit {
+                    Unfit::Faults(faults) => CallError::InvalidResult(faults),
+                    Unfit::Unchecked(why) => {
+                        CallError::InvalidResult(format!("it could not be checked: {why}"))
+                    }
+                })?;
+            }
             (Some(_), None) => {
                 return Err(CallError::InvalidResult("there is no structured result".to_owned()));
             }

@@ -1,6 +1,5 @@
-//! The prompt that a model reads of a chat, by the chat template in its folder, as its engine would make it. A
-//! template is a program of whoever made the model: it sees the chat alone, and its steps are counted. One that
-//! cannot be run says why, and whoever asked makes do with an estimate.
+//! Renders a chat as the prompt of a model, by the chat template in its folder, as the model's engine does. A template
+//! is a program from a stranger: it sees nothing but the chat, and runs in the worker process only.
 
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, Value as Jinja};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{folder, template};
+use crate::models::template;
 
 /// Steps of one rendering, of which it has some hundred for each message; one is spent for 64 bytes of text too.
 const STEPS_MAX: u64 = 2_000_000;
@@ -28,16 +27,13 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a model's folder; none: it has none, or one that cannot be read.
-    pub fn read(folder: &Path) -> Option<ChatTemplate> {
+    /// Reads the template of a model's folder; none: it has none.
+    pub fn read(folder: &Path) -> Result<Option<ChatTemplate>, String> {
         let settings = settings(folder);
-        let source =
-            folder::template_file(folder).ok()?.or_else(|| template::in_settings(settings.as_ref()?))?;
-        ChatTemplate::new(source, settings.as_ref())
-            .inspect_err(
-                |error| tracing::warn!(path = %folder.display(), %error, "A chat template cannot be read"),
-            )
-            .ok()
+        let source = template::in_folder(folder).or_else(|| template::in_settings(settings.as_ref()?));
+        let Some(source) = source else { return Ok(None) };
+        let made = ChatTemplate::new(source, settings.as_ref());
+        made.map(Some).map_err(|error| format!("the chat template is not valid: {error}"))
     }
 
     fn new(source: String, settings: Option<&Value>) -> Result<ChatTemplate, Error> {
@@ -60,7 +56,7 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, tokens: told.collect() })
     }
 
-    /// The prompt of a chat: `messages`, `tools` and `chat_template_kwargs` of it, as a request has them.
+    /// Renders the prompt of a chat: `messages`, `tools` and `chat_template_kwargs` of it, as a request has them.
     pub fn render(&self, chat: &Value) -> Result<String, String> {
         let mut context = self.tokens.clone();
         let tools = chat.get("tools").filter(|tools| tools.as_array().is_some_and(|all| !all.is_empty()));

@@ -1,0 +1,200 @@
+//! Questions to the worker as the rest of the gateway asks them. Cheap to clone; no worker runs before the first
+//! question. Every wait here has an end.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use super::blocked::Blocked;
+use super::pool::Pool;
+use super::protocol::{FRAME_MAX, Folder, Question, Reply};
+use super::{Answered, CompileError, Count, JsonSchema, NotText, Program, QUEUE_TIME, Unanswered, Verdict};
+
+/// Longest wait for an answer. Its turn and two tries, each with a start, take less.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a chat that a template is run over: its tree takes many times as much.
+const CHAT_MAX: usize = 4 << 20;
+/// Bytes of the texts that are counted; more are estimated.
+const TEXTS_MAX: usize = 4 << 20;
+/// Files of a model's folder that the worker reads.
+const FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
+
+/// The worker processes of one gateway.
+#[derive(Clone)]
+pub struct Worker(Arc<Owner>);
+
+struct Owner {
+    pool: Arc<Pool>,
+    blocked: Mutex<Blocked>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}
+
+impl Worker {
+    /// Workers that are this program.
+    pub fn new(program: Program) -> Worker {
+        let pool = Arc::new(Pool::new(program));
+        Worker(Arc::new(Owner { pool, blocked: Mutex::default() }))
+    }
+
+    /// Ends the workers; blocks until they have ended.
+    pub fn close(&self) {
+        self.0.pool.close();
+    }
+
+    /// Counts the tokens of `texts` until there are more than `limit`. None: the folder has no tokenizer that can be
+    /// used now.
+    pub async fn count(&self, folder: &Path, texts: &[String], limit: u64) -> Option<Count> {
+        let bytes: usize = texts.iter().map(String::len).sum();
+        let texts = first_bytes(texts, TEXTS_MAX);
+        let sent: usize = texts.iter().map(String::len).sum();
+        let folder = self.folder(folder).await?;
+        let mut count = self.counted(folder.clone(), Question::CountTexts { folder, texts, limit }).await?;
+        if sent < bytes {
+            count.whole = false;
+            count.estimate = scaled(count.estimate, bytes, sent);
+        }
+        Some(count)
+    }
+
+    /// Counts the tokens of a chat (a request's JSON) as the model's template writes it, until there are more than
+    /// `limit`. None: the folder has no tokenizer or no template that can be used now.
+    pub async fn count_chat(&self, folder: &Path, chat: String, limit: u64) -> Option<Count> {
+        if chat.len() > CHAT_MAX {
+            return None;
+        }
+        let folder = self.folder(folder).await?;
+        self.counted(folder.clone(), Question::CountChat { folder, chat, limit }).await
+    }
+
+    /// Returns the texts of token numbers.
+    pub async fn decode(&self, folder: &Path, lists: Vec<Vec<u32>>) -> Result<Vec<String>, NotText> {
+        let folder = self.folder(folder).await.ok_or(NotText::NoTokenizer)?;
+        let question = Question::Decode { folder: folder.clone(), lists };
+        match self.ask_about(folder, question).await {
+            Ok(Reply::Texts(texts)) => Ok(texts),
+            Ok(Reply::Foreign) => Err(NotText::Foreign),
+            Ok(Reply::TooLarge) | Err(Unanswered::TooLarge(_)) => Err(NotText::TooLarge(FRAME_MAX)),
+            Ok(_) => Err(NotText::NoTokenizer),
+            Err(error) => Err(NotText::Unanswered(error)),
+        }
+    }
+
+    /// Compiles a schema, so that checks against it are fast. Returns the patterns that will not be checked, since
+    /// the linear engine cannot express them.
+    pub async fn compile(&self, schema: &JsonSchema) -> Result<Vec<String>, CompileError> {
+        let question = Question::Compile { digest: schema.digest, schema: schema.text.to_string() };
+        match self.ask(question).await {
+            Ok(Reply::Compiled { unchecked }) => Ok(unchecked),
+            Ok(Reply::Refused { problem }) => Err(CompileError::Refused(problem)),
+            Ok(_) => Err(CompileError::Unavailable("it sent another reply".to_owned())),
+            Err(Unanswered::Busy) => Err(CompileError::Busy),
+            Err(error @ Unanswered::Unavailable(_)) => Err(CompileError::Unavailable(error.to_string())),
+            Err(error) => Err(CompileError::Refused(format!("it cannot be compiled: {error}"))),
+        }
+    }
+
+    /// Checks a JSON text against a schema; at most `faults` are reported.
+    pub async fn check(&self, schema: &JsonSchema, value: &str, faults: u64) -> Verdict {
+        let (digest, schema) = (schema.digest, schema.text.to_string());
+        let question = Question::Check { digest, schema, value: value.to_owned(), faults };
+        match self.ask(question).await {
+            Ok(Reply::Fits) => Verdict::Fits,
+            Ok(Reply::Faults(faults)) => Verdict::Faults(faults),
+            Ok(Reply::NotJson(problem)) => Verdict::NotJson(problem),
+            Ok(Reply::Refused { problem }) => Verdict::Unchecked(problem),
+            Ok(_) => Verdict::Unchecked("the worker sent another reply".to_owned()),
+            Err(error) => Verdict::Unchecked(error.to_string()),
+        }
+    }
+
+    async fn counted(&self, folder: Folder, question: Question) -> Option<Count> {
+        match self.ask_about(folder, question).await {
+            Ok(Reply::Count(count)) => Some(count),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%error, "Could not count tokens");
+                None
+            }
+        }
+    }
+
+    /// Asks about a model's folder, which is blocked if that costs the worker its life.
+    async fn ask_about(&self, folder: Folder, question: Question) -> Answered {
+        let answered = self.ask(question).await;
+        match &answered {
+            Ok(Reply::Nothing { problem: Some(problem) }) => {
+                tracing::warn!(path = %folder.path.display(), problem, "Could not use a model's tokenizer or template");
+            }
+            Err(error @ (Unanswered::Time | Unanswered::Crash)) => {
+                tracing::warn!(
+                    path = %folder.path.display(), %error,
+                    "A model's tokenizer or template exceeded a bound; token counts are estimated for 10 minutes"
+                );
+                self.blocked().insert(folder, Instant::now());
+            }
+            _ => {}
+        }
+        answered
+    }
+
+    async fn ask(&self, question: Question) -> Answered {
+        let frame = question.to_frame().ok_or(Unanswered::TooLarge(FRAME_MAX))?;
+        let answer = self.0.pool.ask(frame)?;
+        match tokio::time::timeout(WAIT_MAX, answer).await {
+            Ok(Ok(answered)) => answered,
+            // The pool has been closed.
+            Ok(Err(_)) | Err(_) => Err(Unanswered::Busy),
+        }
+    }
+
+    /// The folder as it is now; none: it is blocked, or it cannot be looked at in time.
+    async fn folder(&self, path: &Path) -> Option<Folder> {
+        let path = path.to_owned();
+        let look = tokio::task::spawn_blocking(move || stamp(&path));
+        let folder = tokio::time::timeout(QUEUE_TIME, look).await.ok()?.ok()?;
+        (!self.blocked().contains(&folder, Instant::now())).then_some(folder)
+    }
+
+    fn blocked(&self) -> std::sync::MutexGuard<'_, Blocked> {
+        self.0.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds out when one of the files that the worker reads has changed last. Blocks.
+fn stamp(path: &Path) -> Folder {
+    let changed = |name: &&str| {
+        let changed = std::fs::metadata(path.join(name)).ok()?.modified().ok()?;
+        u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+    };
+    let changed = FILES.iter().filter_map(changed).max().unwrap_or(0);
+    Folder { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), changed }
+}
+
+/// The texts up to so many bytes in all.
+fn first_bytes(texts: &[String], mut room: usize) -> Vec<String> {
+    let mut first = Vec::with_capacity(texts.len());
+    for text in texts {
+        let end = text.floor_char_boundary(room);
+        first.push(text.get(..end).unwrap_or_default().to_owned());
+        room -= end;
+        if room == 0 || end < text.len() {
+            break;
+        }
+    }
+    first
+}
+
+/// A number of tokens in proportion to the bytes that they were counted in.
+pub(super) fn scaled(tokens: u64, bytes: usize, counted: usize) -> u64 {
+    let scaled = u128::from(tokens) * bytes as u128 / counted.max(1) as u128;
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
