@@ -49,3 +49,4 @@ mod tls;
 mod tools;
 mod usage;
 mod watchdog;
+mod worker;

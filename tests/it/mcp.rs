@@ -15,7 +15,7 @@ fn initialize() -> String {
 }
 
 /// A session's headers, which begin with those that say who it is.
-fn session(gateway: &Gateway, who: &str) -> String {
+pub fn session(gateway: &Gateway, who: &str) -> String {
     let who = format!("{ACCEPT}{who}");
     let answer = gateway.post_with("/mcp", &who, &initialize());
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod people;
+pub mod process;
 pub mod weather;
 
 use std::io::{BufRead, BufReader};
@@ -93,6 +94,11 @@ impl Gateway {
     /// Its exit code, once it has ended by itself.
     pub fn ended(&mut self) -> Option<i32> {
         wait_for("the gateway's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// Waits for its end, whichever way it comes.
+    pub fn wait(&mut self) {
+        self.child.wait().unwrap();
     }
 
     pub fn log(&self) -> String {
