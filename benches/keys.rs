@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mlx_gateway::auth::{Accounts, Credentials, Limits, Tokens, Transport};
+use mlx_gateway::auth::{Accounts, Credentials, Limits, Revocations, Tokens, Transport};
 use mlx_gateway::config::{ApiAuth, Auth, Registration};
 use mlx_gateway::store::Store;
-use mlx_gateway::store::keys::{KeyRow, put};
+use mlx_gateway::store::keys::{KeyRow, add};
 use mlx_gateway::system::clock::SystemClock;
 use sha2::{Digest, Sha256};
 
@@ -41,13 +41,18 @@ fn measure(keys: usize) -> (f64, f64) {
     let store = Store::open(&folder.path().join("bench.db")).unwrap();
     runtime.block_on(async {
         for (n, secret) in secrets.iter().enumerate() {
-            put(&store, row(n, secret)).await.unwrap();
+            add(&store, row(n, secret)).await.unwrap();
         }
     });
     let tokens = || Tokens::open(folder.path()).unwrap();
     let clock = Arc::new(SystemClock);
     let before = resident();
-    let accounts = runtime.block_on(Accounts::open(&config, store.clone(), tokens(), clock)).unwrap();
+    let accounts = runtime
+        .block_on(async {
+            let revocations = Revocations::open(folder.path()).unwrap();
+            Accounts::open(&config, store.clone(), tokens(), revocations, clock).await
+        })
+        .unwrap();
     let grown = (resident() - before) as f64 / f64::from(1 << 20);
 
     let mut rounds = [0.0; ROUNDS];

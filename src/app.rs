@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Accounts, AuthFault, Tokens, Transport};
+use crate::auth::{Accounts, AuthFault, Revocations, Tokens, Transport};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::backup::BackupError;
@@ -123,13 +123,17 @@ impl App {
         backends.recall().await?;
         let captures = Captures::open(store.clone(), Arc::clone(&clock)).await?;
         let tokens = Tokens::open(&data_dir)?;
-        let accounts = Accounts::open(&config.auth, store.clone(), tokens, Arc::clone(&clock)).await?;
+        let revocations = Revocations::open(&data_dir)?;
+        let accounts =
+            Accounts::open(&config.auth, store.clone(), tokens, revocations, Arc::clone(&clock)).await?;
+        let recorder = Recorder::new(store.clone(), Arc::clone(&clock));
+        end_with_rights(&accounts, &recorder);
         let kinds = kinds()?;
         let worker = Worker::new(Program::Own);
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
-            recorder: Recorder::new(store.clone(), Arc::clone(&clock)),
+            recorder,
             upstreams: Upstreams::new(),
             contexts: Contexts::new(Arc::clone(&kinds), worker.clone()),
             worker: worker.clone(),
@@ -176,6 +180,10 @@ impl App {
         let (accounts, store) = (Arc::clone(&self.gateway.accounts), self.store.clone());
         let audit_days = self.config.auth.audit_days;
         self.background.spawn(async move { keep_accounts(&accounts, &store, audit_days).await });
+        let accounts = Arc::clone(&self.gateway.accounts);
+        self.background.spawn(async move { accounts.end_expired().await });
+        let accounts = Arc::clone(&self.gateway.accounts);
+        self.background.spawn(async move { accounts.keep_revocations().await });
         self.background.spawn(self.gateway.captures.write_down());
         let (store, days) = (self.store.clone(), self.config.responses.retention_days);
         self.background.spawn(async move { responses::retain(&store, &SystemClock, days).await });
@@ -237,6 +245,17 @@ impl App {
         }
         Ok(listeners)
     }
+}
+
+/// Cancels requests whose callers lose their right.
+fn end_with_rights(accounts: &Accounts, recorder: &Recorder) {
+    let recorder = recorder.clone();
+    accounts.index().on_end(move || {
+        let ended = recorder.cancel_ended();
+        if ended > 0 {
+            tracing::info!(requests = ended, "Cancelled requests whose callers lost their right");
+        }
+    });
 }
 
 /// Writes when keys were last used, and forgets old entries of the audit log.

@@ -24,7 +24,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     ("dialect", "BASE"),
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
-    ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError BASE"),
+    ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError auth::Right BASE"),
     ("auth", "BASE"),
     ("backup", "system"),
     ("captures", "BASE"),
@@ -77,6 +77,15 @@ const FENCES: &[(&str, &str, &str)] = &[
     ("SystemTime::now", "system", "time comes from the clock that was handed in"),
 ];
 
+/// What makes a body out of a stream or another body, and the files of `src/http` that may: everything else goes through
+/// `http::stream`, whose bodies end with the right of their caller.
+const STREAMS: &[(&str, &str)] = &[
+    ("from_stream(", "src/http/stream.rs"),
+    ("Body::new", "src/http/edge.rs src/http/error.rs"),
+    ("StreamBody", ""),
+    ("sse::Sse", ""),
+];
+
 /// Files that may print: the one that owns the terminal, and the start of the program.
 const MAY_PRINT: &[&str] = &["src/cli/out.rs", "src/main.rs"];
 const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
@@ -98,6 +107,20 @@ fn crates_are_named_only_behind_their_fence() {
 #[test]
 fn nothing_prints_but_the_file_that_owns_the_terminal() {
     report("debug output", product_files().iter().flat_map(printing));
+}
+
+#[test]
+fn streams_are_made_only_where_they_end_with_their_callers_right() {
+    let made = |file: &SourceFile| -> Vec<String> {
+        let is_elsewhere = |(_, allowed): &&(&str, &str)| {
+            file.module.first().is_some_and(|module| module == "http")
+                && !allowed.split_whitespace().any(|allowed| file.path.ends_with(allowed))
+        };
+        let names = STREAMS.iter().filter(is_elsewhere).map(|(name, _)| name);
+        let found = names.filter(|name| file.product_code().contains(**name));
+        found.map(|name| format!("{}: {name} outside of src/http/stream.rs", file.path)).collect()
+    };
+    report("streams", product_files().iter().flat_map(made));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::error::AuthFault;
 use super::identity::Scopes;
-use crate::store::users::{UserRow, Verdict};
+use crate::store::users::UserRow;
 
 /// What an account may do: administer, or use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,25 @@ pub enum Change {
     /// Tools that it may use; none: all.
     Tools(Option<Vec<String>>),
     Delete,
+}
+
+/// What becomes of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Keep(UserRow),
+    Remove,
+}
+
+impl Change {
+    /// Whether it takes something away that must not come back with the next start, even if the store cannot be
+    /// written now.
+    pub fn withdraws(&self) -> bool {
+        match self {
+            Change::Disable | Change::Reject | Change::Delete | Change::Password(_) => true,
+            Change::Role(role) => *role == Role::User,
+            Change::Approve | Change::Enable | Change::Tools(_) => false,
+        }
+    }
 }
 
 impl Role {

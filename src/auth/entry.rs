@@ -19,7 +19,7 @@ use super::token::Claims;
 use super::transport::Transport;
 use crate::config::Registration;
 use crate::store::keys::KeyRow;
-use crate::store::users::{self, UserRow, Verdict};
+use crate::store::users::{self, UserRow};
 
 /// Accounts that may wait for approval.
 const PENDING_MAX: usize = 1_000;
@@ -162,6 +162,7 @@ impl Accounts {
         let device = origin.device.as_deref().and_then(|token| self.known_device(token, &email));
         self.attempt(Some(&email), device.as_deref(), origin)?;
         let row = users::by_email(&self.store, email.clone()).await?;
+        let row = row.and_then(|row| self.revocations.of_user(row));
         let known = row.as_ref().map(|row| row.password.clone());
         let lane = if device.is_some() { Lane::KnownDevice } else { Lane::Stranger };
         if !self.passwords.verify(password, known, lane).await? {
@@ -176,12 +177,8 @@ impl Accounts {
             Status::Active => {}
         }
         let now = self.clock.unix_ms();
-        let noted = users::change::<AuthFault>(&self.store, row.id, move |user, _| {
-            Ok(Verdict::Keep(UserRow { last_login_at: Some(now), ..user.clone() }))
-        });
-        if let Some(Ok(Verdict::Keep(row))) = noted.await? {
-            self.index.put_account(Account::of(&row));
-        }
+        users::note_log_in(&self.store, row.id.clone(), now).await?;
+        self.index.change_account(&row.id, |account| account.last_login_at = Some(now));
         let mut opened = self.begin(Some(&account), None, origin).await?;
         opened.device = Some(self.device_token(&account)?);
         Ok(opened)
@@ -203,7 +200,7 @@ impl Accounts {
             return Ok(ENVIRONMENT.to_owned());
         }
         let found = self.index.key_of(&digest(key), self.clock.unix_ms()).ok_or(AuthFault::WrongKey)?;
-        let usable = self.gate.of_key(&found, Via::Session, &found.ended);
+        let usable = self.gate.of_key(&found, Via::Session, &found.right);
         usable.map_err(|error| match error {
             super::AuthError::Inactive => AuthFault::Disabled,
             _ => AuthFault::WrongKey,

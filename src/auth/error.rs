@@ -56,6 +56,11 @@ pub enum AuthFault {
     Busy,
     #[error("the system gave no random numbers: {0}")]
     Random(String),
+    #[error(
+        "this holds until the next start of the gateway only: {0}; the gateway goes on trying; make room on the disk, \
+         and look at `mlx-gateway status`, which names it until it is written"
+    )]
+    UntilRestart(String),
     #[error("{0}")]
     Internal(String),
     #[error(transparent)]

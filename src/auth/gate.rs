@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use subtle::ConstantTimeEq;
-use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Role, Status};
 use super::error::AuthError;
 use super::identity::{Caller, Scopes, Via};
 use super::index::{Account, Index, Key};
+use super::right::Right;
 use super::secret::digest;
 use super::status::{AuthStatus, Cause};
 use super::token::{Claims, Tokens};
@@ -51,8 +51,10 @@ pub struct AuthGate {
 impl AuthGate {
     /// A gate that asks by the mode of `auth` and knows its environment key.
     pub fn new(auth: &Auth, index: Arc<Index>, tokens: Tokens, clock: Arc<dyn Clock>) -> AuthGate {
-        let mut operator = Caller::nobody(ENVIRONMENT, Scopes::ALL, Via::Environment);
+        let mut operator = Caller::nobody(ENVIRONMENT, Scopes::ALL, Via::Environment, Right::default());
         operator.key = Some(Arc::from(ENVIRONMENT));
+        // What needs no credential while the gateway is fresh needs one afterwards.
+        let open = Caller::nobody("local", Scopes::ALL, Via::Open, index.fresh_right());
         AuthGate {
             mode: auth.api,
             environment_key: auth.environment_key.as_ref().map(|key| digest(&key.0)),
@@ -60,9 +62,9 @@ impl AuthGate {
             tokens,
             clock,
             operator,
-            anonymous: Caller::nobody("anonymous", Scopes::USE, Via::Open),
-            open: Caller::nobody("local", Scopes::ALL, Via::Open),
-            local: Caller::nobody("local", Scopes::ALL, Via::LocalSocket),
+            anonymous: Caller::nobody("anonymous", Scopes::USE, Via::Open, Right::default()),
+            open,
+            local: Caller::nobody("local", Scopes::ALL, Via::LocalSocket, Right::default()),
         }
     }
 
@@ -149,7 +151,7 @@ impl AuthGate {
             return Ok(self.operator.clone());
         }
         if let Some(key) = self.index.key_of(&digest, self.clock.unix_ms()) {
-            return self.of_key(&key, Via::Key, &key.ended);
+            return self.of_key(&key, Via::Key, key.right_of(&digest));
         }
         // A token has two dots; keys of ours have none.
         match bearer.matches('.').count() {
@@ -159,12 +161,7 @@ impl AuthGate {
     }
 
     /// What a key may do, on its own or through a session it was traded for.
-    pub(super) fn of_key(
-        &self,
-        key: &Arc<Key>,
-        via: Via,
-        ended: &CancellationToken,
-    ) -> Result<Caller, AuthError> {
+    pub(super) fn of_key(&self, key: &Arc<Key>, via: Via, right: &Right) -> Result<Caller, AuthError> {
         let now = self.clock.unix_ms();
         if key.row.revoked_at.is_some() {
             return Err(AuthError::Revoked);
@@ -192,7 +189,7 @@ impl AuthGate {
             via,
             name: Arc::clone(&key.name),
             meter: Some(Arc::clone(&key.meter)),
-            ended: Some(ended.clone()),
+            right: right.clone(),
             session: None,
         })
     }
@@ -206,11 +203,11 @@ impl AuthGate {
             }
             Some(key) => {
                 let key = self.index.key(key).ok_or(AuthError::NoSession)?;
-                self.of_key(&key, Via::Session, &session.ended)?
+                self.of_key(&key, Via::Session, &session.right)?
             }
-            None => person(&*self.account_of(&claims)?),
+            None => person(&*self.account_of(&claims)?, &session.right),
         };
-        caller.ended = Some(session.ended);
+        caller.right = session.right;
         caller.session = Some(claims.sid.into());
         Ok(caller)
     }
@@ -236,8 +233,8 @@ fn in_both(key: Option<Arc<[String]>>, owner: Option<Arc<[String]>>) -> Option<A
 }
 
 /// A person with a session.
-fn person(account: &Account) -> Caller {
-    let mut caller = Caller::nobody(&account.id, account.role.scopes(), Via::Session);
+fn person(account: &Account, right: &Right) -> Caller {
+    let mut caller = Caller::nobody(&account.id, account.role.scopes(), Via::Session, right.clone());
     caller.user = Some(Arc::clone(&account.id));
     caller.name = Arc::clone(&account.email);
     caller.tools.clone_from(&account.tools);

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::meter::{KeyMeter, LimitError, Permit};
+use super::right::Right;
 
 /// Who a request comes from and what it may do. Anonymous callers are callers too.
 #[derive(Debug, Clone)]
@@ -28,8 +27,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// Counts what a key uses.
     pub(super) meter: Option<Arc<KeyMeter>>,
-    /// Cancelled when the key is revoked or the session has ended.
-    pub(super) ended: Option<CancellationToken>,
+    /// Ends when the caller may not go on with what it began.
+    pub(super) right: Right,
     /// The session's id.
     pub session: Option<Arc<str>>,
 }
@@ -125,7 +124,7 @@ impl Scopes {
 
 impl Caller {
     /// A caller without key or account.
-    pub fn nobody(name: &str, scopes: Scopes, via: Via) -> Caller {
+    pub(super) fn nobody(name: &str, scopes: Scopes, via: Via, right: Right) -> Caller {
         Caller {
             key: None,
             user: None,
@@ -137,7 +136,7 @@ impl Caller {
             via,
             name: Arc::from(name),
             meter: None,
-            ended: None,
+            right,
             session: None,
         }
     }
@@ -172,17 +171,30 @@ impl Caller {
         self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool))
     }
 
-    /// Whether the key was revoked or the session ended since the caller was identified.
-    pub fn has_ended(&self) -> bool {
-        self.ended.as_ref().is_some_and(CancellationToken::is_cancelled)
+    /// A caller of the tests, with a right of its own.
+    #[cfg(test)]
+    pub fn for_test() -> Caller {
+        Caller::nobody("test", Scopes::ALL, Via::Key, Right::default())
     }
 
-    /// Resolves when the key is revoked or the session has ended; never for who has neither.
-    pub async fn ended(&self) {
-        match &self.ended {
-            Some(ended) => ended.cancelled().await,
-            None => std::future::pending().await,
-        }
+    #[cfg(test)]
+    pub fn lose_right(&self) {
+        self.right.end();
+    }
+
+    /// What its requests and streams go on by.
+    pub fn right(&self) -> &Right {
+        &self.right
+    }
+
+    /// Whether the caller has lost its right since it was identified.
+    pub fn has_ended(&self) -> bool {
+        self.right.has_ended()
+    }
+
+    /// Resolves when the caller loses its right.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.right.ended()
     }
 
     /// Tokens that the key's budgets leave to a request that begins now; `None`: there is no budget.

@@ -3,14 +3,18 @@
 
 mod accounts;
 mod buckets;
+mod changes;
 mod entry;
 mod error;
 mod gate;
 mod identity;
 mod index;
+mod keys;
 mod limits;
 mod meter;
 mod password;
+mod revocations;
+mod right;
 mod secret;
 mod service;
 mod status;
@@ -28,9 +32,14 @@ pub use index::{Account, Index, Key, Session};
 pub use limits::{Limits, Rate, Standing};
 pub use meter::{LimitError, Permit};
 pub use password::Passwords;
+pub use revocations::{Revocations, Unwritten};
+pub use right::Right;
 pub use secret::new_id;
 pub use service::{Accounts, Opened};
 pub use status::{AuthStatus, Cause};
 pub use throttle::networks;
 pub use token::Tokens;
 pub use transport::{Transport, Trust};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::accounts::{self, Change, Status};
+use super::accounts::Status;
 use super::entry::Origin;
 use super::error::AuthFault;
 use super::gate::AuthGate;
@@ -13,24 +13,24 @@ use super::index::{Account, Index, Key};
 use super::limits::{Counts, Limits, day_start, month_start};
 use super::meter::KeyMeter;
 use super::password::Passwords;
-use super::secret::{digest, new_id, secret};
+use super::revocations::{Revocations, Unwritten};
+use super::secret::{new_id, secret};
 use super::throttle::Throttle;
 use super::token::{Claims, Tokens};
 use crate::config::{Auth, Registration};
-use crate::store::keys::{self, KeyRow};
+use crate::store::keys;
 use crate::store::rollup::tokens_by_key_since;
 use crate::store::sessions::{self, SessionRow};
-use crate::store::users::{self, Verdict};
+use crate::store::users;
 use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
 
-/// How long a link to a new password is good for.
-const LINK_MS: i64 = 24 * 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// Keys that are not revoked, of everybody together.
-pub const KEYS_MAX: usize = 100_000;
+/// The longest pause between two looks at what has expired: the wall clock may be set.
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 /// Sessions of one account or key; the oldest ends for a newer one.
 const SESSIONS_MAX: usize = 100;
+
 /// Accounts, sessions and keys.
 pub struct Accounts {
     pub gate: AuthGate,
@@ -38,13 +38,14 @@ pub struct Accounts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) epoch: Instant,
     pub(super) index: Arc<Index>,
+    pub(super) revocations: Revocations,
     pub(super) passwords: Passwords,
     pub(super) throttle: Mutex<Throttle>,
     pub(super) registration: Registration,
     session_ms: i64,
     /// The secret part of the set-up link: it makes the first account.
     pub(super) setup: String,
-    /// Store and memory change together.
+    /// Held by every change from its look at what there is until store and memory agree on it.
     pub(super) changing: tokio::sync::Mutex<()>,
 }
 
@@ -60,20 +61,24 @@ pub struct Opened {
 }
 
 impl Accounts {
-    /// Reads what the store holds.
+    /// Reads what the store holds, and what `revocations` hold that it has not taken.
     pub async fn open(
         config: &Auth,
         store: Store,
         tokens: Tokens,
+        revocations: Revocations,
         clock: Arc<dyn Clock>,
     ) -> Result<Accounts, AuthFault> {
+        if let Err(error) = revocations.flush(&store).await {
+            tracing::warn!(%error, "Revocations of an earlier run are still not written to the store; they hold");
+        }
         let index = Arc::new(Index::default());
-        for row in users::all(&store).await? {
+        for row in users::all(&store).await?.into_iter().filter_map(|row| revocations.of_user(row)) {
             index.put_account(Account::of(&row));
         }
         let now = clock.unix_ms();
         for row in sessions::all(&store).await? {
-            if row.expires_at > now {
+            if row.expires_at > now && !revocations.end_session(&row) {
                 index.put_session(row);
             }
         }
@@ -88,7 +93,7 @@ impl Accounts {
         };
         let (day, month): (std::collections::HashMap<String, u64>, std::collections::HashMap<String, u64>) =
             (day, month);
-        for row in rows {
+        for row in rows.into_iter().map(|row| revocations.of_key(row)) {
             let used = |of: &std::collections::HashMap<String, u64>| of.get(&row.id).copied().unwrap_or(0);
             let counts = Counts::resumed(now, used(&day), used(&month));
             let meter = Arc::new(KeyMeter::new(Limits::read(&row.limits), counts, Arc::clone(&clock)));
@@ -100,6 +105,7 @@ impl Accounts {
             epoch: clock.now(),
             clock,
             index,
+            revocations,
             passwords: Passwords::new()?,
             throttle: Mutex::default(),
             registration: config.registration,
@@ -119,6 +125,24 @@ impl Accounts {
         &self.passwords
     }
 
+    /// Revocations that the store has not written.
+    pub fn unwritten_revocations(&self) -> Unwritten {
+        self.revocations.unwritten()
+    }
+
+    /// Ends the rights of sessions, keys and rotated secrets as they expire, until the process ends.
+    pub async fn end_expired(&self) {
+        loop {
+            let now = self.clock.unix_ms();
+            let next = self.index.end_expired(now).map(|at| u64::try_from(at - now).unwrap_or(0));
+            let wait = next.map_or(EXPIRY_CHECK, Duration::from_millis).min(EXPIRY_CHECK);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.index.expiring() => {}
+            }
+        }
+    }
+
     /// Seconds that a session lasts.
     pub fn session_s(&self) -> i64 {
         self.session_ms / 1000
@@ -127,141 +151,6 @@ impl Accounts {
     /// How many accounts wait for approval.
     pub fn pending(&self) -> usize {
         self.index.accounts().iter().filter(|account| account.status == Status::Pending).count()
-    }
-
-    /// Ends sessions, in memory first.
-    pub async fn end_sessions(&self, meant: impl Fn(&SessionRow) -> bool) -> Result<usize, AuthFault> {
-        let ended = self.index.end_sessions(meant);
-        let count = ended.len();
-        if count > 0 {
-            sessions::remove(&self.store, ended).await?;
-        }
-        Ok(count)
-    }
-
-    /// Changes an account; `None`: it is gone.
-    pub async fn change(&self, id: &str, change: Change) -> Result<Option<Arc<Account>>, AuthFault> {
-        let _changing = self.changing.lock().await;
-        let voids = change != Change::Approve;
-        let decided = users::change(&self.store, id.to_owned(), move |user, admins| {
-            accounts::decide(user, admins, &change)
-        });
-        let verdict =
-            decided.await?.ok_or_else(|| AuthFault::NotFound(format!("there is no user \"{id}\"")))??;
-        let account = match verdict {
-            Verdict::Keep(row) => {
-                let before = self.index.account(id).map(|account| account.version);
-                let account = self.index.put_account(Account::of(&row));
-                if voids && before != Some(account.version) {
-                    self.end_sessions(|session| session.user.as_deref() == Some(id)).await?;
-                }
-                Some(account)
-            }
-            Verdict::Remove => {
-                self.index.remove_account(id);
-                self.end_sessions(|session| session.user.as_deref() == Some(id)).await?;
-                None
-            }
-        };
-        if account.as_ref().is_some_and(|account| account.status != Status::Active) {
-            self.close_streams(id);
-        }
-        if account.is_none() {
-            for key in self.index.keys().iter().filter(|key| key.user.as_deref() == Some(id)) {
-                self.revoke(key).await?;
-            }
-        }
-        Ok(account)
-    }
-
-    /// Ends what the keys of an account have open; they count again when it is enabled.
-    fn close_streams(&self, user: &str) {
-        for key in self.index.keys().iter().filter(|key| key.user.as_deref() == Some(user)) {
-            let row = KeyRow { last_used_at: key.last_used_ms(), ..key.row.clone() };
-            self.index.put_key(Key::of(row, Arc::clone(&key.meter), None));
-            key.ended.cancel();
-        }
-    }
-
-    /// Sets a password for somebody.
-    pub async fn set_password(&self, id: &str, password: String) -> Result<(), AuthFault> {
-        let hash = self.passwords.hash(password).await?;
-        self.change(id, Change::Password(hash)).await.map(drop)
-    }
-
-    /// A link by which somebody chooses a new password, once.
-    pub async fn reset_link(&self, id: &str) -> Result<(String, i64), AuthFault> {
-        let account = self.index.account(id);
-        account.ok_or_else(|| AuthFault::NotFound(format!("there is no user \"{id}\"")))?;
-        let token = secret("")?;
-        let expires_at = self.clock.unix_ms() + LINK_MS;
-        users::add_link(&self.store, digest(&token), id.to_owned(), expires_at).await?;
-        Ok((token, expires_at))
-    }
-
-    /// Chooses a new password by a link.
-    pub async fn reset(&self, token: &str, password: String, origin: &Origin) -> Result<(), AuthFault> {
-        self.attempt(None, None, origin)?;
-        // Hashed first: a password that is too short does not use the link up.
-        let hash = self.passwords.hash(password).await?;
-        let user = users::take_link(&self.store, digest(token), self.clock.unix_ms()).await?;
-        let gone = || AuthFault::NotFound("the link has been used or has expired; ask for another".into());
-        let user = user.ok_or_else(gone)?;
-        self.change(&user, Change::Password(hash)).await?;
-        self.succeeded(None, None, origin);
-        Ok(())
-    }
-
-    /// Makes a key out of what is wished for, and its secret.
-    pub async fn create_key(&self, mut row: KeyRow) -> Result<(Arc<Key>, String), AuthFault> {
-        if self.index.keys().iter().filter(|key| key.row.revoked_at.is_none()).count() >= KEYS_MAX {
-            return Err(AuthFault::Conflict(format!("there are {KEYS_MAX} keys already; revoke some")));
-        }
-        let secret = secret(KEY_PREFIX)?;
-        (row.id, row.created_at) = (new_id(), self.clock.unix_ms());
-        (row.digest, row.prefix) = (digest(&secret), shown(&secret));
-        if row.scopes.is_empty() {
-            row.scopes = super::Scope::Inference.name().into();
-        }
-        let meter = KeyMeter::new(Limits::read(&row.limits), Counts::default(), Arc::clone(&self.clock));
-        keys::put(&self.store, row.clone()).await?;
-        Ok((self.index.put_key(Key::of(row, Arc::new(meter), None)), secret))
-    }
-
-    /// A new secret for a key; the old one counts for another `grace`.
-    pub async fn rotate(&self, key: &Key, grace: Duration) -> Result<(Arc<Key>, String), AuthFault> {
-        let _changing = self.changing.lock().await;
-        let secret = secret(KEY_PREFIX)?;
-        let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-        let mut row = key.row.clone();
-        (row.old_digest, row.digest) = (Some(row.digest), digest(&secret));
-        row.old_until = Some(self.clock.unix_ms().saturating_add(grace_ms));
-        row.prefix = shown(&secret);
-        row.last_used_at = key.last_used_ms();
-        keys::put(&self.store, row.clone()).await?;
-        Ok((self.index.put_key(Key::of(row, Arc::clone(&key.meter), Some(key))), secret))
-    }
-
-    /// From now on the key is good for nothing, in streams that run as well.
-    pub async fn revoke(&self, key: &Key) -> Result<(), AuthFault> {
-        let mut row = key.row.clone();
-        row.revoked_at = Some(row.revoked_at.unwrap_or(self.clock.unix_ms()));
-        row.last_used_at = key.last_used_ms();
-        // In memory first: should the store fail, the key is dead until the next start at least.
-        self.index.put_key(Key::of(row.clone(), Arc::clone(&key.meter), Some(key)));
-        key.ended.cancel();
-        keys::put(&self.store, row).await?;
-        let id = key.id.to_string();
-        self.end_sessions(|session| session.key.as_deref() == Some(&id)).await?;
-        Ok(())
-    }
-
-    /// Writes when keys were last used, where that has changed.
-    pub async fn note_use(&self) -> Result<(), StoreError> {
-        let newer = |key: &Arc<Key>| key.last_used_ms().filter(|at| Some(*at) != key.row.last_used_at);
-        let used: Vec<_> =
-            self.index.keys().iter().filter_map(|key| Some((key.id.to_string(), newer(key)?))).collect();
-        if used.is_empty() { Ok(()) } else { keys::touch(&self.store, used).await }
     }
 
     pub(super) async fn begin(
@@ -308,13 +197,4 @@ impl Accounts {
         let caller = caller.map_err(|error| AuthFault::Internal(error.to_string()))?;
         Ok(Opened { token, expires_at, caller, device: None })
     }
-}
-
-/// What keys begin with; clients that look for `sk-` are content.
-const KEY_PREFIX: &str = "sk-mgw-";
-/// Characters of a key that are shown later.
-const PREFIX_CHARS: usize = 12;
-
-fn shown(secret: &str) -> String {
-    secret.chars().take(PREFIX_CHARS).collect()
 }

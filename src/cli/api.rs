@@ -44,10 +44,18 @@ pub struct System {
     #[serde(default, deserialize_with = "or_default")]
     pub backends: Map<String, Value>,
     pub records_lost: Option<u64>,
+    pub unwritten_revocations: Option<UnwrittenRevocations>,
     pub memory: Option<Memory>,
     pub cpu_percent: Option<f64>,
     pub gpu: Option<Gpu>,
     pub thermal: Option<String>,
+}
+
+/// Revocations that wait for the store.
+#[derive(Debug, Deserialize)]
+pub struct UnwrittenRevocations {
+    pub waiting: Option<u64>,
+    pub until_restart: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

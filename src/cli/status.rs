@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::api::{Memory, System};
+use super::api::{Memory, System, UnwrittenRevocations};
 use super::exit::CliError;
 use super::{Context, format};
 
@@ -47,6 +47,7 @@ fn lines(system: &System) -> Vec<String> {
         .collect();
     let lost = system.records_lost.filter(|lost| *lost > 0);
     fact("records", lost.map(|lost| format!("{lost} lost since the start: the store could not take them")));
+    fact("revoked", system.unwritten_revocations.as_ref().and_then(unwritten));
     fact("backends", Some(if states.is_empty() { "none".into() } else { states.join(", ") }));
     lines
 }
@@ -54,6 +55,15 @@ fn lines(system: &System) -> Vec<String> {
 /// Returns who needs a key now; an older gateway says it in one word.
 fn access(auth: &Value) -> Option<String> {
     plain(auth.get("message").unwrap_or(auth))
+}
+
+fn unwritten(revocations: &UnwrittenRevocations) -> Option<String> {
+    let waiting = revocations.waiting.filter(|waiting| *waiting > 0)?;
+    let held = format!("{waiting} revocations wait until the store can be written");
+    Some(match revocations.until_restart.filter(|lost| *lost > 0) {
+        None => held,
+        Some(lost) => format!("{held}; {lost} of them hold until the next start only: make room on the disk"),
+    })
 }
 
 fn memory(memory: &Memory) -> Option<String> {

@@ -32,7 +32,7 @@ pub struct ModelCaller(pub Caller);
 pub struct ToolCaller(pub Caller);
 
 /// Somebody who may see everything.
-pub struct AdminReader;
+pub struct AdminReader(pub Caller);
 
 /// Somebody who may change everything.
 pub struct Admin(pub Caller);
@@ -121,7 +121,7 @@ impl FromRequestParts<Shared> for AdminReader {
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
         if caller.sees_all() {
-            return Ok(AdminReader);
+            return Ok(AdminReader(caller));
         }
         Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin-read").into())
     }

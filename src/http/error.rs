@@ -84,6 +84,10 @@ impl From<AuthFault> for ApiError {
                 failure.retry_after_s = Some(1);
                 ApiError(failure)
             }
+            AuthFault::UntilRestart(_) => {
+                tracing::error!(error = %fault, "Revocation could not be recorded");
+                ApiError(failure(503, "server_error", "revocation_not_recorded"))
+            }
             AuthFault::Store(error) => ApiError::from(error.clone()),
             AuthFault::Random(_) | AuthFault::Internal(_) => {
                 ApiError::internal("accounts could not be worked with", &fault)

@@ -23,6 +23,7 @@ mod replays;
 mod responses;
 mod serve;
 mod state;
+mod stream;
 mod threads;
 mod tls;
 mod ui;

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::events::Events;
 use super::metered::{BoxError, Metered};
-use super::rounds::{Events, poll_events};
 use super::upstream::UpstreamBody;
 use super::waiting::{Turn, Waiting};
 use super::whole::Whole;
@@ -42,7 +42,7 @@ impl Body for Answer {
                 Answer::Whole(whole) => return Pin::new(whole.as_mut()).poll_frame(cx),
                 Answer::Stream(stream) => return Pin::new(stream.as_mut()).poll_frame(cx),
                 Answer::Events(events) => {
-                    return poll_events(events, cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
+                    return events.poll_events(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
                 }
                 Answer::Waiting(waiting) => match std::task::ready!(waiting.poll_turn(cx)) {
                     Turn::Comment(comment) => return Poll::Ready(Some(Ok(Frame::data(comment)))),

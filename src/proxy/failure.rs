@@ -116,10 +116,14 @@ impl Failure {
         Failure::refused(401, "authentication_error", "invalid_api_key", message)
     }
 
-    /// An operator ended it.
+    /// It was cancelled from outside.
     pub fn cancelled() -> Failure {
-        let refused =
-            Failure::refused(499, "server_error", "cancelled", "the request was cancelled by an operator");
+        let refused = Failure::refused(
+            499,
+            "server_error",
+            "cancelled",
+            "the request was cancelled: by an operator, or because its caller lost the right to it",
+        );
         Failure { recorded: Status::Cancelled, ..refused }
     }
 

@@ -73,6 +73,10 @@ where
     /// What goes to the client next; none when the answer is over.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            // Looked at with every piece: an answer that never pauses ends too.
+            if !self.over && self.is_cancelled() {
+                self.fail(Failure::cancelled());
+            }
             if self.over {
                 return Poll::Ready(self.rest());
             }
@@ -108,6 +112,10 @@ where
                 return Poll::Ready(Some(bytes));
             }
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.is_cancelled())
     }
 
     /// In a flood, gives the connection a turn or two to bring what it already holds: one write for many

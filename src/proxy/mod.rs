@@ -7,6 +7,7 @@ mod body;
 mod context;
 mod deadlines;
 mod ending;
+mod events;
 mod failure;
 mod flow;
 mod headers;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 
 pub use answer::Answer;
 pub use context::Contexts;
+pub use events::Events;
 pub use failure::Failure;
 pub use kinds::Kinds;
 pub use media::Media;
@@ -224,6 +226,7 @@ impl Proxy {
             model: None,
             key: caller.key.clone(),
             user: caller.user.clone(),
+            right: caller.right().clone(),
             streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
         })
     }

@@ -1,18 +1,16 @@
 //! A request that is read and resolved, and what may become of it: one answer, or several rounds
 //! within one record. What the rounds are for is not known here.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::attempt::Attempt;
+use super::events::Events;
 use super::failure::Failure;
 use super::metered::Metered;
 use super::plan::Plan;
@@ -292,9 +290,6 @@ impl Rounds {
     }
 }
 
-/// Events that were put together, on their way to the client.
-pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
-
 /// An answer out of rounds, with what is known of their waits. One that goes out while it waits tells its
 /// present place, all others the first.
 pub fn waited(mut response: Response<Answer>, progress: &Progress) -> Response<Answer> {
@@ -321,11 +316,6 @@ pub fn collected(json: Vec<u8>, profile: &str, arrived: Instant) -> Response<Ans
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     headers::profile(response.headers_mut(), profile);
     timed(response, arrived)
-}
-
-/// The next piece of events.
-pub(super) fn poll_events(events: &mut Events, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-    events.as_mut().poll_next(cx)
 }
 
 /// The request with its place among those of its caller's key; a refused one has ended.

@@ -42,12 +42,37 @@ pub async fn all(store: &Store) -> Result<Vec<KeyRow>, StoreError> {
         .await
 }
 
-/// Adds a key, or writes it over.
-pub async fn put(store: &Store, row: KeyRow) -> Result<(), StoreError> {
+/// A new secret for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    pub id: String,
+    pub digest: [u8; 32],
+    /// The digest of the secret that it replaces.
+    pub old_digest: [u8; 32],
+    /// Until when that one counts.
+    pub old_until: i64,
+    pub prefix: String,
+}
+
+impl Rotation {
+    /// The row with the new secret.
+    pub fn applied_to(&self, row: &KeyRow) -> KeyRow {
+        KeyRow {
+            digest: self.digest,
+            old_digest: Some(self.old_digest),
+            old_until: Some(self.old_until),
+            prefix: self.prefix.clone(),
+            ..row.clone()
+        }
+    }
+}
+
+/// Adds a key.
+pub async fn add(store: &Store, row: KeyRow) -> Result<(), StoreError> {
     store
         .write(move |conn| {
             let sql = format!(
-                "INSERT OR REPLACE INTO api_keys ({COLUMNS}) VALUES \
+                "INSERT INTO api_keys ({COLUMNS}) VALUES \
                  (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
             );
             conn.prepare_cached(&sql)?.execute(params![
@@ -69,6 +94,18 @@ pub async fn put(store: &Store, row: KeyRow) -> Result<(), StoreError> {
                 row.revoked_at,
             ])?;
             Ok(())
+        })
+        .await
+}
+
+/// Replaces a key's secret, unless the key is revoked. False: there is no such key that is not.
+pub async fn rotate(store: &Store, to: Rotation) -> Result<bool, StoreError> {
+    store
+        .write(move |conn| {
+            let sql = "UPDATE api_keys SET digest = ?2, old_digest = ?3, old_until = ?4, prefix = ?5 \
+                       WHERE id = ?1 AND revoked_at IS NULL";
+            let values = params![to.id, to.digest, to.old_digest, to.old_until, to.prefix];
+            Ok(conn.prepare_cached(sql)?.execute(values)? > 0)
         })
         .await
 }

@@ -24,6 +24,7 @@ mod schema;
 pub mod sessions;
 pub mod settings;
 pub mod users;
+pub mod withdrawals;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -128,6 +129,13 @@ impl Store {
         if closed.is_err() {
             self.inner.close();
         }
+    }
+
+    /// Refuses writes from now on, as a full disk does, or takes them again.
+    #[cfg(test)]
+    pub(crate) async fn refuse_writes(&self, refuse: bool) {
+        let set = move |conn: &mut Connection| conn.pragma_update(None, "query_only", refuse);
+        assert_eq!(self.write(set).await, Ok(()));
     }
 
     /// Runs an operation on the writer's connection, after all rows submitted before it.

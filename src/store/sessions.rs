@@ -42,19 +42,6 @@ pub async fn add(store: &Store, row: SessionRow) -> Result<(), StoreError> {
         .await
 }
 
-/// Deletes these sessions.
-pub async fn remove(store: &Store, ids: Vec<String>) -> Result<(), StoreError> {
-    store
-        .write(move |conn| {
-            let tx = conn.transaction()?;
-            for id in &ids {
-                tx.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])?;
-            }
-            tx.commit()
-        })
-        .await
-}
-
 fn session(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     Ok(SessionRow {
         id: row.get(0)?,

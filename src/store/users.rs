@@ -25,13 +25,6 @@ pub struct UserRow {
     pub tools: Option<Vec<String>>,
 }
 
-/// What is to become of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Keep(UserRow),
-    Remove,
-}
-
 /// Every account, oldest first.
 pub async fn all(store: &Store) -> Result<Vec<UserRow>, StoreError> {
     store.read(|conn| rows(conn, "ORDER BY id", [])).await
@@ -60,35 +53,29 @@ pub async fn add(
         .await
 }
 
-/// Changes an account in view of how many active administrators there are, all in one transaction.
-/// `Ok(None)`: there is no such account.
-pub async fn change<E: Send + 'static>(
-    store: &Store,
-    id: String,
-    decide: impl FnOnce(&UserRow, u64) -> Result<Verdict, E> + Send + 'static,
-) -> Result<Option<Result<Verdict, E>>, StoreError> {
+/// The account of that id.
+pub async fn by_id(store: &Store, id: String) -> Result<Option<UserRow>, StoreError> {
+    store.read(move |conn| Ok(rows(conn, "WHERE id = ?1", [id])?.pop())).await
+}
+
+/// Writes what can be changed of an account.
+pub async fn put(store: &Store, user: UserRow) -> Result<(), StoreError> {
     store
         .write(move |conn| {
-            let tx = conn.transaction()?;
-            let Some(user) = rows(&tx, "WHERE id = ?1", [&id])?.pop() else { return Ok(None) };
-            let admins = "SELECT count(*) FROM users WHERE role = 'admin' AND status = 'active'";
-            let admins: i64 = tx.query_row(admins, [], |row| row.get(0))?;
-            let verdict = match decide(&user, admins.unsigned_abs()) {
-                Ok(verdict) => verdict,
-                Err(refusal) => return Ok(Some(Err(refusal))),
-            };
-            match &verdict {
-                Verdict::Keep(user) => {
-                    insert(&tx, "OR REPLACE", user)?;
-                }
-                Verdict::Remove => {
-                    tx.execute("DELETE FROM users WHERE id = ?1", [&id])?;
-                    tx.execute("DELETE FROM sessions WHERE user = ?1", [&id])?;
-                    tx.execute("DELETE FROM reset_links WHERE user = ?1", [&id])?;
-                }
-            }
-            tx.commit()?;
-            Ok(Some(Ok(verdict)))
+            let sql = "UPDATE users SET password = ?2, role = ?3, status = ?4, version = ?5, tools = ?6 WHERE id = ?1";
+            let tools = encode(user.tools.as_deref());
+            let values = params![user.id, user.password, user.role, user.status, user.version, tools];
+            conn.prepare_cached(sql)?.execute(values).map(drop)
+        })
+        .await
+}
+
+/// Notes when an account last logged in.
+pub async fn note_log_in(store: &Store, id: String, at: i64) -> Result<(), StoreError> {
+    store
+        .write(move |conn| {
+            let sql = "UPDATE users SET last_login_at = ?2 WHERE id = ?1";
+            conn.prepare_cached(sql)?.execute(params![id, at]).map(drop)
         })
         .await
 }

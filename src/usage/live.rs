@@ -167,9 +167,9 @@ impl Live {
         poll_fn(|cx| self.poll_cancelled(cx)).await;
     }
 
-    /// Whose request it is: key and account.
-    pub(super) fn caller(&self) -> (Option<&str>, Option<&str>) {
-        (self.request.key.as_deref(), self.request.user.as_deref())
+    /// Whether its caller may no longer go on with it.
+    pub(super) fn has_lost_right(&self) -> bool {
+        self.request.right.has_ended()
     }
 
     pub(super) fn cancel(&self) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::live::Live;
 use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
-use crate::auth::{LimitError, Permit};
+use crate::auth::{LimitError, Permit, Right};
 
 /// What is known of a request when it begins.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub struct NewRequest {
     pub model: Option<Arc<str>>,
     pub key: Option<Arc<str>>,
     pub user: Option<Arc<str>>,
+    /// What it goes on by: [`Recorder::cancel_ended`] ends it after that.
+    pub right: Right,
     pub streamed: bool,
 }
 

@@ -89,16 +89,13 @@ impl Recorder {
         live.is_some()
     }
 
-    /// Ends the running requests of some callers, told by key and account. Returns how many.
-    pub fn cancel_of(&self, meant: impl Fn(Option<&str>, Option<&str>) -> bool) -> usize {
+    /// Ends the running requests whose callers have lost their right. Returns how many.
+    pub fn cancel_ended(&self) -> usize {
         let mut ended = 0;
         for shard in &self.shared.running {
-            for live in lock(shard).values() {
-                let (key, user) = live.caller();
-                if meant(key, user) {
-                    live.cancel();
-                    ended += 1;
-                }
+            for live in lock(shard).values().filter(|live| live.has_lost_right() && !live.is_cancelled()) {
+                live.cancel();
+                ended += 1;
             }
         }
         ended

@@ -71,25 +71,65 @@ fn a_full_disk_stops_no_request_and_loses_no_record() {
     assert_eq!(lost(&gateway), 0);
 }
 
+/// Lets the gateway write no file beyond so many bytes, which is like a full disk.
+#[cfg(target_os = "linux")]
+fn limit_files(gateway: &Gateway, bytes: &str) {
+    let pid = gateway.pid().to_string();
+    let set =
+        std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+    assert!(set.unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn revocations_on_a_full_disk_hold_after_a_crash() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (ada, ada_id) = gateway.user(&admin, "ada@example.com");
+    let (session, _) = gateway.user(&admin, "ben@example.com");
+    let (key, id) = gateway.key(&admin, &json!({"name": "k"}));
+    let (late, late_id) = gateway.key(&admin, &json!({"name": "late"}));
+    let status = |gateway: &Gateway, token: &str| gateway.as_bearer(token, "GET", "/v1/models", None).status;
+    let waiting = |gateway: &Gateway| gateway.cli_json(&["status"])["unwritten_revocations"].clone();
+    assert_eq!((status(&gateway, &ada), status(&gateway, &session), status(&gateway, &key)), (200, 200, 200));
+
+    // What is there of the log of changes is longer: the store can write no more, but the file of revocations can.
+    limit_files(&gateway, "65536");
+    assert_eq!(gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{id}"), None).status, 204);
+    assert_eq!(gateway.as_bearer(&session, "POST", "/api/v1/auth/logout", None).status, 204);
+    let disabled = gateway.as_bearer(&admin, "POST", &format!("/api/v1/users/{ada_id}/disable"), None);
+    assert_eq!(disabled.status, 200, "{disabled:?}");
+    assert_eq!(waiting(&gateway), json!({"waiting": 3, "until_restart": 0}));
+    let shown = gateway.cli(&["status"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("3 revocations wait"), "{shown:?}");
+    let gateway = Gateway::serve(gateway.crash(), &[]);
+    assert_eq!((status(&gateway, &ada), status(&gateway, &session), status(&gateway, &key)), (401, 401, 401));
+    assert_eq!(waiting(&gateway), json!({"waiting": 0, "until_restart": 0}));
+
+    limit_files(&gateway, "0");
+    let unkept = gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{late_id}"), None);
+    assert_eq!(unkept.error(), (503, "revocation_not_recorded".into()));
+    assert!(unkept.body.contains("until the next start of the gateway only"), "{unkept:?}");
+    assert_eq!(status(&gateway, &late), 401);
+    assert_eq!(waiting(&gateway), json!({"waiting": 1, "until_restart": 1}));
+    limit_files(&gateway, "unlimited");
+    wait_for("the store to have it", || (waiting(&gateway)["waiting"] == 0).then_some(()));
+    let gateway = Gateway::serve(gateway.crash(), &[]);
+    assert_eq!((status(&gateway, &late), status(&gateway, &key)), (401, 401));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_limit_on_the_size_of_files_is_like_a_full_disk_and_ends_no_gateway() {
     let gateway = Gateway::start(PROFILES);
     assert_eq!(gateway.chat("qwen", "#chunks=1").status, 200);
-    let limit = |bytes: &str| {
-        let pid = gateway.pid().to_string();
-        let set = std::process::Command::new("prlimit")
-            .args(["--pid", &pid, &format!("--fsize={bytes}:")])
-            .status();
-        assert!(set.unwrap().success());
-    };
     wait_for("the first record", || (completed(&gateway) == 1).then_some(()));
-    limit("4096");
+    limit_files(&gateway, "4096");
     for _ in 0..5 {
         assert_eq!(gateway.chat("qwen", "#chunks=2").status, 200);
     }
     wait_for("the store to say so", || gateway.log().contains("The store could not write").then_some(()));
-    limit("unlimited");
+    limit_files(&gateway, "unlimited");
     wait_for("every record", || (completed(&gateway) == 6).then_some(()));
     assert_eq!(lost(&gateway), 0);
 }

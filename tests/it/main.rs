@@ -45,6 +45,7 @@ mod responses;
 mod security;
 mod selftest;
 mod shutdown;
+mod streams;
 mod tls;
 mod tools;
 mod usage;

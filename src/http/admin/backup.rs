@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::backup::{self, BackupError, Places};
 use crate::http::caller::Admin;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
+use crate::http::stream as http_stream;
 
 const PIECE: usize = 1 << 18;
 
@@ -23,7 +23,7 @@ const PIECE: usize = 1 << 18;
     get, path = "/backup", tag = "system",
     responses((status = 200, description = "A zip file for `mlx-gateway restore`", content_type = "application/zip", body = String))
 )]
-pub async fn download(State(gateway): State<Shared>, _caller: Admin) -> Result<Response, ApiError> {
+pub async fn download(State(gateway): State<Shared>, Admin(caller): Admin) -> Result<Response, ApiError> {
     let about = &gateway.about;
     let places = Places {
         data_dir: about.data_dir.clone(),
@@ -46,7 +46,7 @@ pub async fn download(State(gateway): State<Shared>, _caller: Admin) -> Result<R
     let file = written.await.map_err(|error| ApiError::internal("the backup", &error))?.map_err(failed)?;
     let name = "attachment; filename=\"mlx-gateway-backup.zip\"";
     let headers = [(header::CONTENT_TYPE, "application/zip"), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(pieces(file).map_err(io)?)).into_response())
+    Ok((headers, http_stream::file(&caller, pieces(file).map_err(io)?)).into_response())
 }
 
 /// A file from its beginning, piece by piece.

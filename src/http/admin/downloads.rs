@@ -2,11 +2,10 @@
 
 use std::convert::Infallible;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::unfold;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
 use crate::http::state::Shared;
+use crate::http::stream;
 use crate::hub::downloads::{DownloadView, Order, OrderError};
 
 /// What is to be fetched.
@@ -108,11 +108,11 @@ pub async fn cancel(
     responses((status = 200, body = DownloadView, content_type = "application/x-ndjson")))]
 pub async fn progress(
     State(gateway): State<Shared>,
-    _caller: AdminReader,
+    AdminReader(caller): AdminReader,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let (changes, view) = gateway.hub.downloads.follow(&id).await?;
-    let lines = stream::unfold(Some((changes, view, true)), |state| async move {
+    let lines = unfold(Some((changes, view, true)), |state| async move {
         let (mut changes, view, first): (watch::Receiver<u64>, _, bool) = state?;
         if !first && changes.changed().await.is_err() {
             return None;
@@ -123,7 +123,7 @@ pub async fn progress(
         Some((Ok::<_, Infallible>(Bytes::from(format!("{line}\n"))), next))
     });
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    Ok((kind, stream::body(&caller, lines)).into_response())
 }
 
 async fn order(

@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::unfold;
 use http::{HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::auth::Caller;
 use crate::backends::engine::{EngineError, EngineStatus, Engines, Step};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
 use crate::http::openapi::ErrorDetail;
 use crate::http::state::Shared;
+use crate::http::stream;
 
 /// The engine that is managed.
 const MANAGED: &str = "mlx-openai-server";
@@ -80,10 +81,10 @@ pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<E
 )]
 pub async fn install(
     State(gateway): State<Shared>,
-    _caller: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    steps(&gateway, &name, Work::Install)
+    steps(&gateway, &caller, &name, Work::Install)
 }
 
 /// Build the newest known version beside the present one and switch to it, told step by step.
@@ -93,10 +94,10 @@ pub async fn install(
 )]
 pub async fn upgrade(
     State(gateway): State<Shared>,
-    _caller: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    steps(&gateway, &name, Work::Upgrade)
+    steps(&gateway, &caller, &name, Work::Upgrade)
 }
 
 /// Go back to the version before, told step by step.
@@ -106,14 +107,14 @@ pub async fn upgrade(
 )]
 pub async fn rollback(
     State(gateway): State<Shared>,
-    _caller: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    steps(&gateway, &name, Work::Rollback)
+    steps(&gateway, &caller, &name, Work::Rollback)
 }
 
 /// Does the work in a task of its own, so that a client that leaves does not leave it half done.
-fn steps(gateway: &Shared, name: &str, work: Work) -> Result<Response, ApiError> {
+fn steps(gateway: &Shared, caller: &Caller, name: &str, work: Work) -> Result<Response, ApiError> {
     if name != MANAGED {
         let message = format!("only {MANAGED} is installed by the gateway, not \"{name}\"");
         return Err(ApiError::not_found(message));
@@ -138,12 +139,12 @@ fn steps(gateway: &Shared, name: &str, work: Work) -> Result<Response, ApiError>
             tracing::debug!("Nobody waited for the end of an installation");
         }
     });
-    let lines = stream::unfold(receiver, |mut receiver| async move {
+    let lines = unfold(receiver, |mut receiver| async move {
         let line = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))), receiver))
     });
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    Ok((kind, stream::body(caller, lines)).into_response())
 }
 
 async fn perform(

@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::unfold;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
@@ -17,6 +16,7 @@ use crate::http::caller::SessionUser;
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::state::Shared;
+use crate::http::stream;
 
 /// Silence after which a listener hears a comment, so that no proxy on the way gives up.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -83,11 +83,13 @@ pub async fn listen(
     };
     let name = if start == Start::Anew { "stream.reset" } else { "stream.opened" };
     let opening = format!("retry: {RETRY_MS}\n{}", written(&epoch, from, name, "{}"));
-    let listener = Listener { gateway, subscription, caller, topics, epoch, opening: Some(opening.into()) };
-    let body = Body::from_stream(stream::unfold(listener, |mut listener| async move {
+    let opening = Some(opening.into());
+    let listener = Listener { gateway, subscription, caller: caller.clone(), topics, epoch, opening };
+    let events = unfold(listener, |mut listener| async move {
         let said = listener.next().await?;
         Some((Ok::<_, Infallible>(said), listener))
-    }));
+    });
+    let body = stream::body(&caller, events);
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -106,8 +108,6 @@ impl Listener {
             let heard = tokio::select! {
                 biased;
                 () = self.gateway.ending() => return None,
-                // The key was revoked, or the session has ended.
-                () = self.caller.ended() => return None,
                 heard = self.subscription.next() => heard,
                 () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b": heartbeat\n\n")),
             };

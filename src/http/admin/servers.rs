@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::unfold;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
@@ -19,6 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
+use crate::http::stream;
 
 /// Lines given without a wish.
 const LINES: usize = 100;
@@ -174,7 +175,7 @@ async fn keep(gateway: &Shared, profile: &str, kept: bool) -> Result<Json<Server
 )]
 pub async fn logs(
     State(gateway): State<Shared>,
-    _caller: AdminReader,
+    AdminReader(caller): AdminReader,
     Path(profile): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, ApiError> {
@@ -184,7 +185,7 @@ pub async fn logs(
     reader.skip_to_last(query.lines.unwrap_or(LINES));
     let body = if query.follow {
         let gateway = Arc::clone(&gateway);
-        Body::from_stream(stream::unfold((reader, true), move |state| follow(state, Arc::clone(&gateway))))
+        stream::body(&caller, unfold((reader, true), move |state| follow(state, Arc::clone(&gateway))))
     } else {
         Body::from(text(reader.read()))
     };

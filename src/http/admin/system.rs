@@ -38,6 +38,15 @@ pub struct System {
     gpu: Gpu,
     thermal: Option<Thermal>,
     records_lost: u64,
+    unwritten_revocations: UnwrittenRevocations,
+}
+
+/// Revocations, ended sessions and changes of accounts that hold, and that the store has not written yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnwrittenRevocations {
+    waiting: usize,
+    /// Those of them that no file keeps: they hold until the next start only.
+    until_restart: usize,
 }
 
 /// Who needs an API key now, and what made it so.
@@ -103,6 +112,7 @@ impl System {
             }
         }
         let machine = gateway.proxy.backends.machine();
+        let unwritten = gateway.accounts.unwritten_revocations();
         System {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -129,6 +139,10 @@ impl System {
             gpu: machine.gpu,
             thermal: machine.thermal,
             records_lost: gateway.proxy.recorder.lost(),
+            unwritten_revocations: UnwrittenRevocations {
+                waiting: unwritten.waiting,
+                until_restart: unwritten.unrecorded,
+            },
         }
     }
 }

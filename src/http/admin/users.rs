@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::keys::check_names;
-use crate::auth::{Account, Change, Role, Status};
+use crate::auth::{Account, Change, Role};
 use crate::events::{Audience, Topic};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
@@ -190,7 +190,6 @@ pub async fn reset_password(
     let id = account(&gateway, &id)?.id.to_string();
     if let Some(password) = asked.and_then(|asked| asked.password) {
         gateway.accounts.set_password(&id, password).await?;
-        end_requests(&gateway, &id);
         return Ok(Json(ResetLink { link: None, token: None, expires_at: None }));
     }
     let (token, expires_at) = gateway.accounts.reset_link(&id).await?;
@@ -231,9 +230,6 @@ async fn changed(gateway: &Shared, name: &str, change: Change) -> Result<Json<Us
     let id = Arc::clone(&account(gateway, name)?.id);
     let changed = gateway.accounts.change(&id, change).await?;
     let changed = changed.ok_or_else(|| ApiError::not_found(format!("there is no user \"{name}\"")))?;
-    if changed.status != Status::Active {
-        end_requests(gateway, &id);
-    }
     tell(gateway, &changed, "user.changed");
     Ok(Json(view(&changed)))
 }
@@ -241,24 +237,11 @@ async fn changed(gateway: &Shared, name: &str, change: Change) -> Result<Json<Us
 async fn removed(gateway: &Shared, name: &str, change: Change) -> Result<StatusCode, ApiError> {
     let before = account(gateway, name)?;
     gateway.accounts.change(&before.id, change).await?;
-    end_requests(gateway, &before.id);
     let gone = serde_json::json!({"id": before.id, "removed": true});
     gateway.events.publish(Topic::Users, "user.changed", Audience::Admins, &gone);
     let count = PendingCount { count: gateway.accounts.pending() };
     gateway.events.publish(Topic::Users, "users.pending_count", Audience::Admins, &count);
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Ends what somebody has under way.
-fn end_requests(gateway: &Shared, id: &str) {
-    let ended = gateway.proxy.recorder.cancel_of(|_, user| user == Some(id));
-    if ended > 0 {
-        tracing::info!(
-            user.id = id,
-            requests = ended,
-            "Requests under way ended with their account's access"
-        );
-    }
 }
 
 fn view(account: &Account) -> UserView {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, Full, Limited};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, BoxError, Failure, Inference, failed};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed};
 
 /// Bytes of a whole answer that is put into other words.
 const ANSWER_MAX: usize = 64 << 20;
@@ -129,16 +130,19 @@ where
 fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answer> {
     let (head, body) = response.into_parts();
     let mut events = Events::new(model, tokens);
-    let told = BodyStream::new(body).map(move |frame| match frame.map(http_body::Frame::into_data) {
+    let mut feed = move |frame: Result<Frame<Bytes>, BoxError>| match frame.map(Frame::into_data) {
         Ok(Ok(bytes)) => Bytes::from(events.feed(&bytes)),
         Ok(Err(_)) => Bytes::new(),
         Err(error) => {
             tracing::debug!(%error, "A message broke off");
             Bytes::new()
         }
-    });
-    let told = told.filter(|bytes| std::future::ready(!bytes.is_empty()));
-    Response::from_parts(head, Answer::Events(Box::pin(told)))
+    };
+    let rewrite = move |body: Answer| {
+        let told = BodyStream::new(body).map(move |frame| feed(frame));
+        told.filter(|bytes| std::future::ready(!bytes.is_empty()))
+    };
+    Response::from_parts(head, Answer::Events(proxy::Events::rewritten(body, rewrite)))
 }
 
 async fn whole(response: Response<Answer>, model: &str) -> Result<Response<Answer>, Failure> {

@@ -71,6 +71,7 @@ impl Handler {
         let outcome = tokio::select! {
             (outcome, ()) = both => outcome,
             () = context.ct.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
+            () = caller.ended() => return Err(ErrorData::internal_error("the caller lost the right to the call", None)),
         };
         result(outcome)
     }

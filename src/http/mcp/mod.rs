@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::caller::{identify, transport};
 use super::state::Shared;
+use super::stream;
 use crate::auth::Scope;
 use handler::Handler;
 
@@ -45,8 +46,8 @@ async fn admit(State(gateway): State<Shared>, mut request: Request<Body>, next: 
     let transport = transport(request.extensions());
     match identify(request.headers(), request.method(), transport, &gateway) {
         Ok(caller) if caller.has(Scope::Mcp) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            request.extensions_mut().insert(caller.clone());
+            next.run(request).await.map(|body| stream::limited(&caller, body))
         }
         Ok(_) => {
             refuse(StatusCode::FORBIDDEN, FORBIDDEN, "this key may not use MCP; use one with the scope mcp")

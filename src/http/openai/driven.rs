@@ -18,8 +18,9 @@ use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
 use crate::dialect::facts::Facts;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
-use crate::proxy::{Answer, Failure, Opened, Rounds, collected, comment, failed, streamed, waited};
+use crate::proxy::{Answer, Events, Failure, Opened, Rounds, collected, comment, failed, streamed, waited};
 use crate::tools::chat::{Called, Round, Stop};
+use crate::usage::Live;
 
 /// Pieces that may wait for a slow client.
 const AHEAD: usize = 64;
@@ -49,18 +50,18 @@ where
     let (profile, total) = (opened.profile().name.clone(), opened.profile().timeouts.total);
     let (out, pieces) = mpsc::channel(AHEAD);
     let rounds = opened.rounds();
-    let progress = rounds.progress();
+    let (progress, live) = (rounds.progress(), rounds.live());
     let work = Box::pin(perform(Asking(rounds), total, out, run));
     let mut driven = Driven::new(work, pieces, profile.clone(), progress.clone());
     let response = if stream {
         match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
             Ok(Err(failure)) => failed(&failure),
-            Ok(Ok(())) | Err(_) => streamed(Box::pin(driven), &profile, arrived),
+            Ok(Ok(())) | Err(_) => streamed(Events::of_request(&live, driven), &profile, arrived),
         }
     } else {
         match form {
             Whole::Object(choices) => whole(driven, &profile, arrived, choices).await,
-            Whole::Events => gathered(driven, &profile, arrived).await,
+            Whole::Events => gathered(driven, &live, &profile, arrived).await,
         }
     };
     waited(response, &progress)
@@ -131,7 +132,7 @@ async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usi
 }
 
 /// All the events, once it is known that nothing failed.
-async fn gathered(mut driven: Driven, profile: &str, arrived: Instant) -> Response<Answer> {
+async fn gathered(mut driven: Driven, live: &Live, profile: &str, arrived: Instant) -> Response<Answer> {
     let mut all = Vec::new();
     while let Some(piece) = driven.next().await {
         if all.len() + piece.len() > ANSWER_LIMIT {
@@ -141,7 +142,10 @@ async fn gathered(mut driven: Driven, profile: &str, arrived: Instant) -> Respon
     }
     match &driven.failure {
         Some(failure) => failed(failure),
-        None => streamed(Box::pin(futures_util::stream::iter([Bytes::from(all)])), profile, arrived),
+        None => {
+            let all = futures_util::stream::iter([Bytes::from(all)]);
+            streamed(Events::of_request(live, all), profile, arrived)
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::dialect::responses::Events;
 use crate::http::error::ApiError;
 use crate::http::openai::inference;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, Failure, Inference, failed, streamed};
+use crate::proxy::{self, Answer, Failure, Inference, failed, streamed};
 use crate::responses::{Job, Responses};
 use crate::tools::chat::Wanted;
 
@@ -54,9 +54,13 @@ pub(super) async fn begin(
             return failed(&failure);
         }
     };
-    let response = job.response();
+    let (response, caller) = (job.response(), inference.caller.clone());
     gateway.tasks.spawn(made(gateway.clone(), Arc::clone(&job), kept, inference, tools));
-    if asked.stream { streamed(Box::pin(told(job, 0)), &profile, arrived) } else { whole_of(&response) }
+    if asked.stream {
+        streamed(proxy::Events::followed(&caller, told(job, 0)), &profile, arrived)
+    } else {
+        whole_of(&response)
+    }
 }
 
 /// The events of a response from that number on, as they come.

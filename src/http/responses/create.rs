@@ -17,7 +17,7 @@ use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::openai::inference::{self, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{Answer, BoxError, Failure, Inference, failed};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed};
 use crate::responses::{Responses, ResponsesError};
 
 /// Bytes of a whole answer that is put into other words.
@@ -194,26 +194,28 @@ impl Telling {
     /// The chat's events as the response's.
     fn stream(self, response: Response<Answer>) -> Response<Answer> {
         let (head, body) = response.into_parts();
-        let told = stream::unfold(Some((self, body)), |state| async move {
-            let (mut telling, mut body) = state?;
-            loop {
-                match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
-                    Some(Ok(Ok(bytes))) => {
-                        let told = telling.events.feed(&bytes);
-                        if !told.is_empty() {
-                            return Some((Bytes::from(told), Some((telling, body))));
+        let told = |body: Answer| {
+            stream::unfold(Some((self, body)), |state| async move {
+                let (mut telling, mut body) = state?;
+                loop {
+                    match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
+                        Some(Ok(Ok(bytes))) => {
+                            let told = telling.events.feed(&bytes);
+                            if !told.is_empty() {
+                                return Some((Bytes::from(told), Some((telling, body))));
+                            }
                         }
+                        Some(Ok(Err(_trailers))) => {}
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "A response broke off");
+                            return Some((telling.end().await.events.into(), None));
+                        }
+                        None => return Some((telling.end().await.events.into(), None)),
                     }
-                    Some(Ok(Err(_trailers))) => {}
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "A response broke off");
-                        return Some((telling.end().await.events.into(), None));
-                    }
-                    None => return Some((telling.end().await.events.into(), None)),
                 }
-            }
-        });
-        Response::from_parts(head, Answer::Events(Box::pin(told)))
+            })
+        };
+        Response::from_parts(head, Answer::Events(proxy::Events::rewritten(body, told)))
     }
 
     /// The response as one object.

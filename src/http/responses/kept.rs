@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt};
@@ -18,6 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
+use crate::http::stream;
 
 /// Items of one page.
 const ITEMS: usize = 20;
@@ -92,7 +92,7 @@ pub async fn get(
         let events = told(job, next).map(Ok::<_, Infallible>);
         let headers =
             [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-        return Ok((headers, Body::from_stream(events)).into_response());
+        return Ok((headers, stream::body(&caller, events)).into_response());
     }
     match job.filter(|job| !job.is_over()) {
         Some(job) => Ok(Json(job.response()).into_response()),

@@ -67,6 +67,13 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Reads to the end of the connection; false: it went on for longer than a test waits.
+    pub fn reaches_its_end(&mut self) -> bool {
+        self.reader.read_to_end(&mut Vec::new()).is_ok()
+    }
+}
+
 impl Gateway {
     pub fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address))
