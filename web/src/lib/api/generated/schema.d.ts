@@ -2752,6 +2752,7 @@ export interface components {
             thermal?: components["schemas"]["Thermal"] | null;
             /** Format: int64 */
             records_lost: number;
+            unwritten_revocations: components["schemas"]["UnwrittenRevocations"];
         };
         /**
          * @description Whether the machine slows itself down because it is hot.
@@ -2799,6 +2800,12 @@ export interface components {
              *     ]
              */
             tools: string[] | null;
+        };
+        /** @description Revocations, ended sessions and changes of accounts that hold, and that the store has not written yet. */
+        UnwrittenRevocations: {
+            waiting: number;
+            /** @description Those of them that no file keeps: they hold until the next start only. */
+            until_restart: number;
         };
         /**
          * @description What a group of requests used. Sums leave out requests whose figure is unknown, and are null where
