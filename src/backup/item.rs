@@ -114,7 +114,7 @@ impl TryFrom<String> for Item {
     }
 }
 
-/// Whether a path stays below the folder that it is joined to, whatever lies there.
+/// Whether a path stays below the folder that it is joined to.
 fn is_inner(path: &str) -> bool {
     let is_name = |part: &str| !matches!(part, "" | "." | "..");
     path.len() <= PLUGIN_NAME_MAX

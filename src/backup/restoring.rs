@@ -1,6 +1,6 @@
 //! A restore in progress: a folder in the data directory with the unpacked files and, once they are verified, a journal
 //! of the moves that put them in place. Without a journal nothing has changed; with one the restore is decided, and the
-//! next process that takes the data directory finishes it. The journal lies outside of the folder that archives are
+//! next process that takes the data directory finishes it. The journal is outside of the folder that archives are
 //! unpacked to and holds names of [`Item`]s, no paths.
 
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@ const FOLDER: u32 = 0o700;
 const PROGRAM: u32 = 0o700;
 /// Read, write and search for group and others.
 const OTHERS: u32 = 0o077;
-/// Whoever may write to such a folder shares it with others, as in `/tmp`.
+/// Set on folders that all users share, such as `/tmp`.
 const STICKY: u32 = 0o1000;
 /// Ends the name of a file that is being written.
 const UNFINISHED: &str = "new";
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(mode(dir.path()), 0o1777, "it is as it was");
     }
 
-    /// Something that another user owns, whoever runs this.
+    /// Something that another user owns, for root and for others.
     fn foreign(dir: &Path) -> PathBuf {
         if user() != 0 {
             return PathBuf::from("/usr");

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Gateway, PROFILES, run_under, write_config};
 
-/// Lets every new file be read and written by everybody, unless its mode is set.
+/// Gives every new file all permissions, unless its mode is set.
 const WIDE_OPEN: &str = "umask 000; exec \"$0\" \"$@\"";
 
 fn mode(path: &Path) -> u32 {
@@ -132,13 +132,13 @@ fn a_data_directory_that_others_share_or_own_is_refused_and_left_alone() {
     assert_eq!(mode(&foreign), before);
 }
 
-/// A folder of another user, whoever runs this.
+/// A folder of another user, for root and for others.
 fn foreign(folder: &Path) -> PathBuf {
     let path = folder.join("foreign");
     fs::create_dir(&path).unwrap();
     match chown(&path, Some(65_534), None) {
         Ok(()) => path,
-        // Who is not root owns nothing of root's.
+        // Only root may change owners; others do not own this one.
         Err(_) => PathBuf::from("/usr"),
     }
 }

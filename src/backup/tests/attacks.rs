@@ -1,4 +1,4 @@
-//! Archives and journals as nobody but an attacker makes them: each is refused, and nothing on the machine has changed,
+//! Archives and journals made by an attacker: each is refused, and nothing on the machine has changed,
 //! also when the restore is killed.
 
 use std::collections::BTreeMap;

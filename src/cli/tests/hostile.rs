@@ -4,7 +4,7 @@
 use super::gateway::{Gateway, Json, Pieces, Ran, Reply};
 use crate::system::terminal::steers;
 
-/// Stands for the hostile text in the answers below.
+/// Placeholder of the hostile text in the answers below.
 const MARK: &str = "~";
 /// As JSON: escape sequences in both forms, line ends of every kind, an override of direction.
 const HOSTILE: &str =
@@ -148,7 +148,7 @@ fn is_tame(ran: &Ran) -> bool {
 }
 
 #[tokio::test]
-async fn no_command_prints_what_steers_or_begins_a_line_of_anothers() {
+async fn no_command_prints_a_value_that_steers_or_begins_a_line() {
     let mut wrong = Vec::new();
     for case in cases() {
         for terminal in [false, true] {
