@@ -26,7 +26,7 @@ use crate::config::{Config, Sources};
 use crate::events::Bus;
 use crate::http::{
     About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
-    tell_servers, tls_acceptor,
+    publish_backends, tls_acceptor,
 };
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
@@ -189,7 +189,7 @@ impl App {
         self.background.spawn(async move { responses::retain(&store, &SystemClock, days).await });
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
-        self.background.spawn(tell_servers(Arc::clone(&self.gateway)));
+        self.background.spawn(publish_backends(Arc::clone(&self.gateway)));
         if let Err(error) = self.gateway.hub.downloads.resume_all().await {
             tracing::warn!(%error, "What an earlier run was downloading is not known");
         }

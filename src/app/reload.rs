@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{self, Config, Sources};
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
 use crate::http::{ConfigStatus, Shared};
 use crate::system::clock::{Clock, SystemClock};
 
@@ -100,7 +100,7 @@ impl Reload {
                 ConfigStatus { error: Some(error.to_string()), ..ConfigStatus::clone(&about.config.load()) }
             }
         };
-        self.gateway.events.publish(Topic::System, "config.changed", Audience::Admins, &status);
+        self.gateway.events.publish(Kind::ConfigChanged, Audience::Readers, &status);
         about.config.store(Arc::new(status));
     }
 }

@@ -1,5 +1,5 @@
-//! Owns the one bus on which the gateway tells what changed: bounded, numbered, and resumable. Must
-//! not know what an event is about, nor who listens.
+//! The event bus: bounded, numbered and resumable. Each event says which callers may read its document with
+//! GET; the bus does not know the callers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,15 +63,96 @@ impl Topic {
     }
 }
 
-/// Who may hear of it.
+/// Every event there is; `tests/it/event_views.rs` has a row for each. The data is a document that a GET
+/// answers with, or some of its fields, and `"removed": true` with the id of what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An entry of `/api/v1/servers`.
+    ServerChanged,
+    /// The id of `/api/v1/models/{id}`.
+    ModelChanged,
+    /// `/api/v1/downloads/{id}`
+    DownloadChanged,
+    /// `/api/v1/profiles/{name}`
+    ProfileChanged,
+    /// `/v1/models/{id}`: a profile as those see it who may use it.
+    ProfileAvailable,
+    /// An entry of `/api/v1/users` that is new and waits for approval.
+    UserPending,
+    /// An entry of `/api/v1/users`.
+    UserChanged,
+    /// `/api/v1/users/pending/count`
+    UsersPendingCount,
+    /// `/api/v1/plugins/{name}`
+    PluginChanged,
+    /// The id of `/api/v1/chats/{id}`.
+    ChatChanged,
+    /// The field `config` of `/api/v1/system`.
+    ConfigChanged,
+    /// `/api/v1/captures`
+    CapturesChanged,
+}
+
+impl Kind {
+    /// Every kind, by topic.
+    pub const ALL: [Kind; 12] = [
+        Kind::ServerChanged,
+        Kind::ModelChanged,
+        Kind::DownloadChanged,
+        Kind::ProfileChanged,
+        Kind::ProfileAvailable,
+        Kind::UserPending,
+        Kind::UserChanged,
+        Kind::UsersPendingCount,
+        Kind::PluginChanged,
+        Kind::ChatChanged,
+        Kind::ConfigChanged,
+        Kind::CapturesChanged,
+    ];
+
+    /// The event's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::ServerChanged => "server.changed",
+            Kind::ModelChanged => "model.changed",
+            Kind::DownloadChanged => "download.changed",
+            Kind::ProfileChanged => "profile.changed",
+            Kind::ProfileAvailable => "profile.available",
+            Kind::UserPending => "user.pending",
+            Kind::UserChanged => "user.changed",
+            Kind::UsersPendingCount => "users.pending_count",
+            Kind::PluginChanged => "plugin.changed",
+            Kind::ChatChanged => "chat.changed",
+            Kind::ConfigChanged => "config.changed",
+            Kind::CapturesChanged => "captures.changed",
+        }
+    }
+
+    /// The topic that listeners choose it by.
+    pub fn topic(self) -> Topic {
+        match self {
+            Kind::ServerChanged => Topic::Servers,
+            Kind::ModelChanged => Topic::Models,
+            Kind::DownloadChanged => Topic::Downloads,
+            Kind::ProfileChanged | Kind::ProfileAvailable => Topic::Profiles,
+            Kind::UserPending | Kind::UserChanged | Kind::UsersPendingCount => Topic::Users,
+            Kind::PluginChanged => Topic::Plugins,
+            Kind::ChatChanged => Topic::Chats,
+            Kind::ConfigChanged | Kind::CapturesChanged => Topic::System,
+        }
+    }
+}
+
+/// The callers that may read an event's document with GET. There is no audience of all listeners: each
+/// variant is a permission that a GET asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever may listen at all.
-    Everyone,
-    /// Administrators.
-    Admins,
-    /// The user with this id, and administrators.
-    User(Arc<str>),
+    /// Those that may read everything.
+    Readers,
+    /// The account with this id, and no administrator; empty: callers without an account.
+    Owner(Arc<str>),
+    /// Those that may use the profile of this name.
+    ProfileUsers(Arc<str>),
 }
 
 /// Something changed.
@@ -79,9 +160,7 @@ pub enum Audience {
 pub struct Event {
     /// Counts from 1 in every run of the process.
     pub sequence: u64,
-    pub topic: Topic,
-    /// What happened, such as `server.changed`.
-    pub name: &'static str,
+    pub kind: Kind,
     pub audience: Audience,
     /// A JSON document.
     pub data: Arc<str>,
@@ -129,18 +208,18 @@ impl Bus {
         Bus(Arc::new(Shared { kept: Mutex::default(), live }))
     }
 
-    /// Tells everybody who listens. Never waits: who is too slow is told that events were lost.
-    pub fn publish(&self, topic: Topic, name: &'static str, audience: Audience, data: &impl Serialize) {
+    /// Publishes an event. Never waits: a listener that is too slow gets [`Heard::Lost`].
+    pub fn publish(&self, kind: Kind, audience: Audience, data: &impl Serialize) {
         let data = match serde_json::to_string(data) {
             Ok(data) => data.into(),
             Err(error) => {
-                tracing::error!(event.name = name, %error, "An event could not be written as JSON");
+                tracing::error!(event.name = kind.name(), %error, "Event is not valid JSON");
                 return;
             }
         };
         let mut kept = self.kept();
         kept.last += 1;
-        let event = Arc::new(Event { sequence: kept.last, topic, name, audience, data });
+        let event = Arc::new(Event { sequence: kept.last, kind, audience, data });
         if kept.events.len() == KEPT {
             kept.events.pop_front();
         }
@@ -200,11 +279,13 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn told(bus: &Bus, count: usize) {
         for n in 0..count {
-            bus.publish(Topic::System, "counted", Audience::Everyone, &n);
+            bus.publish(Kind::ConfigChanged, Audience::Readers, &n);
         }
     }
 
@@ -217,6 +298,13 @@ mod tests {
             }
         }
         heard
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own_and_every_one_is_listed() {
+        let names: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert_eq!(Kind::ALL.len(), Kind::CapturesChanged as usize + 1, "the last kind is the last of the list");
     }
 
     #[tokio::test]

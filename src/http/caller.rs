@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::hosts::same_origin;
 use super::state::Shared;
 use crate::auth::{AuthError, Caller, Credentials, Scope, Transport, Trust, Via};
+use crate::events::Audience;
 use crate::proxy::Failure;
 
 /// The cookie of a page's session.
@@ -45,6 +46,11 @@ pub struct DocsReader;
 pub struct Anyone(pub Result<Caller, AuthError>);
 
 impl SessionUser {
+    /// Returns whether this caller has things of its own, or may read everyone's.
+    pub fn admits(caller: &Caller) -> bool {
+        (caller.via == Via::Session && caller.key.is_none()) || caller.sees_all()
+    }
+
     /// Whose things may be seen; `None`: everybody's.
     pub fn owner(&self) -> Option<&str> {
         if self.0.sees_all() { None } else { Some(self.0.user.as_deref().unwrap_or_default()) }
@@ -56,6 +62,24 @@ impl SessionUser {
             return Ok(());
         }
         Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into())
+    }
+}
+
+impl AdminReader {
+    fn admits(caller: &Caller) -> bool {
+        caller.sees_all()
+    }
+}
+
+/// Returns whether this caller may read with GET what an event for `audience` shows: by the same conditions
+/// as the extractors below.
+pub fn may_read(caller: &Caller, audience: &Audience) -> bool {
+    match audience {
+        Audience::Readers => AdminReader::admits(caller),
+        Audience::Owner(owner) => {
+            SessionUser::admits(caller) && caller.user.as_deref().unwrap_or_default() == &**owner
+        }
+        Audience::ProfileUsers(profile) => caller.may_use(profile),
     }
 }
 
@@ -72,8 +96,7 @@ impl FromRequestParts<Shared> for SessionUser {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
-        let person = caller.via == Via::Session && caller.key.is_none();
-        if person || caller.sees_all() {
+        if SessionUser::admits(&caller) {
             return Ok(SessionUser(caller));
         }
         Err(Failure::not_allowed("this needs an account's session, or a key with the scope admin-read")
@@ -120,7 +143,7 @@ impl FromRequestParts<Shared> for AdminReader {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
         let caller = caller(parts, gateway)?;
-        if caller.sees_all() {
+        if AdminReader::admits(&caller) {
             return Ok(AdminReader(caller));
         }
         Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin-read").into())

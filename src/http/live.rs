@@ -1,7 +1,8 @@
-//! Tells the bus what the backends do: changes of state at once, figures at most once a second and
-//! only while somebody listens. Knows how backends are shown, not who listens.
+//! Publishes what changes of the backends and of the models that callers may name: states at once, figures at
+//! most once a second and only while there are listeners. Each document is the one that a GET answers with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,21 +10,33 @@ use tokio::time::MissedTickBehavior;
 
 use super::admin::server::Server;
 use super::admin::servers::FIGURES_AGE;
+use super::openai::models::{self, Model};
 use super::state::Shared;
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
+use crate::profiles::ProfileSet;
 
-/// How often figures are told.
+/// How often figures are published.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
-/// A backend that installs or loads says much; its steps are told at most this often.
+/// A backend that installs or loads changes often; its steps are published at most this often.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Publishes `server.changed` until the gateway drains.
-pub async fn tell_servers(gateway: Shared) {
+/// What was published last, so that only differences are.
+#[derive(Default)]
+struct Published {
+    servers: BTreeMap<String, Server>,
+    models: BTreeMap<String, Model>,
+    /// The profiles and states of backends that `models` follows from.
+    sources: Option<(Arc<ProfileSet>, HashMap<String, &'static str>)>,
+}
+
+/// Publishes `server.changed` and `profile.available` until the gateway drains.
+pub async fn publish_backends(gateway: Shared) {
     let mut changes = gateway.proxy.backends.changes();
-    let mut told = BTreeMap::new();
+    let mut published = Published::default();
     let mut tick = tokio::time::interval(FIGURES_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tell(&gateway, &mut told, Server::is_like);
+    published.servers(&gateway, Server::is_like);
+    published.models(&gateway);
     loop {
         let changed = tokio::select! {
             () = gateway.ending() => return,
@@ -35,29 +48,68 @@ pub async fn tell_servers(gateway: Shared) {
             _ = tick.tick() => false,
         };
         if changed {
-            tell(&gateway, &mut told, Server::is_like);
+            published.servers(&gateway, Server::is_like);
+            published.models(&gateway);
             tokio::time::sleep(SETTLE).await;
         } else if gateway.events.listeners() > 0 {
             gateway.proxy.backends.look(FIGURES_AGE).await;
-            tell(&gateway, &mut told, |now, before| !now.differs(before));
+            published.servers(&gateway, |now, before| !now.differs(before));
+            published.models(&gateway);
         }
     }
 }
 
-/// Publishes each backend that is not `same` as it was told last, and those that went.
-fn tell(gateway: &Shared, told: &mut BTreeMap<String, Server>, same: impl Fn(&Server, &Server) -> bool) {
-    let now: BTreeMap<String, Server> =
-        Server::all(gateway).into_iter().map(|server| (server.id.clone(), server)).collect();
-    for id in told.keys().filter(|id| !now.contains_key(*id)) {
-        let gone = json!({"id": id, "removed": true});
-        gateway.events.publish(Topic::Servers, "server.changed", Audience::Everyone, &gone);
+impl Published {
+    fn servers(&mut self, gateway: &Shared, same: impl Fn(&Server, &Server) -> bool) {
+        let now = Server::all(gateway).into_iter().map(|server| (server.id.clone(), server)).collect();
+        update(&mut self.servers, now, same, |id, server| match server {
+            Some(server) => gateway.events.publish(Kind::ServerChanged, Audience::Readers, server),
+            None => gateway.events.publish(Kind::ServerChanged, Audience::Readers, &removed(id)),
+        });
     }
-    told.retain(|id, _| now.contains_key(id));
-    for (id, server) in now {
-        if told.get(&id).is_some_and(|before| same(&server, before)) {
+
+    fn models(&mut self, gateway: &Shared) {
+        let sources = (gateway.proxy.profiles.load_full(), models::states(gateway));
+        let is_same = |(profiles, states): &(Arc<ProfileSet>, _)| {
+            Arc::ptr_eq(profiles, &sources.0) && *states == sources.1
+        };
+        if self.sources.as_ref().is_some_and(is_same) {
+            return;
+        }
+        let now = models::all(gateway, &sources.0, &sources.1);
+        let now = now.into_iter().map(|model| (model.id.clone(), model)).collect();
+        update(&mut self.models, now, Model::eq, |id, model| {
+            let audience = Audience::ProfileUsers(Arc::from(id));
+            match model {
+                Some(model) => gateway.events.publish(Kind::ProfileAvailable, audience, model),
+                None => gateway.events.publish(Kind::ProfileAvailable, audience, &removed(id)),
+            }
+        });
+        self.sources = Some(sources);
+    }
+}
+
+fn removed(id: &str) -> serde_json::Value {
+    json!({"id": id, "removed": true})
+}
+
+/// Brings `known` up to `now`, and passes on each value that is not `same` as before, and `None` for each
+/// that is gone.
+fn update<T>(
+    known: &mut BTreeMap<String, T>,
+    now: BTreeMap<String, T>,
+    same: impl Fn(&T, &T) -> bool,
+    mut changed: impl FnMut(&str, Option<&T>),
+) {
+    for id in known.keys().filter(|id| !now.contains_key(*id)) {
+        changed(id, None);
+    }
+    known.retain(|id, _| now.contains_key(id));
+    for (id, value) in now {
+        if known.get(&id).is_some_and(|before| same(&value, before)) {
             continue;
         }
-        gateway.events.publish(Topic::Servers, "server.changed", Audience::Everyone, &server);
-        told.insert(id, server);
+        changed(&id, Some(&value));
+        known.insert(id, value);
     }
 }

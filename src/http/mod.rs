@@ -41,7 +41,7 @@ pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;
-pub use live::tell_servers;
+pub use live::publish_backends;
 use openai::models;
 pub use peer::Peer;
 pub use serve::{Listener, Listeners};

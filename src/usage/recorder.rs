@@ -119,10 +119,11 @@ impl Recorder {
         requests::last_used(&self.shared.store).await
     }
 
-    /// One record by our id, or the newest one of a client's `x-request-id`.
-    pub async fn get(&self, id: &str) -> Result<Option<RequestView>, StoreError> {
+    /// Returns one record by our id, or the newest one with a client's `x-request-id`; of `user`, or of
+    /// everyone.
+    pub async fn get(&self, id: &str, user: Option<&str>) -> Result<Option<RequestView>, StoreError> {
         self.catch_up().await;
-        Ok(requests::get(&self.shared.store, id).await?.map(RequestView::from))
+        Ok(requests::get(&self.shared.store, id, user).await?.map(RequestView::from))
     }
 
     /// Tokens per second, as of now.

@@ -131,7 +131,7 @@ const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/api/v1/chats/{id}", Person),
     ("PATCH", "/api/v1/chats/{id}", PersonChanges),
     ("DELETE", "/api/v1/chats/{id}", PersonChanges),
-    ("GET", "/api/v1/events", Person),
+    ("GET", "/api/v1/events", Known),
     ("GET", "/api/v1/backup", Admin),
     ("GET", "/api/v1/system", Reader),
     ("GET", "/api/v1/settings", Reader),

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Account, AuthFault, Caller, DEVICE_S, Opened, Origin, Registered, Scope, Session, Via};
-use crate::events::{Audience, Topic};
+use crate::events::Kind;
 use crate::http::audit::Target;
 use crate::http::caller::{Anyone, ApiCaller, SESSION_COOKIE, SessionUser, cookie_named};
 use crate::http::edge::Arrival;
@@ -129,6 +129,11 @@ pub struct AuthState {
     registration: bool,
     /// Who is logged in.
     user: Option<UserSummary>,
+    /// What the caller's credential allows here; empty: it has to log in.
+    scopes: Vec<&'static str>,
+    /// Whether it has conversations, requests and keys of its own, or may read everyone's: an account's
+    /// session, or a caller with the scope admin-read or admin.
+    personal: bool,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -166,6 +171,8 @@ pub async fn state(
         setup_token_needed: first_account && !registration,
         open: accounts.gate.is_open(arrival.transport),
         registration,
+        scopes: who.as_ref().map(|caller| caller.scopes.names()).unwrap_or_default(),
+        personal: who.as_ref().is_ok_and(SessionUser::admits),
         user: who.ok().filter(is_named).map(|caller| of_caller(&gateway, &caller)),
     })
 }
@@ -196,7 +203,7 @@ pub async fn register(
         .map_err(|fault| refused(fault, token.is_some() || who.is_ok_and(|caller| is_named(&caller))))?
     {
         Registered::Pending(account) => {
-            super::users::tell(&gateway, &account, "user.pending");
+            super::users::publish(&gateway, &account, Kind::UserPending);
             let view = RegisteredView { user: summary(&account), token: None, expires_at: None, key: None };
             Ok((StatusCode::CREATED, Target::of(&account.email), Json(view)).into_response())
         }
@@ -207,7 +214,6 @@ pub async fn register(
                 expires_at: Some(rfc3339(opened.expires_at)),
                 key: Some(FirstKey { id: key.id.to_string(), key: secret }),
             };
-            gateway.events.publish(Topic::System, "system.setup", Audience::Admins, &true);
             let cookies = cookies(&gateway, &opened, arrival.secure);
             Ok((StatusCode::CREATED, cookies, Target::of(&account.email), Json(view)).into_response())
         }

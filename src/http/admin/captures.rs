@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::requests::theirs;
 use crate::captures::{Capture, Change, ChangeError, Switch};
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
 use crate::http::caller::{Admin, AdminReader, SessionChanger};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
@@ -63,9 +63,9 @@ pub async fn put(
         }
         None => tracing::info!(user.name = %caller.name, "Requests and answers are not captured."),
     }
-    let told = serde_json::json!({"until_ms": switch.until_ms});
-    gateway.events.publish(Topic::System, "captures.changed", Audience::Admins, &told);
-    Ok(Json(view(&gateway).await?))
+    let view = view(&gateway).await?;
+    gateway.events.publish(Kind::CapturesChanged, Audience::Readers, &view);
+    Ok(Json(view))
 }
 
 /// Forget everything that was captured.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::chats::{ChatError, Chats, Wish};
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
 use crate::http::caller::{SessionChanger, SessionUser};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
@@ -108,7 +108,7 @@ pub async fn create(
     Json(body): Json<ChatBody>,
 ) -> Result<(StatusCode, Json<ChatSummary>), ApiError> {
     let row = of(&gateway, &caller).create(wish(body)).await?;
-    tell(&gateway, &caller, &row.id, false);
+    publish(&gateway, &caller, &row.id, false);
     Ok((StatusCode::CREATED, Json(summary(row))))
 }
 
@@ -138,7 +138,7 @@ pub async fn change(
     Json(body): Json<ChatBody>,
 ) -> Result<Json<ChatSummary>, ApiError> {
     let row = of(&gateway, &caller).change(&id, wish(body)).await?;
-    tell(&gateway, &caller, &row.id, false);
+    publish(&gateway, &caller, &row.id, false);
     Ok(Json(summary(row)))
 }
 
@@ -151,7 +151,7 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     of(&gateway, &caller).remove(&id).await?;
-    tell(&gateway, &caller, &id, true);
+    publish(&gateway, &caller, &id, true);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -164,14 +164,10 @@ fn of<'a>(gateway: &'a Shared, caller: &'a SessionUser) -> Chats<'a> {
     Chats { store: &gateway.store, owner: owner(caller), now_ms: gateway.proxy.clock.unix_ms() }
 }
 
-/// Other tabs of the same person hear of it; what was said is not told.
-fn tell(gateway: &Shared, caller: &SessionUser, id: &str, removed: bool) {
-    let audience = match &caller.0.user {
-        Some(user) => Audience::User(user.clone()),
-        None => Audience::Admins,
-    };
+/// Publishes that a conversation changed, to other tabs of the same owner.
+fn publish(gateway: &Shared, caller: &SessionUser, id: &str, removed: bool) {
     let data = serde_json::json!({"id": id, "removed": removed});
-    gateway.events.publish(Topic::Chats, "chat.changed", audience, &data);
+    gateway.events.publish(Kind::ChatChanged, Audience::Owner(owner(caller).into()), &data);
 }
 
 fn wish(body: ChatBody) -> Wish {

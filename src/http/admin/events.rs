@@ -1,4 +1,5 @@
-//! The event stream: what changes is pushed, numbered, and can be taken up again where it broke off.
+//! The event stream: changes are pushed, numbered, and can be resumed by `Last-Event-ID`. Each listener gets
+//! the events that show what it may read with GET.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
 use crate::auth::Caller;
-use crate::events::{Audience, Event, Heard, Subscription, Topic};
-use crate::http::caller::SessionUser;
+use crate::events::{Event, Heard, Subscription, Topic};
+use crate::http::caller::{ApiCaller, may_read};
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::state::Shared;
@@ -55,8 +56,12 @@ enum Start {
     Anew,
 }
 
-/// `GET /api/v1/events`: server-sent events, ids `epoch-sequence`. After `stream.reset` whatever the
-/// listener knows has to be read anew.
+/// Listen to what changes, as server-sent events with ids `epoch-sequence`.
+///
+/// Each event shows what the same caller may read with GET: `server.changed` (`/servers`), `profile.available`
+/// (`/v1/models/{id}`), `profile.changed`, `download.changed`, `model.changed`, `plugin.changed`, `chat.changed`,
+/// `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
+/// `captures.changed`. After `stream.reset` read again whatever you keep.
 #[utoipa::path(
     get,
     path = "/events",
@@ -66,7 +71,7 @@ enum Start {
 )]
 pub async fn listen(
     State(gateway): State<Shared>,
-    SessionUser(caller): SessionUser,
+    ApiCaller(caller): ApiCaller,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -112,7 +117,9 @@ impl Listener {
                 () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b": heartbeat\n\n")),
             };
             match heard {
-                Heard::Event(event) if self.topics.contains(&event.topic) && self.may_hear(&event) => {
+                Heard::Event(event)
+                    if self.topics.contains(&event.kind.topic()) && may_read(&self.caller, &event.audience) =>
+                {
                     return Some(self.event(&event));
                 }
                 Heard::Event(_) => {}
@@ -125,16 +132,8 @@ impl Listener {
         }
     }
 
-    fn may_hear(&self, event: &Event) -> bool {
-        match &event.audience {
-            Audience::Everyone => true,
-            Audience::Admins => self.caller.sees_all(),
-            Audience::User(user) => self.caller.sees_all() || self.caller.user.as_ref() == Some(user),
-        }
-    }
-
     fn event(&self, event: &Event) -> Bytes {
-        written(&self.epoch, event.sequence, event.name, &event.data).into()
+        written(&self.epoch, event.sequence, event.kind.name(), &event.data).into()
     }
 }
 

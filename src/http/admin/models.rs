@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::fit::{Fit, fit_of};
 use crate::config::ModelRef;
+use crate::events::{Audience, Kind};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
@@ -121,12 +122,7 @@ pub async fn remove(
     })?;
     tracing::info!(model = id, "A model was removed by request");
     let gone = serde_json::json!({"id": id, "removed": true});
-    gateway.events.publish(
-        crate::events::Topic::Models,
-        "model.changed",
-        crate::events::Audience::Admins,
-        &gone,
-    );
+    gateway.events.publish(Kind::ModelChanged, Audience::Readers, &gone);
     Ok(Json(found))
 }
 

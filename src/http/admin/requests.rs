@@ -95,9 +95,8 @@ pub async fn cancel(
     Err(Failure::refused(409, "invalid_request_error", "conflict", words).into())
 }
 
-/// A request that the caller may see; somebody else's is not there.
+/// Returns a request that the caller may see; another account's is not found.
 pub(super) async fn theirs(gateway: &Shared, user: &SessionUser, id: &str) -> Result<RequestView, ApiError> {
-    let found = gateway.proxy.recorder.get(id).await?;
-    let seen = found.filter(|found| user.owner().is_none_or(|owner| found.user.as_deref() == Some(owner)));
-    seen.ok_or_else(|| ApiError::not_found(format!("there is no request \"{id}\"")))
+    let found = gateway.proxy.recorder.get(id, user.owner()).await?;
+    found.ok_or_else(|| ApiError::not_found(format!("there is no request \"{id}\"")))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::check_names;
 use crate::auth::{Account, Change, Role};
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, OptionalJson, Path};
@@ -211,11 +211,15 @@ pub async fn delete(
     removed(&gateway, &id, Change::Delete).await
 }
 
-/// Tells administrators that an account is there or has changed, and how many wait.
-pub(super) fn tell(gateway: &Shared, account: &Account, name: &'static str) {
-    gateway.events.publish(Topic::Users, name, Audience::Admins, &view(account));
+/// Publishes an account that is new or has changed, and how many wait for approval.
+pub(super) fn publish(gateway: &Shared, account: &Account, kind: Kind) {
+    gateway.events.publish(kind, Audience::Readers, &view(account));
+    publish_pending(gateway);
+}
+
+fn publish_pending(gateway: &Shared) {
     let count = PendingCount { count: gateway.accounts.pending() };
-    gateway.events.publish(Topic::Users, "users.pending_count", Audience::Admins, &count);
+    gateway.events.publish(Kind::UsersPendingCount, Audience::Readers, &count);
 }
 
 /// An account by its id or its address.
@@ -230,7 +234,7 @@ async fn changed(gateway: &Shared, name: &str, change: Change) -> Result<Json<Us
     let id = Arc::clone(&account(gateway, name)?.id);
     let changed = gateway.accounts.change(&id, change).await?;
     let changed = changed.ok_or_else(|| ApiError::not_found(format!("there is no user \"{name}\"")))?;
-    tell(gateway, &changed, "user.changed");
+    publish(gateway, &changed, Kind::UserChanged);
     Ok(Json(view(&changed)))
 }
 
@@ -238,9 +242,8 @@ async fn removed(gateway: &Shared, name: &str, change: Change) -> Result<StatusC
     let before = account(gateway, name)?;
     gateway.accounts.change(&before.id, change).await?;
     let gone = serde_json::json!({"id": before.id, "removed": true});
-    gateway.events.publish(Topic::Users, "user.changed", Audience::Admins, &gone);
-    let count = PendingCount { count: gateway.accounts.pending() };
-    gateway.events.publish(Topic::Users, "users.pending_count", Audience::Admins, &count);
+    gateway.events.publish(Kind::UserChanged, Audience::Readers, &gone);
+    publish_pending(gateway);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use axum::extract::State;
 use serde::Serialize;
 
-use crate::auth::Caller;
 use crate::config::ModelType;
 use crate::dialect::operation::Operation;
 use crate::http::caller::ApiCaller;
@@ -13,13 +12,14 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
 use crate::http::state::Shared;
 use crate::models::Modality;
-use crate::profiles::Entry;
+use crate::profiles::{Entry, ProfileSet};
 use crate::proxy::Failure;
 
-/// OpenAI's model object; what goes beyond it stands in fields of its own.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+/// OpenAI's model object, with more fields. It shows a profile to those who may use it, so it has nothing
+/// of how the profile is served.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Model {
-    id: String,
+    pub id: String,
     object: &'static str,
     /// Seconds since 1970.
     created: i64,
@@ -34,6 +34,8 @@ pub struct Model {
     capabilities: Vec<&'static str>,
     /// What goes in: text, image, audio, video; null: unknown.
     input: Option<Vec<Modality>>,
+    /// Names of the gateway's tools that its chats are offered; a caller is offered those it may use.
+    tools: Vec<String>,
     /// What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed.
     state: &'static str,
 }
@@ -47,10 +49,8 @@ pub struct Models {
 /// List the models that the caller may name: profiles.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
 pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> Json<Models> {
-    let profiles = gateway.proxy.profiles.load();
-    let seen = profiles.entries().iter().filter(|entry| may_see(&caller, entry));
-    let states = states(&gateway);
-    let data = seen.map(|entry| model(entry, &gateway, &states)).collect();
+    let mut data = all(&gateway, &gateway.proxy.profiles.load(), &states(&gateway));
+    data.retain(|model| caller.may_use(&model.id));
     Json(Models { object: "list", data })
 }
 
@@ -62,17 +62,18 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
     let profiles = gateway.proxy.profiles.load();
-    let entry = profiles.entry(&id).filter(|entry| may_see(&caller, entry));
+    let entry = profiles.entry(&id).filter(|entry| caller.may_use(&entry.profile.name));
     let entry = entry.ok_or_else(|| Failure::model_not_found(&id))?;
     Ok(Json(model(entry, &gateway, &states(&gateway))))
 }
 
-fn may_see(caller: &Caller, entry: &Entry) -> bool {
-    caller.may_use(&entry.profile.name)
+/// Returns the models of these profiles, whoever may use them.
+pub fn all(gateway: &Shared, profiles: &ProfileSet, states: &HashMap<String, &'static str>) -> Vec<Model> {
+    profiles.entries().iter().map(|entry| model(entry, gateway, states)).collect()
 }
 
-/// What each backend does, by its id.
-fn states(gateway: &Shared) -> HashMap<String, &'static str> {
+/// Returns the state of each backend by its id.
+pub fn states(gateway: &Shared) -> HashMap<String, &'static str> {
     gateway.proxy.backends.snapshot().into_iter().map(|backend| (backend.id, backend.state)).collect()
 }
 
@@ -91,6 +92,7 @@ fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>
         model_type: model_type.map(ModelType::name),
         input: gateway.proxy.kinds.input(launch).map(|input| input.to_vec()),
         capabilities: operations.into_iter().map(Operation::name).collect(),
+        tools: entry.profile.tools.clone(),
         state: states.get(&entry.launch.id).copied().unwrap_or("stopped"),
     }
 }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::HubClient;
 use crate::config::valid_hub_id;
-use crate::events::{Audience, Bus, Topic};
+use crate::events::{Audience, Bus, Kind};
 use crate::store::{Store, StoreError, downloads as rows};
 use crate::system::clock::Clock;
 use job::Job;
@@ -313,12 +313,12 @@ impl Inner {
     }
 
     fn publish(&self, view: &DownloadView) {
-        self.deps.events.publish(Topic::Downloads, "download.changed", Audience::Admins, view);
+        self.deps.events.publish(Kind::DownloadChanged, Audience::Readers, view);
     }
 
     fn tell_model(&self, model: &str) {
         let data = serde_json::json!({"id": model});
-        self.deps.events.publish(Topic::Models, "model.changed", Audience::Admins, &data);
+        self.deps.events.publish(Kind::ModelChanged, Audience::Readers, &data);
     }
 
     /// Forgets the oldest of those that are over.

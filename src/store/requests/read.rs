@@ -77,19 +77,23 @@ pub async fn list(store: &Store, filter: Filter) -> Result<Vec<RequestRecord>, S
     store.read(move |conn| select(conn, &filter)).await
 }
 
-/// By our id, else the newest one that the client gave this id.
-pub async fn get(store: &Store, id: &str) -> Result<Option<RequestRecord>, StoreError> {
-    let id = id.to_owned();
+/// Returns the record with this id of ours, or else the newest with this `x-request-id`. Clients choose that
+/// one, so only the records of `user` are searched, unless that is `None`: another's record would hide theirs.
+pub async fn get(store: &Store, id: &str, user: Option<&str>) -> Result<Option<RequestRecord>, StoreError> {
+    let (id, user) = (id.to_owned(), user.map(str::to_owned));
     store
         .read(move |conn| {
-            let by = |condition: &str| {
-                conn.prepare_cached(&format!("SELECT {COLUMNS} FROM requests WHERE {condition}"))?
-                    .query_row([&id], record)
-                    .optional()
+            let by = |column: &str| {
+                conn.prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM requests WHERE {column} = ?1 AND (?2 IS NULL OR user = ?2) \
+                     ORDER BY id DESC LIMIT 1"
+                ))?
+                .query_row((&id, &user), record)
+                .optional()
             };
-            match by("id = ?1")? {
+            match by("id")? {
                 Some(found) => Ok(Some(found)),
-                None => by("client_request_id = ?1 ORDER BY id DESC LIMIT 1"),
+                None => by("client_request_id"),
             }
         })
         .await

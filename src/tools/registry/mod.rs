@@ -29,7 +29,7 @@ use plugin::Plugin;
 use super::error::PluginError;
 use super::permissions::Permissions;
 use super::sandbox::Sandbox;
-use crate::events::{Audience, Bus, Topic};
+use crate::events::{Audience, Bus, Kind};
 use crate::store::Store;
 use crate::system::clock::Clock;
 use crate::worker::Worker;
@@ -159,14 +159,14 @@ impl Registry {
         for (name, plugin) in &next.plugins {
             if before.plugins.get(name).is_none_or(|old| !Arc::ptr_eq(old, plugin)) {
                 plugin.log();
-                events.publish(Topic::Plugins, "plugin.changed", Audience::Everyone, &plugin.view());
+                events.publish(Kind::PluginChanged, Audience::Readers, &plugin.view());
             }
         }
         for (name, plugin) in before.plugins.iter().filter(|(name, _)| !next.plugins.contains_key(*name)) {
             tracing::info!(plugin.name = name, "A plugin is gone");
             let mut gone = serde_json::json!(plugin.view());
             gone["removed"] = true.into();
-            events.publish(Topic::Plugins, "plugin.changed", Audience::Everyone, &gone);
+            events.publish(Kind::PluginChanged, Audience::Readers, &gone);
         }
     }
 

@@ -118,7 +118,7 @@ async fn a_completed_stream_keeps_every_figure() {
       "user": "user_1"
     }
     "#);
-    assert_eq!(fixture.recorder.get("client-7").await.unwrap(), Some(view.clone()));
+    assert_eq!(fixture.recorder.get("client-7", None).await.unwrap(), Some(view.clone()));
     assert_eq!(fixture.all().await, [view]);
 }
 

@@ -38,7 +38,7 @@ impl Fixture {
     }
 
     async fn get(&self, id: uuid::Uuid) -> RequestView {
-        self.recorder.get(&id.to_string()).await.unwrap().expect("the record exists")
+        self.recorder.get(&id.to_string(), None).await.unwrap().expect("the record exists")
     }
 
     fn pass_ms(&self, ms: u64) {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::command;
 use super::view::{self, Profile};
 use crate::config::{self, ModelRef, Problem, read_stored, settings_of};
-use crate::events::{Audience, Topic};
+use crate::events::{Audience, Kind};
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
 use crate::models;
@@ -94,7 +94,7 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
     shown.changed = changed;
     shown.warnings = warnings.iter().map(ToString::to_string).collect();
     if !change.dry_run {
-        gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &shown);
+        gateway.events.publish(Kind::ProfileChanged, Audience::Readers, &shown);
     }
     Ok(Ok(shown))
 }
@@ -108,7 +108,7 @@ pub async fn remove(gateway: &Shared, name: &str, if_match: Option<&str>) -> Res
     gateway.profiles.remove(name);
     tracing::info!(profile.name = name, "A profile was removed");
     let gone = json!({"name": name, "removed": true});
-    gateway.events.publish(Topic::Profiles, "profile.changed", Audience::Admins, &gone);
+    gateway.events.publish(Kind::ProfileChanged, Audience::Readers, &gone);
     Ok(backend_runs)
 }
 
