@@ -25,8 +25,8 @@ use crate::cli::SOCKET_NAME;
 use crate::config::{Config, Sources};
 use crate::events::Bus;
 use crate::http::{
-    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles, routes,
-    publish_backends, tls_acceptor,
+    About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles,
+    publish_backends, routes, tls_acceptor,
 };
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};

@@ -58,7 +58,7 @@ impl SessionUser {
 
     /// Refuses who sees everything and may change nothing.
     pub fn may_change(&self) -> Result<(), ApiError> {
-        if self.owner().is_some() || self.0.has(Scope::Admin) {
+        if SessionChanger::admits(&self.0) {
             return Ok(());
         }
         Err(Failure::not_allowed("this needs an administrator, or a key with the scope admin").into())
@@ -80,6 +80,13 @@ pub fn may_read(caller: &Caller, audience: &Audience) -> bool {
             SessionUser::admits(caller) && caller.user.as_deref().unwrap_or_default() == &**owner
         }
         Audience::ProfileUsers(profile) => caller.may_use(profile),
+    }
+}
+
+impl SessionChanger {
+    /// Returns whether this caller may change what is its own.
+    pub fn admits(caller: &Caller) -> bool {
+        SessionUser::admits(caller) && (!caller.sees_all() || caller.has(Scope::Admin))
     }
 }
 

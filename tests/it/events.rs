@@ -6,11 +6,12 @@ use serde_json::Value;
 use crate::support::http::Stream;
 use crate::support::{Gateway, PROFILES};
 
-/// Fields of one event.
-struct Told {
-    id: String,
-    name: String,
-    data: Value,
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub data: Value,
 }
 
 fn listen(gateway: &Gateway, query: &str, last: Option<&str>) -> Stream {
@@ -22,20 +23,20 @@ fn listen(gateway: &Gateway, query: &str, last: Option<&str>) -> Stream {
     stream
 }
 
-fn next(stream: &mut Stream) -> Told {
+pub fn next(stream: &mut Stream) -> Event {
     loop {
         let event = stream.next().expect("the stream ended");
         let field = |name: &str| {
             event.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(ToOwned::to_owned)
         };
         if let (Some(id), Some(name), Some(data)) = (field("id"), field("event"), field("data")) {
-            return Told { id, name, data: serde_json::from_str(&data).unwrap() };
+            return Event { id, name, data: serde_json::from_str(&data).unwrap() };
         }
     }
 }
 
 /// The next event about that backend in that state.
-fn until_state(stream: &mut Stream, id: &str, state: &str) -> Told {
+fn until_state(stream: &mut Stream, id: &str, state: &str) -> Event {
     loop {
         let told = next(stream);
         if told.name == "server.changed" && told.data["id"] == id && told.data["state"] == state {

@@ -19,6 +19,7 @@ mod chats;
 mod cli;
 mod downloads;
 mod durability;
+mod event_views;
 mod events;
 mod faults;
 mod files;

@@ -381,3 +381,38 @@ fn the_audit_log_goes_back_as_far_as_it_is_told_to() {
     crate::support::wait_for("the old entry to go", || (!actions().contains("\"old\"")).then_some(()));
     assert!(actions().contains("\"recent\"") && actions().contains("auth.register"));
 }
+
+/// Clients choose `x-request-id`: another's record with the same one neither hides theirs nor is shown.
+#[test]
+fn requests_are_found_by_a_clients_id_among_the_callers_own() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (ada, _) = gateway.user(&admin, "ada@example.com");
+    let (ben, _) = gateway.user(&admin, "ben@example.com");
+    assert_eq!(
+        gateway.as_bearer(&admin, "PUT", "/api/v1/captures", Some(&json!({"on": true, "minutes": 5}))).status,
+        200
+    );
+    let chat = json!({"model": "qwen", "messages": [{"role": "user", "content": "#chunks=1"}]});
+    for token in [&ada, &ben] {
+        let headers = format!("authorization: Bearer {token}\r\nx-request-id: shared\r\n");
+        assert_eq!(gateway.call("POST", "/v1/chat/completions", &headers, Some(&chat)).status, 200);
+    }
+    let shown = |token: &str, path: &str| gateway.as_bearer(token, "GET", path, None);
+    let own = |token: &str| {
+        let listed = shown(token, "/api/v1/requests").json()["requests"].clone();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        listed[0]["id"].as_str().unwrap().to_owned()
+    };
+    let (of_ada, of_ben) = (own(&ada), own(&ben));
+    for (token, mine, other) in [(&ada, &of_ada, &of_ben), (&ben, &of_ben, &of_ada)] {
+        assert_eq!(shown(token, "/api/v1/requests/shared").json()["id"], **mine);
+        let capture = shown(token, "/api/v1/requests/shared/capture");
+        assert!(capture.status == 200 && !capture.json()["capture"].is_null(), "{capture:?}");
+        assert_eq!(gateway.as_bearer(token, "POST", "/api/v1/requests/shared/cancel", None).status, 409);
+        assert_eq!(gateway.as_bearer(token, "DELETE", "/api/v1/requests/shared/capture", None).status, 204);
+        for hidden in [format!("/api/v1/requests/{other}"), format!("/api/v1/requests/{other}/capture")] {
+            assert_eq!(shown(token, &hidden).status, 404);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{Account, AuthFault, Caller, DEVICE_S, Opened, Origin, Registered, Scope, Session, Via};
 use crate::events::Kind;
 use crate::http::audit::Target;
-use crate::http::caller::{Anyone, ApiCaller, SESSION_COOKIE, SessionUser, cookie_named};
+use crate::http::caller::{Anyone, ApiCaller, SESSION_COOKIE, SessionChanger, SessionUser, cookie_named};
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path};
@@ -131,8 +131,8 @@ pub struct AuthState {
     user: Option<UserSummary>,
     /// What the caller's credential allows here; empty: it has to log in.
     scopes: Vec<&'static str>,
-    /// Whether it has conversations, requests and keys of its own, or may read everyone's: an account's
-    /// session, or a caller with the scope admin-read or admin.
+    /// Whether the caller may keep conversations and make keys of its own: an account's session, or the scope
+    /// admin.
     personal: bool,
 }
 
@@ -172,7 +172,7 @@ pub async fn state(
         open: accounts.gate.is_open(arrival.transport),
         registration,
         scopes: who.as_ref().map(|caller| caller.scopes.names()).unwrap_or_default(),
-        personal: who.as_ref().is_ok_and(SessionUser::admits),
+        personal: who.as_ref().is_ok_and(SessionChanger::admits),
         user: who.ok().filter(is_named).map(|caller| of_caller(&gateway, &caller)),
     })
 }

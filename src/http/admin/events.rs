@@ -118,7 +118,8 @@ impl Listener {
             };
             match heard {
                 Heard::Event(event)
-                    if self.topics.contains(&event.kind.topic()) && may_read(&self.caller, &event.audience) =>
+                    if self.topics.contains(&event.kind.topic())
+                        && may_read(&self.caller, &event.audience) =>
                 {
                     return Some(self.event(&event));
                 }

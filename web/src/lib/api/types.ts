@@ -17,6 +17,8 @@ export interface Removable {
 
 export type Server = Told<'Server', { state: ServerState }> & Removable;
 export type Profile = Told<'Profile', { keep_alive_s: number | 'forever' }> & Removable;
+/** A profile as those see it who may use it. */
+export type UsableModel = Told<'Model', { state: ServerState }> & Removable;
 export type Download = Schemas['DownloadView'] & Removable;
 export type RequestStatus = 'running' | 'completed' | 'failed' | 'refused' | 'cancelled' | 'interrupted';
 export type RequestRecord = Told<'RequestView', { status: RequestStatus }>;

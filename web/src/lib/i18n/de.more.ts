@@ -71,6 +71,7 @@ export const more: More = {
     tokens: (n) => s(n, 'Token', 'Tokens'),
     request: 'Anfrage',
     noProfiles: 'Kein Profil zum Reden',
+    noProfilesHint: 'Bitte eine Person mit Verwaltungsrechten, eines anzulegen.',
     attach: 'Bilder oder Videos anhängen',
     examples: [
       'Erkläre in drei Sätzen den Unterschied zwischen Prozess und Thread.',

@@ -70,6 +70,7 @@ export const more = {
     tokens: (n: number) => s(n, 'token'),
     request: 'Request',
     noProfiles: 'No profile to talk to',
+    noProfilesHint: 'Ask an administrator of this gateway to create one.',
     attach: 'Attach pictures or videos',
     examples: [
       'Explain the difference between a process and a thread in three sentences.',

@@ -1,8 +1,8 @@
-// What the whole page watches: one event stream feeding keyed lists. Screens read from here; nothing
-// is polled.
+// Lists that one event stream keeps true; nothing is polled. What only readers of everything may see is not
+// requested for others.
 import { api, got } from '$lib/api/client';
 import { EventStream, type GatewayEvent, type Link } from '$lib/api/events';
-import type { Download, Profile, Server, System } from '$lib/api/types';
+import type { Download, Profile, Server, System, UsableModel } from '$lib/api/types';
 import { Resource } from './resource.svelte';
 
 /** A list of things that change one by one. What an event told is newer than an answer that was asked for
@@ -62,6 +62,11 @@ class Live {
     async () => (await got(api.GET('/api/v1/servers'))).servers as Server[],
     (s) => s.id,
   );
+  /** The profiles that this caller may use. */
+  usable = new Keyed<UsableModel>(
+    async () => (await got(api.GET('/v1/models'))).data as UsableModel[],
+    (m) => m.id,
+  );
   profiles = new Keyed<Profile>(
     async () => (await got(api.GET('/api/v1/profiles'))).profiles as unknown as Profile[],
     (p) => p.name,
@@ -77,13 +82,14 @@ class Live {
   #listeners = new Set<Listener>();
   #looked = 0;
 
-  /** Listens, and loads everything once it does, so that nothing is missed in between. */
-  start(admin: boolean): void {
+  /** Listens, and loads everything once it does, so that nothing is missed in between. `reader`: the caller may
+      read everything. */
+  start(reader: boolean): void {
     this.#stream?.stop();
     let loaded = false;
     const refresh = () => {
       loaded = true;
-      this.refresh(admin);
+      this.refresh(reader);
     };
     this.#stream = new EventStream('/api/v1/events', {
       event: (event) => this.#take(event),
@@ -107,12 +113,15 @@ class Live {
     this.#stream?.retry();
   }
 
-  refresh(admin: boolean): void {
-    void this.servers.load();
-    void this.profiles.load();
-    void this.system.load();
-    void this.downloads.load();
-    if (admin) void this.#countPending();
+  refresh(reader: boolean): void {
+    void this.usable.load();
+    if (reader) {
+      void this.servers.load();
+      void this.profiles.load();
+      void this.system.load();
+      void this.downloads.load();
+      void this.#countPending();
+    }
     for (const listener of this.#listeners) listener({ id: null, name: 'stale', data: null });
   }
 
@@ -137,6 +146,7 @@ class Live {
       this.#lookAtMachine();
     }
     if (event.name === 'profile.changed') this.profiles.take(data);
+    else if (event.name === 'profile.available') this.usable.take(data);
     else if (event.name === 'download.changed') this.downloads.take(data);
     else if (/^users?\./.test(event.name)) void this.#countPending();
     for (const listener of this.#listeners) listener(event);

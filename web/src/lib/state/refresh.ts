@@ -3,6 +3,9 @@ import { live } from './live.svelte';
 
 const AT_MOST_EVERY_MS = 1500;
 
+/** Events that come with requests: figures of backends for those that read everything, and one's own conversations. */
+export const REQUESTS = ['server.', 'chat.'];
+
 /** `names`: beginnings of event names. The answer ends it. */
 export function whenChanged(names: string[], load: () => void): () => void {
   let timer: ReturnType<typeof setTimeout> | null = null;

@@ -1,7 +1,8 @@
-// Which screens there are, how they are reached, and who sees them.
+// The screens: how each is reached, and which permission its requests need.
 import type { Component } from 'svelte';
 import { i18n, type Dictionary } from '$lib/i18n/index.svelte';
 import type { IconName } from '$lib/components/icons';
+import { session, type Permission } from './session.svelte';
 
 export type ScreenId = keyof Dictionary['nav'];
 
@@ -9,8 +10,8 @@ export interface Screen {
   id: ScreenId;
   path: string;
   icon: IconName;
-  /** Only admins have it in the navigation. */
-  admin?: boolean;
+  /** Without it the screen is not in the navigation, and its address says why. */
+  needs?: Permission;
   /** The second key after `g`. */
   key: string;
   load: () => Promise<{ default: Component<{ id?: string }> | Component }>;
@@ -30,25 +31,70 @@ export const worded =
 export const SCREENS: Screen[][] = [
   [
     { id: 'home', path: '/', icon: 'home', key: 'h', load: () => import('../../routes/Home.svelte') },
-    { id: 'chat', path: '/chat', icon: 'chat', key: 'c', load: worded(() => import('../../routes/Chat.svelte')) },
-    { id: 'models', path: '/models', icon: 'models', key: 'm', load: worded(() => import('../../routes/Models.svelte')) },
-    { id: 'servers', path: '/servers', icon: 'servers', key: 's', load: worded(() => import('../../routes/Servers.svelte')) },
-    { id: 'profiles', path: '/profiles', icon: 'profiles', key: 'p', load: worded(() => import('../../routes/Profiles.svelte')) },
+    { id: 'chat', path: '/chat', icon: 'chat', needs: 'inference', key: 'c', load: worded(() => import('../../routes/Chat.svelte')) },
+    {
+      id: 'models',
+      path: '/models',
+      icon: 'models',
+      needs: 'admin-read',
+      key: 'm',
+      load: worded(() => import('../../routes/Models.svelte')),
+    },
+    {
+      id: 'servers',
+      path: '/servers',
+      icon: 'servers',
+      needs: 'admin-read',
+      key: 's',
+      load: worded(() => import('../../routes/Servers.svelte')),
+    },
+    {
+      id: 'profiles',
+      path: '/profiles',
+      icon: 'profiles',
+      needs: 'admin-read',
+      key: 'p',
+      load: worded(() => import('../../routes/Profiles.svelte')),
+    },
   ],
   [
-    { id: 'usage', path: '/usage', icon: 'usage', key: 'u', load: worded(() => import('../../routes/Usage.svelte')) },
-    { id: 'requests', path: '/requests', icon: 'requests', key: 'r', load: worded(() => import('../../routes/Requests.svelte')) },
-    { id: 'plugins', path: '/plugins', icon: 'plugins', key: 'l', load: worded(() => import('../../routes/Plugins.svelte')) },
+    { id: 'usage', path: '/usage', icon: 'usage', needs: 'read-own', key: 'u', load: worded(() => import('../../routes/Usage.svelte')) },
+    {
+      id: 'requests',
+      path: '/requests',
+      icon: 'requests',
+      needs: 'read-own',
+      key: 'r',
+      load: worded(() => import('../../routes/Requests.svelte')),
+    },
+    {
+      id: 'plugins',
+      path: '/plugins',
+      icon: 'plugins',
+      needs: 'admin-read',
+      key: 'l',
+      load: worded(() => import('../../routes/Plugins.svelte')),
+    },
   ],
   [
-    { id: 'keys', path: '/keys', icon: 'keys', key: 'k', load: worded(() => import('../../routes/Keys.svelte')) },
-    { id: 'users', path: '/users', icon: 'users', admin: true, key: 'w', load: worded(() => import('../../routes/Users.svelte')) },
-    { id: 'audit', path: '/audit', icon: 'audit', admin: true, key: 'a', load: worded(() => import('../../routes/Audit.svelte')) },
-    { id: 'settings', path: '/settings', icon: 'settings', key: ',', load: worded(() => import('../../routes/Settings.svelte')) },
+    { id: 'keys', path: '/keys', icon: 'keys', needs: 'read-own', key: 'k', load: worded(() => import('../../routes/Keys.svelte')) },
+    { id: 'users', path: '/users', icon: 'users', needs: 'admin', key: 'w', load: worded(() => import('../../routes/Users.svelte')) },
+    { id: 'audit', path: '/audit', icon: 'audit', needs: 'admin', key: 'a', load: worded(() => import('../../routes/Audit.svelte')) },
+    {
+      id: 'settings',
+      path: '/settings',
+      icon: 'settings',
+      needs: 'admin-read',
+      key: ',',
+      load: worded(() => import('../../routes/Settings.svelte')),
+    },
   ],
 ];
 
 export const ALL: Screen[] = SCREENS.flat();
+
+/** Whether whoever looks at the page may use the screen. */
+export const isAllowed = (screen: Screen): boolean => session.may(screen.needs);
 
 /** The screen at a path and what is named after it: `/profiles/qwen` is `profiles` with `qwen`. */
 export function screenAt(path: string): { screen: Screen; id?: string } | null {

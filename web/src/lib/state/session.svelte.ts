@@ -1,9 +1,14 @@
-// Who looks at the page. A gateway without keys and accounts has no sessions: its one user is the
-// operator.
+// Who looks at the page, and what they may do. A gateway without keys and accounts has no sessions: its one user is
+// the operator.
 import { api, storedKey, whenUnauthorized, got } from '$lib/api/client';
 import type { Session } from '$lib/api/types';
 import { live } from './live.svelte';
 import { router } from './router.svelte';
+
+const SCOPES = ['inference', 'mcp', 'tools', 'admin-read', 'admin'];
+
+/** What a screen or a request needs: a scope, or conversations, requests and keys of one's own. */
+export type Permission = 'inference' | 'tools' | 'admin-read' | 'admin' | 'read-own' | 'change-own';
 
 class SessionState {
   user = $state.raw<Session | null>(null);
@@ -16,9 +21,20 @@ class SessionState {
   /** The first account needs the link that the gateway printed. */
   setupTokenNeeded = $state(false);
   known = $state(false);
+  #scopes = $state.raw<readonly string[]>([]);
+  #personal = $state(false);
 
+  /** Whether everything may be changed. */
   get admin(): boolean {
-    return this.user ? this.user.role === 'admin' : this.open;
+    return this.may('admin');
+  }
+
+  /** Whether the gateway grants this; without it its requests would be refused. */
+  may(permission: Permission | undefined): boolean {
+    if (permission === undefined) return true;
+    if (permission === 'change-own') return this.#personal;
+    if (permission === 'read-own') return this.#personal || this.may('admin-read');
+    return this.#scopes.includes(permission) || (permission === 'admin-read' && this.#scopes.includes('admin'));
   }
 
   async start(): Promise<void> {
@@ -30,12 +46,14 @@ class SessionState {
       this.registration = state.registration;
       this.firstAccount = state.first_account;
       this.setupTokenNeeded = state.setup_token_needed;
+      [this.#scopes, this.#personal] = [state.scopes, state.personal];
     } catch {
-      // Nobody answers: the screens say so, each with a way to try again.
+      // The gateway does not answer: each screen says so, with a way to try again.
       this.open = true;
+      [this.#scopes, this.#personal] = [SCOPES, true];
     }
     this.known = true;
-    if (this.open || this.user) live.start(this.admin);
+    if (this.open || this.user) live.start(this.may('admin-read'));
     else this.ended();
   }
 

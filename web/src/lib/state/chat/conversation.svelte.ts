@@ -2,6 +2,7 @@
 // long as the page, so an answer goes on while somebody looks at other screens.
 import { api, got } from '$lib/api/client';
 import { isLeaving } from '../leaving';
+import { session } from '../session.svelte';
 import { told as words } from '../toasts.svelte';
 import { ask, type Answer } from './stream';
 import {
@@ -238,8 +239,10 @@ export class Conversation {
     return !signal.aborted;
   }
 
-  /** Keeps what has changed, one request at a time; what could not be kept is tried again. */
+  /** Keeps what has changed, one request at a time; what could not be kept is tried again. The session of a key has no
+      conversations of its own. */
   #keep(id?: string): void {
+    if (!session.may('change-own')) return;
     if (id) this.#dirty.add(id);
     this.#changed = true;
     this.#keeping ??= this.#keepAll().finally(() => {
