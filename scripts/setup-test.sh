@@ -65,23 +65,26 @@ ensure_chromium() {
         fail "chromium could not be installed" "$how"
 }
 
-# What reads /metrics in the tests. The package is unpacked, not installed: nothing is started.
-ensure_prometheus() {
-    if command -v prometheus >/dev/null; then return 0; fi
-    local how="install Prometheus, so that \`prometheus\` is on PATH (on macOS: brew install prometheus)"
+# unpacked PACKAGE PROGRAM USE: unless it is on PATH, unpacks Debian's package below the target directory and links
+# its program. The package is not installed: nothing of it is started.
+unpacked() {
+    local package="$1" program="$2" use="$3"
+    if command -v "$package" >/dev/null; then return 0; fi
+    local how="install it, so that \`$package\` is on PATH (on macOS: brew install $package)"
     if ! { command -v apt-get && command -v dpkg-deb; } >/dev/null; then
-        fail "no Prometheus for the tests of /metrics" "$how"
+        fail "no $package $use" "$how"
     fi
-    say "unpacking prometheus"
-    local place="$TOOLS/prometheus"
+    say "unpacking $package"
+    local place="$TOOLS/$package"
     rm -rf "$place" && mkdir -p "$place" "$TOOLS/bin"
-    (cd "$place" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } &&
-        dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) >&2 || fail "prometheus could not be fetched" "$how"
-    ln -sf "$place/usr/bin/prometheus" "$TOOLS/bin/prometheus"
+    (cd "$place" && { apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }; } &&
+        dpkg-deb -x "$package"_*.deb . && rm -f "$package"_*.deb) >&2 || fail "$package could not be fetched" "$how"
+    ln -sf "$place/$program" "$TOOLS/bin/$package"
 }
 
 check_tools
 ensure_rust_parts
 ensure_chromium
-ensure_prometheus
+unpacked prometheus usr/bin/prometheus "for the tests of /metrics"
+unpacked nginx usr/sbin/nginx "for the test of the pages behind a reverse proxy"
 ensure_cargo_deny

@@ -40,9 +40,11 @@ fn row(kind: Kind, data: &Value) -> Row {
         Kind::DownloadChanged => row(format!("/api/v1/downloads/{}", id()), whole, &[]),
         Kind::ProfileChanged => row(format!("/api/v1/profiles/{}", text(&data["name"])), whole, &[]),
         Kind::ProfileAvailable => row(format!("/v1/models/{}", id()), whole, &[]),
-        Kind::UserPending | Kind::UserChanged => {
-            row("/api/v1/users".to_owned(), |answer, data| listed(&answer["users"], data), &["status"])
-        }
+        Kind::UserPending | Kind::UserChanged => row(
+            "/api/v1/users".to_owned(),
+            |answer, data| listed(&answer["users"], data),
+            &["status", "last_login_at"],
+        ),
         Kind::UsersPendingCount => row("/api/v1/users/pending/count".to_owned(), whole, &[]),
         Kind::PluginChanged => row(format!("/api/v1/plugins/{}", text(&data["name"])), whole, &[]),
         Kind::ChatChanged => row(format!("/api/v1/chats/{}", id()), whole, &[]),
@@ -217,8 +219,13 @@ fn remove_everything(gateway: &Gateway, admin: &str, chats: &[(&str, String)]) {
     }
 }
 
-const REMOVABLE: [Kind; 4] =
-    [Kind::ModelChanged, Kind::ProfileChanged, Kind::ProfileAvailable, Kind::ChatChanged];
+const REMOVABLE: [Kind; 5] = [
+    Kind::ServerChanged,
+    Kind::ModelChanged,
+    Kind::ProfileChanged,
+    Kind::ProfileAvailable,
+    Kind::ChatChanged,
+];
 
 #[test]
 fn events_carry_only_what_the_same_caller_can_read_with_get() {

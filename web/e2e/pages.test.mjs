@@ -2,34 +2,14 @@
 // scripted model server.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch, open } from './lib/browser.mjs';
 import { Gateway } from './lib/gateway.mjs';
+import { faults, loaded, SCREENS } from './lib/screens.mjs';
 import { until } from './lib/until.mjs';
 import { start, tile, visit as visitAt } from './lib/visit.mjs';
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const SCREENS = [
-  '/',
-  '/chat',
-  '/models',
-  '/servers',
-  '/profiles',
-  '/profiles/qwen',
-  '/profiles/new',
-  '/usage',
-  '/requests',
-  '/plugins',
-  '/keys',
-  '/users',
-  '/audit',
-  '/settings',
-  '/login',
-  '/setup',
-];
 
 let browser;
 let gateway;
@@ -446,32 +426,13 @@ test('names of models and lines of logs stay text', async () => {
 for (const theme of ['light', 'dark']) {
   test(`axe finds nothing on any screen, ${theme}`, async () => {
     const found = [];
-    for (const [width, paths] of [
-      [1280, SCREENS],
-      [360, SCREENS],
-    ]) {
+    for (const width of [1280, 360]) {
       const { context, page, said } = await open(browser, gateway.base, { theme, width });
       await context.addCookies([{ name: 'mlx_gateway_setup', value: 'skipped', url: gateway.base }]);
-      for (const path of paths) {
+      for (const path of SCREENS) {
         await page.goto(gateway.base + path);
-        await page.locator('h1').first().waitFor();
-        await until(async () => (await page.locator('.bone').count()) === 0, `${path} is loaded`);
-        // Through the debugger: the page's policy would refuse an injected script.
-        await page.evaluate(AXE);
-        const { violations } = await page.evaluate(() =>
-          axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }),
-        );
-        found.push(
-          ...violations.map(
-            (one) =>
-              `${path} at ${width}: ${one.id} ${one.nodes
-                .map((node) => node.target.join(' '))
-                .slice(0, 3)
-                .join(', ')}`,
-          ),
-        );
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        if (overflow > 0) found.push(`${path} at ${width}: ${overflow} px too wide`);
+        await loaded(page, path);
+        found.push(...(await faults(page, path)));
       }
       found.push(...said.map((line) => `${width}: ${line}`));
       await context.close();

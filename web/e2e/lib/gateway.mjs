@@ -46,8 +46,8 @@ export function copyDemoModel(to) {
 }
 
 export class Gateway {
-  /** `real`: with the real engine instead of the scripted one. */
-  static async start({ profiles = true, real = false, env = {}, sections = '', listen = '127.0.0.1:0' } = {}) {
+  /** `real`: with the real engine instead of the scripted one; `server`: more lines of that section. */
+  static async start({ profiles = true, real = false, env = {}, sections = '', server = '', listen = '127.0.0.1:0' } = {}) {
     const folder = mkdtempSync(join(tmpdir(), 'mlx-gateway-web-'));
     const model = (name) => {
       const at = join(folder, 'models', name);
@@ -56,7 +56,7 @@ export class Gateway {
       return at;
     };
     const config = [
-      `[server]\nlisten = "${listen}"\nshutdown_grace = "2s"\n`,
+      `[server]\nlisten = "${listen}"\nshutdown_grace = "2s"\n${server}\n`,
       real ? '' : `[engine.mlx-openai-server]\nmanaged = false\ncommand = [${JSON.stringify(FAKE)}]\n`,
       sections,
     ];

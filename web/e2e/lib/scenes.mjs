@@ -150,8 +150,10 @@ export const USED = {
 /** As a user without an administrator's rights, and as nobody. */
 export const OTHERS = {
   forbidden: { path: '/audit', as: 'user' },
-  'plugins-user': { path: '/plugins', as: 'user' },
-  'settings-user': { path: '/settings', as: 'user' },
+  'home-user': { path: '/', as: 'user' },
+  'chat-user': { path: '/chat?profile=qwen', as: 'user', fixed: true },
+  'requests-user': { path: '/requests', as: 'user' },
+  'keys-user': { path: '/keys', as: 'user' },
   login: { path: '/login' },
   'login-key': { path: '/login?with=key' },
   register: { path: '/login?register=1' },
