@@ -466,8 +466,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * `GET /api/v1/events`: server-sent events, ids `epoch-sequence`. After `stream.reset` whatever the
-         *     listener knows has to be read anew.
+         * Listen to what changes, as server-sent events with ids `epoch-sequence`.
+         * @description Each event shows what the same caller may read with GET: `server.changed` (`/servers`), `profile.available`
+         *     (`/v1/models/{id}`), `profile.changed`, `download.changed`, `model.changed`, `plugin.changed`, `chat.changed`,
+         *     `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
+         *     `captures.changed`. After `stream.reset` read again whatever you keep.
          */
         get: operations["events_listen"];
         put?: never;
@@ -1441,6 +1444,13 @@ export interface components {
             /** @description Accounts can be asked for. */
             registration: boolean;
             user?: components["schemas"]["UserSummary"] | null;
+            /** @description What the caller's credential allows here; empty: it has to log in. */
+            scopes: string[];
+            /**
+             * @description Whether the caller may keep conversations and make keys of its own: an account's session, or the scope
+             *     admin.
+             */
+            personal: boolean;
         };
         /** @description Requests by what became of them. */
         ByStatus: {
@@ -2181,7 +2191,10 @@ export interface components {
          * @enum {string}
          */
         Modality: "text" | "image" | "audio" | "video" | "embedding";
-        /** @description OpenAI's model object; what goes beyond it stands in fields of its own. */
+        /**
+         * @description OpenAI's model object, with more fields. It shows a profile to those who may use it, so it has nothing
+         *     of how the profile is served.
+         */
         Model: {
             id: string;
             object: string;
@@ -2204,6 +2217,8 @@ export interface components {
             capabilities: string[];
             /** @description What goes in: text, image, audio, video; null: unknown. */
             input?: components["schemas"]["Modality"][] | null;
+            /** @description Names of the gateway's tools that its chats are offered; a caller is offered those it may use. */
+            tools: string[];
             /** @description What its backend does now: stopped, preparing, loading, ready, draining, stopping or failed. */
             state: string;
         };
