@@ -87,7 +87,7 @@ test('an ordinary account chats: it sees its models and their states live, and i
   await page.waitForURL('**/chat?profile=gemma');
   await page.getByRole('banner').or(page.locator('.chat header')).getByText('ready').first().waitFor();
   await page.getByRole('combobox', { name: 'Profile' }).click();
-  assert.ok((await page.getByRole('option').allInnerTexts()).some((text) => text.startsWith('qwen')));
+  assert.ok((await page.getByRole('listbox').getByRole('option').allInnerTexts()).some((text) => text.startsWith('qwen')));
   await page.keyboard.press('Escape');
   const box = page.getByRole('textbox', { name: 'Message gemma' });
   await box.fill('#chunks=400 #interval-us=5000 hello');
@@ -125,7 +125,7 @@ test('the session of a key for one profile chats with that one, and keeps nothin
   await page.getByText(/first token/).waitFor();
   await page.getByRole('combobox', { name: 'Profile' }).click();
   assert.deepEqual(
-    (await page.getByRole('option').allInnerTexts()).map((text) => text.split('\n')[0]),
+    (await page.getByRole('listbox').getByRole('option').allInnerTexts()).map((text) => text.split('\n')[0]),
     ['gemma'],
   );
   assert.deepEqual([...said, ...refused], []);

@@ -34,7 +34,8 @@ class SessionState {
     if (permission === undefined) return true;
     if (permission === 'change-own') return this.#personal;
     if (permission === 'read-own') return this.#personal || this.may('admin-read');
-    return this.#scopes.includes(permission) || (permission === 'admin-read' && this.#scopes.includes('admin'));
+    const implied = permission === 'admin-read' || permission === 'tools';
+    return this.#scopes.includes(permission) || (implied && this.#scopes.includes('admin'));
   }
 
   async start(): Promise<void> {
