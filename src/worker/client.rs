@@ -8,12 +8,18 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::blocked::Blocked;
 use super::pool::Pool;
 use super::protocol::{FRAME_MAX, Folder, Question, Reply};
-use super::{Answered, CompileError, Count, JsonSchema, NotText, Program, QUEUE_TIME, Unanswered, Verdict};
+use super::{
+    Answered, CompileError, Count, IDLE_TIME, JsonSchema, NotText, Program, QUEUE_TIME, Unanswered, Verdict,
+};
 
 /// Longest wait for an answer. Its turn and two tries, each with a start, take less.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a chat that a template is run over: its tree takes many times as much.
-const CHAT_MAX: usize = 4 << 20;
+const CHAT_MAX: usize = 2 << 20;
+/// Token numbers of one text, of all texts of a request, and of one question.
+const NUMBERS_MAX: usize = 64 << 10;
+const NUMBERS_IN_ALL_MAX: usize = 1 << 20;
+const NUMBERS_AT_ONCE: usize = 32 << 10;
 /// Bytes of the texts that are counted; more are estimated.
 const TEXTS_MAX: usize = 4 << 20;
 /// Files of a model's folder that the worker reads.
@@ -38,7 +44,7 @@ impl Drop for Owner {
 impl Worker {
     /// Workers that are this program.
     pub fn new(program: Program) -> Worker {
-        let pool = Arc::new(Pool::new(program));
+        let pool = Arc::new(Pool::new(program, IDLE_TIME));
         Worker(Arc::new(Owner { pool, blocked: Mutex::default() }))
     }
 
@@ -74,15 +80,24 @@ impl Worker {
 
     /// Returns the texts of token numbers.
     pub async fn decode(&self, folder: &Path, lists: Vec<Vec<u32>>) -> Result<Vec<String>, NotText> {
-        let folder = self.folder(folder).await.ok_or(NotText::NoTokenizer)?;
-        let question = Question::Decode { folder: folder.clone(), lists };
-        match self.ask_about(folder, question).await {
-            Ok(Reply::Texts(texts)) => Ok(texts),
-            Ok(Reply::Foreign) => Err(NotText::Foreign),
-            Ok(Reply::TooLarge) | Err(Unanswered::TooLarge(_)) => Err(NotText::TooLarge(FRAME_MAX)),
-            Ok(_) => Err(NotText::NoTokenizer),
-            Err(error) => Err(NotText::Unanswered(error)),
+        let in_all: usize = lists.iter().map(Vec::len).sum();
+        if in_all > NUMBERS_IN_ALL_MAX || lists.iter().any(|list| list.len() > NUMBERS_MAX) {
+            return Err(NotText::TooMany(NUMBERS_MAX, NUMBERS_IN_ALL_MAX));
         }
+        let folder = self.folder(folder).await.ok_or(NotText::NoTokenizer)?;
+        let mut texts = Vec::with_capacity(lists.len());
+        // Each question has the whole time of one.
+        for lists in batches(lists) {
+            let question = Question::Decode { folder: folder.clone(), lists };
+            match self.ask_about(folder.clone(), question).await {
+                Ok(Reply::Texts(some)) => texts.extend(some),
+                Ok(Reply::Foreign) => return Err(NotText::Foreign),
+                Ok(Reply::TooLarge) => return Err(NotText::Unanswered(Unanswered::TooLarge(FRAME_MAX))),
+                Ok(_) => return Err(NotText::NoTokenizer),
+                Err(error) => return Err(NotText::Unanswered(error)),
+            }
+        }
+        Ok(texts)
     }
 
     /// Compiles a schema, so that checks against it are fast. Returns the patterns that will not be checked, since
@@ -174,6 +189,23 @@ fn stamp(path: &Path) -> Folder {
     };
     let changed = FILES.iter().filter_map(changed).max().unwrap_or(0);
     Folder { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), changed }
+}
+
+/// Lists in groups of at most [`NUMBERS_AT_ONCE`] numbers, or of one list.
+fn batches(lists: Vec<Vec<u32>>) -> Vec<Vec<Vec<u32>>> {
+    let (mut batches, mut room) = (Vec::<Vec<Vec<u32>>>::new(), 0);
+    for list in lists {
+        let length = list.len();
+        match batches.last_mut().filter(|_| length <= room) {
+            Some(batch) => batch.push(list),
+            None => {
+                room = NUMBERS_AT_ONCE;
+                batches.push(vec![list]);
+            }
+        }
+        room = room.saturating_sub(length);
+    }
+    batches
 }
 
 /// The texts up to so many bytes in all.

@@ -59,8 +59,8 @@ pub enum NotText {
     NoTokenizer,
     #[error("they are not what this model's own tokenizer makes of any text, so another model's made them")]
     Foreign,
-    #[error("they, or their text, have more than {0} bytes")]
-    TooLarge(usize),
+    #[error("one text has at most {0} of them, and all texts together have at most {1}")]
+    TooMany(usize, usize),
     #[error("the model's tokenizer did not answer ({0})")]
     Unanswered(Unanswered),
 }

@@ -7,17 +7,19 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::process::{Death, Process, Program};
 use super::protocol::Reply;
-use super::{Answered, IDLE_TIME, QUEUE_BYTES_MAX, QUEUE_MAX, QUEUE_TIME, Unanswered, WORKERS_MAX};
+use super::{Answered, QUEUE_BYTES_MAX, QUEUE_MAX, QUEUE_TIME, Unanswered, WORKERS_MAX};
 
 /// Questions and workers of one gateway.
 pub struct Pool {
     program: Program,
+    /// A worker without questions ends after this time.
+    idle_time: Duration,
     state: Mutex<State>,
     /// Something in the state has changed.
     changed: Condvar,
@@ -51,8 +53,8 @@ struct Job {
 
 impl Pool {
     /// A pool whose workers are this program; none is started yet.
-    pub fn new(program: Program) -> Pool {
-        Pool { program, state: Mutex::default(), changed: Condvar::new() }
+    pub fn new(program: Program, idle_time: Duration) -> Pool {
+        Pool { program, idle_time, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Puts a question's frame into the queue.
@@ -135,7 +137,7 @@ impl Pool {
     /// The next question of that worker; none: there was none for a while, or the pool is closed. The second worker
     /// gets one only while the first one is busy, so that what the first one has loaded is used.
     fn next(&self, index: usize) -> Option<Job> {
-        let until = Instant::now() + IDLE_TIME;
+        let until = Instant::now() + self.idle_time;
         let mut state = self.state();
         state.set(index, Slot::Idle);
         loop {
@@ -223,10 +225,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::IDLE_TIME;
+    use crate::worker::protocol::Question;
 
     /// A pool whose workers are busy for ever.
     fn busy() -> Arc<Pool> {
-        let pool = Pool::new(Program::Thread);
+        let pool = Pool::new(Program::Thread, IDLE_TIME);
         pool.state().workers = std::array::from_fn(|_| Slot::Busy(None));
         Arc::new(pool)
     }
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_second_worker_starts_only_while_the_first_one_is_busy() {
-        let pool = Arc::new(Pool::new(Program::Path("/there/is/none".into())));
+        let pool = Arc::new(Pool::new(Program::Path("/there/is/none".into()), IDLE_TIME));
         let count = || pool.state().workers.iter().filter(|slot| !matches!(slot, Slot::Absent)).count();
         let mut state = pool.state();
         pool.start_if_needed(&mut state).unwrap();
@@ -268,5 +272,18 @@ mod tests {
         pool.close();
         assert_eq!(count(), 0);
         assert_eq!(pool.ask(Vec::new()).unwrap_err(), Unanswered::Busy);
+    }
+
+    #[test]
+    fn a_worker_without_questions_ends_and_the_next_question_starts_another() {
+        let pool = Arc::new(Pool::new(Program::Thread, Duration::ZERO));
+        for _ in 0..2 {
+            let question = Question::Compile { digest: [0; 32], schema: "true".into() };
+            let answer = pool.ask(question.to_frame().unwrap()).unwrap().blocking_recv().unwrap();
+            assert_eq!(answer, Ok(Reply::Compiled { unchecked: Vec::new() }));
+            let threads = std::mem::take(&mut pool.state().threads);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert!(pool.state().workers.iter().all(|slot| matches!(slot, Slot::Absent)));
+        }
     }
 }

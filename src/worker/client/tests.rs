@@ -29,6 +29,8 @@ async fn questions_are_answered_from_several_tasks_at_one_time() {
     assert_eq!(worker.decode(folder.path(), vec![vec![1, 1]]).await, Ok(vec!["red red".into()]));
     let foreign = worker.decode(folder.path(), vec![vec![7]]).await;
     assert_eq!(foreign, Err(NotText::Foreign));
+    let long = worker.decode(folder.path(), vec![vec![1; NUMBERS_MAX + 1]]).await;
+    assert_eq!(long, Err(NotText::TooMany(NUMBERS_MAX, NUMBERS_IN_ALL_MAX)));
     worker.close();
     assert_eq!(worker.count(folder.path(), &["x".into()], 1).await, None);
 }
@@ -62,4 +64,13 @@ async fn a_program_that_is_no_worker_is_unavailable() {
     assert!(matches!(worker.check(&schema, "1", 1).await, Verdict::Unchecked(_)));
     let worker = Worker::new(Program::Path("/there/is/none".into()));
     assert!(matches!(worker.compile(&schema).await, Err(CompileError::Unavailable(_))));
+}
+
+#[test]
+fn token_numbers_are_asked_about_in_batches_that_keep_their_order() {
+    let half = NUMBERS_AT_ONCE / 2;
+    let lists: Vec<Vec<u32>> = [half, half, 1, NUMBERS_MAX, 0, 3].map(|length| vec![0; length]).into();
+    let lengths = |lists: &Vec<Vec<u32>>| lists.iter().map(Vec::len).collect::<Vec<_>>();
+    let batches: Vec<_> = batches(lists).iter().map(lengths).collect();
+    assert_eq!(batches, [vec![half, half], vec![1], vec![NUMBERS_MAX, 0], vec![3]]);
 }
