@@ -212,8 +212,11 @@ pub fn has_credential(headers: &HeaderMap, method: &Method, gateway: &Shared) ->
     caller.is_ok_and(|caller| caller.via != Via::Open)
 }
 
-fn caller(parts: &Parts, gateway: &Shared) -> Result<Caller, ApiError> {
-    Ok(identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)?)
+fn caller(parts: &mut Parts, gateway: &Shared) -> Result<Caller, ApiError> {
+    let caller = identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)?;
+    // Looked at again when the body has arrived, see `extract`.
+    parts.extensions.insert(caller.right().clone());
+    Ok(caller)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

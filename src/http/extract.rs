@@ -3,12 +3,16 @@
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use crate::auth::Right;
+use crate::proxy::Failure;
 
 /// Bytes of the largest body that the admin API takes.
 pub const ADMIN_BODY_LIMIT: usize = 2 << 20;
@@ -21,6 +25,9 @@ pub struct Query<T>(pub T);
 
 /// A JSON body; never one of another content type, so that a foreign page's form is not one.
 pub struct Json<T>(pub T);
+
+/// A body as it was sent.
+pub struct Raw(pub Bytes);
 
 /// A JSON body that may be left out.
 pub struct OptionalJson<T>(pub Option<T>);
@@ -63,11 +70,30 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match axum::Json::from_request(request, state).await {
+        let right = request.extensions().get::<Right>().cloned();
+        let read = axum::Json::from_request(request, state).await;
+        still_has(right)?;
+        match read {
             Ok(axum::Json(value)) => Ok(Json(value)),
             Err(error) => Err(unusable(&error)),
         }
     }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let right = request.extensions().get::<Right>().cloned();
+        let read = Bytes::from_request(request, state).await;
+        still_has(right).map_err(IntoResponse::into_response)?;
+        read.map(Raw).map_err(IntoResponse::into_response)
+    }
+}
+
+/// Refuses a caller who lost its right while its body arrived.
+fn still_has(right: Option<Right>) -> Result<(), ApiError> {
+    if right.is_some_and(|right| right.has_ended()) { Err(Failure::revoked().into()) } else { Ok(()) }
 }
 
 impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {

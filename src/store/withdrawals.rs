@@ -62,6 +62,7 @@ impl Withdrawal {
                 let values = params![id, version, role, status, password];
                 if conn.prepare_cached(change)?.execute(values)? > 0 {
                     conn.prepare_cached("DELETE FROM sessions WHERE user = ?1")?.execute([id])?;
+                    conn.prepare_cached("DELETE FROM reset_links WHERE user = ?1")?.execute([id])?;
                 }
             }
             Withdrawal::Removed { id, at } => {

@@ -75,6 +75,18 @@ pub fn append(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Opens a file to read it and to write it in place. One that exists keeps its mode, see [`restrict`].
+#[expect(clippy::disallowed_methods, reason = "the mode is chosen here")]
+pub fn read_write(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).mode(FILE).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+        Ok(created) => created.set_permissions(Permissions::from_mode(FILE)).map(|()| created),
+    }
+}
+
 /// Creates a file that is not there yet.
 #[expect(clippy::disallowed_methods, reason = "the mode is chosen here")]
 pub fn create_new(path: &Path) -> io::Result<File> {

@@ -1,7 +1,8 @@
 //! Every streaming route ends when its caller loses the right to it, whichever way: a table of routes, each held
 //! open by a session and a key of one account while that account, session or key loses something.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -176,6 +177,36 @@ fn streams_without_a_credential_end_when_one_is_needed() {
     let streams: Vec<_> = rows.collect();
     world.gateway.admin();
     assert_ended("the first account", streams);
+}
+
+#[test]
+fn a_change_is_refused_when_its_caller_loses_the_right_before_the_body_arrives() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (key, id) = gateway.key(&admin, &json!({"name": "k", "scopes": ["admin"]}));
+    let changes = [
+        ("POST", "/api/v1/keys", json!({"name": "late", "scopes": ["admin"]})),
+        ("POST", "/api/v1/profiles", json!({"name": "late", "model": "builtin:demo"})),
+    ];
+    // Each is read as far as its head: the gateway asks for the body.
+    let begun = changes.map(|(method, path, body)| {
+        let headers = format!("{}expect: 100-continue\r\n", bearer(&key));
+        let request = gateway.wire(method, path, &headers, Some(&body));
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let mut connection = TcpStream::connect(&gateway.address).unwrap();
+        connection.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut asked = [0; 25];
+        connection.read_exact(&mut asked).unwrap();
+        assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n");
+        (connection, body.to_owned())
+    });
+    assert_eq!(gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{id}"), None).status, 204);
+    for (mut connection, body) in begun {
+        connection.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
 }
 
 /// Lets an account that administers lose one right after the other while its streams are open.

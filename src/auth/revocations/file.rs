@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::codec::{SLOT, Slot, decode, encode};
 use crate::store::withdrawals::Withdrawal;
+use crate::system::private;
 
 /// Its name in the data directory.
 const NAME: &str = "revocations";
@@ -65,18 +66,15 @@ impl RevocationFile {
 
     fn allocated(&mut self) -> io::Result<&File> {
         if self.open.is_none() {
-            let mut options = File::options();
-            let file =
-                options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+            let file = private::read_write(&self.path)?;
+            private::restrict(&file)?;
             let (length, size) = (file.metadata()?.len(), SLOTS * SLOT as u64);
             if length < size {
                 // Zeros rather than a longer size alone: a hole has no room on the disk.
                 let missing = usize::try_from(size - length).unwrap_or_default();
                 file.write_all_at(&vec![0; missing], length)?;
                 file.sync_all()?;
-                if let Some(folder) = self.path.parent() {
-                    File::open(folder)?.sync_all()?;
-                }
+                self.path.parent().map_or(Ok(()), private::sync_dir)?;
             }
             self.open = Some(file);
         }

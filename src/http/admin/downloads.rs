@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Path};
+use crate::http::extract::{Json, Path, Raw};
 use crate::http::state::Shared;
 use crate::http::stream;
 use crate::hub::downloads::{DownloadView, Order, OrderError};
@@ -54,7 +54,11 @@ pub async fn get(
 /// `POST /api/v1/downloads`: a model that is being fetched already keeps its one download.
 #[utoipa::path(post, path = "/downloads", tag = "downloads", request_body = NewDownload,
     responses((status = 202, body = DownloadView)))]
-pub async fn start(State(gateway): State<Shared>, _caller: Admin, body: Bytes) -> Result<Response, ApiError> {
+pub async fn start(
+    State(gateway): State<Shared>,
+    _caller: Admin,
+    Raw(body): Raw,
+) -> Result<Response, ApiError> {
     let new: NewDownload = serde_json::from_slice(&body).map_err(|error| {
         ApiError::bad_request(format!("the body is {{\"model\": \"OWNER/NAME\"}}: {error}"), "model")
     })?;

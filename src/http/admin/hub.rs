@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,7 +10,7 @@ use super::fit::{Fit, fit_of};
 use super::models::{self, ModelView};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Path, Query};
+use crate::http::extract::{Json, Path, Query, Raw};
 use crate::http::state::Shared;
 use crate::hub::{self, Details, Hit, HubError, Sort, TokenOrigin};
 use crate::models::Facts;
@@ -187,7 +186,7 @@ pub async fn settings(
 pub async fn set_token(
     State(gateway): State<Shared>,
     _caller: Admin,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Json<HubSettings>, ApiError> {
     // Without the parser's words: they could repeat a piece of the token.
     let wrong = || ApiError::bad_request("the body is {\"token\": \"hf_…\"}", "token");

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::config::{settings_from_toml, settings_of, to_toml};
 use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Path, Query};
+use crate::http::extract::{Json, Path, Query, Raw};
 use crate::http::state::Shared;
 use crate::profiles::Placed;
 
@@ -104,7 +104,7 @@ pub async fn create(
     _caller: Admin,
     Query(query): Query<ProfileQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, ApiError> {
     let mut settings = settings(&headers, &body)?;
     if settings.remove("suggest") == Some(Value::Bool(true)) {
@@ -131,7 +131,7 @@ pub async fn put(
     Path(name): Path<String>,
     Query(query): Query<ProfileQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, ApiError> {
     let mut settings = settings(&headers, &body)?;
     if !settings.contains_key("name") {

@@ -11,6 +11,7 @@ use crate::http::caller::ToolCaller;
 use crate::http::edge::Arrival;
 use crate::http::error::{ApiError, JsonBody};
 use crate::http::state::Shared;
+use crate::proxy::Failure;
 use crate::tools::{Call, CallError, Content, Origin, ToolView};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -60,18 +61,20 @@ pub async fn call(
     let arguments = body.arguments.unwrap_or_else(|| Value::Object(serde_json::Map::new())).to_string();
     let request_id = arrival.id.to_string();
     let began = Instant::now();
-    let output = tool
-        .call(&Call {
-            tool: &name,
-            arguments: &arguments,
-            request_id: &request_id,
-            origin: Origin::Mcp,
-            model: None,
-            principal: caller.principal(),
-            deadline: None,
-            listener: None,
-        })
-        .await?;
+    let call = Call {
+        tool: &name,
+        arguments: &arguments,
+        request_id: &request_id,
+        origin: Origin::Mcp,
+        model: None,
+        principal: caller.principal(),
+        deadline: None,
+        listener: None,
+    };
+    let output = tokio::select! {
+        output = tool.call(&call) => output?,
+        () = caller.ended() => return Err(Failure::revoked().into()),
+    };
     Ok(Json(CallResult {
         content: output.content.iter().map(Content::to_json).collect(),
         structured: output.structured,
