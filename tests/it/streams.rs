@@ -180,6 +180,21 @@ fn streams_without_a_credential_end_when_one_is_needed() {
 }
 
 #[test]
+fn a_stream_that_never_pauses_ends_with_its_key() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (key, id) = gateway.key(&admin, &json!({"name": "k"}));
+    // More than fits between server and client, so that it is under way until the client reads on.
+    let mut stream = gateway.stream_as(&key, "qwen", "#chunks=300000");
+    while !stream.next().unwrap().contains("\"content\"") {}
+    assert_eq!(gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{id}"), None).status, 204);
+    let rest: Vec<String> = std::iter::from_fn(|| stream.next()).collect();
+    let [.., error, done] = rest.as_slice() else { panic!("{rest:?}") };
+    assert!(error.contains("\"cancelled\"") && done == "data: [DONE]", "{error}");
+    assert!(rest.len() < 290_000, "it went on to its end");
+}
+
+#[test]
 fn a_change_is_refused_when_its_caller_loses_the_right_before_the_body_arrives() {
     let gateway = Gateway::start(PROFILES);
     let admin = gateway.admin();
