@@ -11,8 +11,15 @@ use crate::system::private;
 
 const LOCK: &str = "gateway.lock";
 /// Files that another user could have put there while the directory was open, to be read or waited for here.
-const OWN: [&str; 6] =
-    [LOCK, backup::DATABASE, "gateway.db-wal", "gateway.db-shm", backup::SECRET, backup::RESTORING];
+const OWN: [&str; 7] = [
+    LOCK,
+    backup::DATABASE,
+    "gateway.db-wal",
+    "gateway.db-shm",
+    backup::SECRET,
+    backup::RESTORING,
+    "revocations",
+];
 
 /// Takes the directory; it is held as long as the file is. One process at a time.
 pub(super) fn take(data_dir: &Path) -> Result<File, AppError> {

@@ -25,7 +25,7 @@ const PIECE: usize = 1 << 16;
 const KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 /// The last record of a zip file: its bytes, how it begins, and where it says how many entries there are.
-const END_BYTES: usize = 22;
+const END_BYTES: i64 = 22;
 const END_MARK: [u8; 4] = *b"PK\x05\x06";
 const END_COUNT: usize = 10;
 
@@ -83,9 +83,9 @@ pub fn read(file: &Path, into: &Path) -> Result<Manifest, BackupError> {
 
 /// The number of entries that the archive claims, from its last record. The zip reader makes room for them all.
 fn count(file: &mut File) -> Result<usize, String> {
-    let mut end = [0; END_BYTES];
+    let mut end = [0; END_BYTES as usize];
     let read = file
-        .seek(SeekFrom::End(-(END_BYTES as i64)))
+        .seek(SeekFrom::End(-END_BYTES))
         .and_then(|_| file.read_exact(&mut end))
         .and_then(|()| file.rewind());
     let count = end.get(END_COUNT..END_COUNT + 2).and_then(|bytes| bytes.try_into().ok());
