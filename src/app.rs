@@ -110,16 +110,7 @@ impl App {
             budget_bytes: budget,
             environment: std::env::vars_os().collect(),
         });
-        let backends = Backends::new(BackendsDeps {
-            data_dir: data_dir.clone(),
-            launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
-            clock: Arc::clone(&clock),
-            stop_grace: STOP_GRACE,
-            probe: Arc::new(SystemProbe::default()),
-            store: Some(store.clone()),
-            budget_bytes: budget,
-            min_stay: config.memory.min_stay,
-        });
+        let backends = open_backends(&config, &engines, &store, &clock, budget);
         backends.recall().await?;
         let captures = Captures::open(store.clone(), Arc::clone(&clock)).await?;
         let tokens = Tokens::open(&data_dir)?;
@@ -302,6 +293,25 @@ fn open_tools(
         clock: Arc::clone(clock),
         worker,
         environment: std::env::vars().collect(),
+    })
+}
+
+fn open_backends(
+    config: &Config,
+    engines: &Engines,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    budget_bytes: u64,
+) -> Backends {
+    Backends::new(BackendsDeps {
+        data_dir: config.server.data_dir.clone(),
+        launcher: Arc::new(engines.clone()) as Arc<dyn Launcher>,
+        clock: Arc::clone(clock),
+        stop_grace: STOP_GRACE,
+        probe: Arc::new(SystemProbe::default()),
+        store: Some(store.clone()),
+        budget_bytes,
+        min_stay: config.memory.min_stay,
     })
 }
 

@@ -132,7 +132,7 @@ impl AuthGate {
                 Ok(caller) => return Some(Ok(caller)),
                 // "Revoked" says more than "wrong".
                 Err(error) if refused.is_none_or(|earlier| earlier == AuthError::Wrong) => {
-                    refused = Some(error)
+                    refused = Some(error);
                 }
                 Err(_) => {}
             }

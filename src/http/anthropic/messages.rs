@@ -130,7 +130,7 @@ where
 fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answer> {
     let (head, body) = response.into_parts();
     let mut events = Events::new(model, tokens);
-    let mut feed = move |frame: Result<Frame<Bytes>, BoxError>| match frame.map(Frame::into_data) {
+    let feed = move |frame: Result<Frame<Bytes>, BoxError>| match frame.map(Frame::into_data) {
         Ok(Ok(bytes)) => Bytes::from(events.feed(&bytes)),
         Ok(Err(_)) => Bytes::new(),
         Err(error) => {
@@ -139,7 +139,7 @@ fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answ
         }
     };
     let rewrite = move |body: Answer| {
-        let told = BodyStream::new(body).map(move |frame| feed(frame));
+        let told = BodyStream::new(body).map(feed);
         told.filter(|bytes| std::future::ready(!bytes.is_empty()))
     };
     Response::from_parts(head, Answer::Events(proxy::Events::rewritten(body, rewrite)))
