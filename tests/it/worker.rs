@@ -104,7 +104,8 @@ fn attack(gateway: &Gateway, attacks: &[(&str, Value)]) -> Vec<Answer> {
 
 fn profiles(names: &[&str]) -> String {
     let profile = |name: &&str| {
-        format!("[[profile]]\nname = \"{name}\"\nmodel = \"./{name}\"\ncontext_length = 1000\n")
+        let more = if *name == "embeds" { "model_type = \"embeddings\"" } else { "context_length = 1000" };
+        format!("[[profile]]\nname = \"{name}\"\nmodel = \"./{name}\"\n{more}\n")
     };
     names.iter().map(profile).collect()
 }
@@ -138,17 +139,17 @@ fn patterns_that_are_large_when_compiled_are_refused_with_the_bound() {
     let gateway = plain();
     let many: Vec<Value> = (0..65).map(|n| json!({"pattern": n.to_string()})).collect();
     let long = json!({"pattern": "x".repeat(70_000)});
-    for (schema, words) in [
-        (pattern_bomb(), "more than 1048576 bytes"),
-        (json!({"anyOf": many}), "65 patterns, 64 at most"),
-        (long, "65536 at most"),
-    ] {
-        let answers =
-            attack(&gateway, &[chat(&schema, "x", false), chat(&schema, "x", true), response(&schema, "x")]);
+    let refused = |answers: Vec<Answer>, words: &str| {
         for answer in answers {
             assert_eq!(answer.status, 400, "{answer:?}");
             assert!(answer.body.contains(words), "{answer:?}");
         }
+    };
+    let all = |schema: &Value| [chat(schema, "x", false), chat(schema, "x", true), response(schema, "x")];
+    refused(attack(&gateway, &all(&pattern_bomb())), "more than 1048576 bytes");
+    for (schema, words) in [(json!({"anyOf": many}), "65 patterns, 64 at most"), (long, "65536 at most")] {
+        let post = |(path, body): (&str, Value)| gateway.post(path, &body.to_string());
+        refused(all(&schema).into_iter().map(post).collect(), words);
     }
     // No model has worked for it.
     assert_eq!(gateway.get("/api/v1/servers").json()["servers"][0]["state"], "stopped");
@@ -240,10 +241,17 @@ fn a_tokenizer_that_multiplies_its_input_leaves_the_count_to_an_estimate() {
     let twenty = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(20)});
     let normalizer = json!({"type": "Sequence", "normalizers": vec![twenty; 8]}).to_string();
     let tokenizer = WORDS.replace("\"normalizer\":null", &format!("\"normalizer\":{normalizer}"));
-    let gateway = gateway(&[("multiplies", &tokenizer, "{{ messages[0].content }}")]);
-    for answer in attack(&gateway, &[count("multiplies")]) {
-        assert_eq!(answer.status, 200, "{answer:?}");
-    }
+    let tokenizer = tokenizer.replace("\"[UNK]\":0", "\"[UNK]\":0,\"a\":1");
+    let gateway = gateway(&[
+        ("multiplies", &tokenizer, "{{ messages[0].content }}"),
+        ("embeds", &tokenizer, "{{ messages[0].content }}"),
+    ]);
+    let embedding = ("/v1/embeddings", json!({"model": "embeds", "input": [1]}));
+    let answers = attack(&gateway, &[count("multiplies"), embedding]);
+    assert_eq!(answers[0].status, 200, "{answers:?}");
+    // Token numbers have no estimate.
+    assert_eq!(answers[1].status, 400, "{answers:?}");
+    assert!(answers[1].body.contains("did not answer"), "{answers:?}");
     // Not asked again.
     let ended = workers(gateway.pid().as_raw().unsigned_abs());
     assert_eq!(gateway.post(count("multiplies").0, &count("multiplies").1.to_string()).status, 200);
