@@ -24,6 +24,8 @@ impl Accounts {
         let row = users::by_id(&self.store, id.to_owned()).await?;
         let row = row.and_then(|row| self.revocations.of_user(row)).ok_or_else(|| unknown(id))?;
         let next = match accounts::decide(&row, self.index.active_admins(), &change)? {
+            // Once more what waits: the answer says whether it is kept by now.
+            Verdict::Keep(next) if next == row && change.withdraws() && self.revocations.concern(id) => next,
             Verdict::Keep(next) if next == row => return Ok(self.index.account(id)),
             Verdict::Keep(next) => next,
             Verdict::Remove => return self.remove(id).await.map(|()| None),

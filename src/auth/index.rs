@@ -228,7 +228,7 @@ impl Index {
             !goes
         });
         if !ended.is_empty() {
-            self.tell_ended();
+            self.notify_end();
         }
         ended
     }
@@ -282,7 +282,7 @@ impl Index {
         if key.row.revoked_at.is_some() {
             key.end_rights();
         }
-        self.tell_ended();
+        self.notify_end();
         Ok(Some(key))
     }
 
@@ -301,7 +301,7 @@ impl Index {
                 std::mem::take(&mut session.right).end();
             }
         }
-        self.tell_ended();
+        self.notify_end();
     }
 
     /// Ends the rights of sessions, keys and rotated secrets that have expired. Returns when the next one does, in
@@ -330,7 +330,7 @@ impl Index {
                 session.right.end();
             }
         }
-        self.tell_ended();
+        self.notify_end();
         next
     }
 
@@ -347,18 +347,18 @@ impl Index {
     /// Calls `then` after rights have ended, before the change that ended them is answered.
     pub fn on_end(&self, then: impl Fn() + Send + Sync + 'static) {
         if self.on_end.set(Box::new(then)).is_err() {
-            tracing::error!("The end of rights is followed twice");
+            tracing::error!("A second callback for the end of rights was ignored");
         }
     }
 
     fn end_fresh(&self) {
         if !self.fresh.has_ended() {
             self.fresh.end();
-            self.tell_ended();
+            self.notify_end();
         }
     }
 
-    fn tell_ended(&self) {
+    fn notify_end(&self) {
         if let Some(then) = self.on_end.get() {
             then();
         }

@@ -256,12 +256,23 @@ async fn the_last_administrator_stays_while_another_ones_demotion_waits() {
 async fn revoke_says_so_when_neither_store_nor_file_takes_it() {
     // Without its folder the file cannot be allocated.
     let mut fixture = Fixture::open_with("none").await;
+    let (id, _) = fixture.first_account().await;
+    fixture.second_administrator().await;
     let (key, secret) = fixture.key(KeyRow::default()).await;
     fixture.refuse_writes(true).await;
     let refused = fixture.accounts.revoke(&key).await;
     assert!(matches!(refused, Err(AuthFault::UntilRestart(_))), "{refused:?}");
     assert!(!fixture.admits(&secret), "it holds in memory");
     assert_eq!(fixture.accounts.unwritten_revocations(), Unwritten { waiting: 1, unrecorded: 1 });
+    for _ in 0..2 {
+        let refused = fixture.accounts.change(&id, Change::Disable).await;
+        assert!(matches!(refused, Err(AuthFault::UntilRestart(_))), "{refused:?}");
+    }
+    std::fs::create_dir(fixture.dir.path().join("none")).unwrap();
+    fixture.accounts.change(&id, Change::Disable).await.unwrap();
+    assert_eq!(fixture.accounts.unwritten_revocations(), Unwritten { waiting: 2, unrecorded: 0 });
+    fixture.restart().await;
+    assert!(!fixture.admits(&secret));
     fixture.refuse_writes(false).await;
     fixture.accounts.revocations.flush(&fixture.store).await.unwrap();
     assert_eq!(fixture.accounts.unwritten_revocations(), Unwritten::default());

@@ -111,6 +111,7 @@ impl Revocations {
                         revocations = self.unwritten().waiting, %error,
                         "The store could not write revocations; trying again"
                     );
+                    self.record_again().await;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -123,6 +124,12 @@ impl Revocations {
         let waiting = self.waiting();
         let unrecorded = waiting.iter().filter(|one| !one.recorded).count();
         Unwritten { waiting: waiting.len(), unrecorded }
+    }
+
+    /// Whether something about the account waits.
+    pub fn concern(&self, user: &str) -> bool {
+        let of_user = |one: &Waiting| matches!(&one.withdrawal, Withdrawal::Account { id, .. } if id == user);
+        self.waiting().iter().any(of_user)
     }
 
     /// The account as it is with what waits; `None`: it is gone.
@@ -159,6 +166,16 @@ impl Revocations {
             tracing::warn!(%error, "The file of revocations could not be cleared");
         }
         Ok(())
+    }
+
+    /// Tries the file again for what it does not keep yet.
+    async fn record_again(&self) {
+        let _writing = self.writing.lock().await;
+        if self.unwritten().unrecorded > 0
+            && let Err(error) = self.record().await
+        {
+            tracing::error!(%error, "Cannot write the file of revocations; some hold until the next start only");
+        }
     }
 
     /// Writes what waits to the file.
