@@ -25,13 +25,13 @@ impl Peer {
     /// Returns the client that forwarding headers name, for a `trusted` proxy. A request with such headers from
     /// any other peer keeps its address and is no longer a loopback one.
     pub fn resolve(self, headers: &HeaderMap, trusted: &[IpAddr]) -> Peer {
-        if !headers.keys().any(is_forwarding) {
+        let proxy = self.address.filter(|address| trusted.contains(address));
+        let changes_nothing = proxy.is_none() && self.transport == Transport::Network;
+        if changes_nothing || !headers.keys().any(is_forwarding) {
             return self;
         }
         let forwarded = self.transport.forwarded();
-        let Some(proxy) = self.address.filter(|address| trusted.contains(address)) else {
-            return Peer { transport: forwarded, ..self };
-        };
+        let Some(proxy) = proxy else { return Peer { transport: forwarded, ..self } };
         let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
         let all = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
         let hops: Vec<Option<IpAddr>> =

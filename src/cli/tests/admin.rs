@@ -3,7 +3,7 @@
 use super::gateway::{Gateway, Json};
 
 const SYSTEM: &str = r#"{"version":"0.1.0","uptime_s":185.2,"pid":4711,"data_dir":"/data",
-    "config_file":"/etc/mlx/config.toml","listen":["http://127.0.0.1:10242"],"auth":"open",
+    "config_file":"/etc/mlx/config.toml","listen":["http://127.0.0.1:10242"],"auth":{"key_required":true,"message":"an API key is required, since a key was made"},
     "backends":{"ready":1,"stopped":2,"failed":0},
     "memory":{"budget_bytes":38654705664,"total_bytes":51539607552}}"#;
 
@@ -52,7 +52,7 @@ async fn status_says_how_the_gateway_stands() {
       listening http://127.0.0.1:10242
       config    /etc/mlx/config.toml
       data      /data
-      keys      open
+      access    an API key is required, since a key was made
       memory    36 GB for backends (of 48 GB)
       backends  1 ready, 2 stopped
     ");

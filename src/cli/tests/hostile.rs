@@ -20,7 +20,7 @@ const PLUGIN: &str = r#"{"name":"~","version":"~","description":"~","state":"~",
 const SERVER: &str = r#"{"id":"~","profiles":["~"],"engine":"~","model":"~","state":"failed","detail":"~",
     "error":{"message":"~"},"log_tail":["~"]}"#;
 const STARTING: &str = r#"{"id":"~","profiles":["~"],"state":"~","detail":"~"}"#;
-const SYSTEM: &str = r#"{"version":"~","data_dir":"~","config_file":"~","listen":["~"],"auth":"~","backends":{"~":1},
+const SYSTEM: &str = r#"{"version":"~","data_dir":"~","config_file":"~","listen":["~"],"auth":{"message":"~"},"backends":{"~":1},
     "memory":{"pressure":"~"},"thermal":"~"}"#;
 const REQUEST: &str = r#"{"id":"~","client_request_id":"~","endpoint":"~","requested_model":"~","profile":"~","model":"~","key":"~",
     "user":"~","status":"~","error_code":"~","error_message":"~","finish_reason":"~","warnings":["~"],

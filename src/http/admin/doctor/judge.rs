@@ -223,32 +223,27 @@ fn network(facts: &Facts) -> Finding {
 }
 
 fn access(access: &Access) -> Finding {
-    let found =
-        |level, message: String, mend: Option<&str>| finding("access", "Access", level, message, mend);
-    if access.has_proxy && !access.is_required {
-        let message = format!(
-            "{}; and requests come through a proxy, which makes callers elsewhere look like callers on this machine unless it sends X-Forwarded-For",
-            access.message
+    let mut message = access.message.clone();
+    let mut mend = Vec::new();
+    let is_exposed = access.has_proxy && !access.is_required;
+    if is_exposed {
+        message.push_str(
+            "; requests come through a proxy, and those without X-Forwarded-For look like requests of this machine",
         );
-        let mend = "Set auth.api = \"required\", and list the proxy's address in server.trusted_proxies";
-        return found(Level::Warning, message, Some(mend));
-    }
-    if let Some(link) = access.setup_links.first() {
-        let mend = format!("To create the administrator's account, open {link}");
-        return found(Level::Ok, access.message.clone(), Some(&mend));
-    }
-    let mend = if !access.has_accounts {
-        Some(
-            "To create the administrator's account, open the set-up link that the gateway prints when it starts",
-        )
+        mend.push("Set auth.api = \"required\" and list the proxy in server.trusted_proxies".to_owned());
     } else if !access.is_required {
-        Some(
-            "Behind a reverse proxy set auth.api = \"required\": nginx does not mark forwarded requests by default",
-        )
-    } else {
-        None
-    };
-    found(Level::Ok, access.message.clone(), mend)
+        mend.push("Behind a reverse proxy set auth.api = \"required\": nginx does not mark forwarded requests by default".to_owned());
+    }
+    match access.setup_links.first() {
+        Some(link) => mend.push(format!("To create the administrator's account, open {link}")),
+        None if !access.has_accounts => mend.push(
+            "To create the administrator's account, open the set-up link that the gateway prints when it starts".to_owned(),
+        ),
+        None => {}
+    }
+    let level = if is_exposed { Level::Warning } else { Level::Ok };
+    let mend = (!mend.is_empty()).then(|| mend.join(". "));
+    finding("access", "Access", level, message, mend.as_deref())
 }
 
 fn permissions(facts: &Facts) -> Finding {
@@ -369,20 +364,27 @@ mod tests {
 
     #[test]
     fn access_is_described_with_the_set_up_link_or_what_to_do_behind_a_proxy() {
-        let link = "http://127.0.0.1:1/setup?token=t".to_owned();
         let plain = Access { message: "an API key is required".into(), ..Access::default() };
-        for (access, level, mend) in [
-            (Access { setup_links: vec![link], ..plain.clone() }, Level::Ok, Some("setup?token=t")),
-            (plain.clone(), Level::Ok, Some("set-up link that the gateway prints")),
-            (Access { has_accounts: true, ..plain.clone() }, Level::Ok, Some("auth.api = \"required\"")),
-            (Access { has_proxy: true, ..plain.clone() }, Level::Warning, Some("server.trusted_proxies")),
-            (Access { has_accounts: true, has_proxy: true, is_required: true, ..plain }, Level::Ok, None),
+        let (proxy, link) =
+            ("Behind a reverse proxy set auth.api = \"required\"", "http://127.0.0.1:1/setup?token=t");
+        let exposed = "Set auth.api = \"required\" and list the proxy";
+        let linked = Access { setup_links: vec![link.to_owned()], ..plain.clone() };
+        let with_account = Access { has_accounts: true, ..plain.clone() };
+        for (access, level, parts) in [
+            (linked.clone(), Level::Ok, vec![proxy, link]),
+            (Access { is_required: true, ..linked.clone() }, Level::Ok, vec![link]),
+            (Access { has_proxy: true, ..linked }, Level::Warning, vec![exposed, link]),
+            (plain, Level::Ok, vec![proxy, "set-up link that the gateway prints"]),
+            (with_account.clone(), Level::Ok, vec![proxy]),
+            (Access { has_proxy: true, ..with_account.clone() }, Level::Warning, vec![exposed]),
+            (Access { has_proxy: true, is_required: true, ..with_account }, Level::Ok, vec![]),
         ] {
             let finding = super::access(&access);
             assert_eq!(finding.level, level, "{access:?}");
             assert!(finding.message.starts_with("an API key is required"));
-            assert_eq!(finding.mend.is_some(), mend.is_some(), "{access:?}");
-            assert!(mend.is_none_or(|mend| finding.mend.unwrap().contains(mend)), "{access:?}");
+            let mend = finding.mend.unwrap_or_default();
+            assert_eq!(mend.split(". ").filter(|part| !part.is_empty()).count(), parts.len(), "{mend}");
+            assert!(parts.iter().all(|part| mend.contains(part)), "{mend}");
         }
     }
 
