@@ -86,6 +86,18 @@ const STREAMS: &[(&str, &str)] = &[
     ("sse::Sse", ""),
 ];
 
+/// Files that determine a request's transport, and those that derive rights or the words of a refusal from it.
+const MAY_NAME_TRANSPORTS: &[&str] = &[
+    "src/app.rs",
+    "src/auth/gate.rs",
+    "src/auth/service.rs",
+    "src/auth/transport.rs",
+    "src/http/caller.rs",
+    "src/http/edge.rs",
+    "src/http/peer.rs",
+    "src/http/serve.rs",
+];
+
 /// Files that may print: the one that owns the terminal, and the start of the program.
 const MAY_PRINT: &[&str] = &["src/cli/out.rs", "src/main.rs"];
 const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
@@ -102,6 +114,20 @@ fn modules_use_only_what_lies_below_them() {
 #[test]
 fn crates_are_named_only_behind_their_fence() {
     report("fences", product_files().iter().flat_map(broken_fences));
+}
+
+#[test]
+fn transports_are_told_apart_only_where_one_is_determined_or_trusted() {
+    let named = |file: &SourceFile| {
+        let kinds = ["UnixSocket", "Loopback", "Proxied", "Network"];
+        let is_kind = |path: &Vec<String>| path.get(1).is_some_and(|kind| kinds.contains(&kind.as_str()));
+        file.paths_from("Transport").iter().any(is_kind)
+    };
+    let others = product_files()
+        .into_iter()
+        .filter(|file| named(file) && !MAY_NAME_TRANSPORTS.contains(&file.path.as_str()))
+        .map(|file| format!("{}: ask AuthGate::trust instead", file.path));
+    report("transports", others);
 }
 
 #[test]

@@ -250,6 +250,16 @@ impl Index {
         !read(&self.keys).is_empty()
     }
 
+    /// Returns when the oldest account was made (milliseconds since 1970, UTC).
+    pub fn first_account_ms(&self) -> Option<i64> {
+        read(&self.users).values().map(|account| account.created_at).min()
+    }
+
+    /// Returns when the oldest key was made (milliseconds since 1970, UTC).
+    pub fn first_key_ms(&self) -> Option<i64> {
+        read(&self.keys).values().map(|key| key.row.created_at).min()
+    }
+
     /// The key with this digest; the one before its last rotation counts until its grace has passed.
     pub fn key_of(&self, digest: &[u8; 32], now_ms: i64) -> Option<Arc<Key>> {
         let key = read(self.shard(digest)).get(digest).cloned()?;

@@ -64,8 +64,7 @@ impl Cause {
 impl AuthStatus {
     pub(super) fn new(mode: ApiAuth, environment_key: bool, index: &Index) -> AuthStatus {
         let mut cause = Cause::of(mode, environment_key, index);
-        let account = index.accounts().iter().map(|account| account.created_at).min();
-        let key = index.keys().iter().map(|key| key.row.created_at).min();
+        let (account, key) = (index.first_account_ms(), index.first_key_ms());
         // Whichever came first is what closed the gateway.
         if cause == Cause::Account && key.is_some_and(|key| account.is_some_and(|account| key < account)) {
             cause = Cause::Key;
