@@ -200,7 +200,7 @@ impl<R: Read> Read for Checked<R> {
     }
 }
 
-/// The files of every plugin that was added.
+/// Every file in the plugin directory, as deep as plugins have folders.
 fn plugin_files(plugins: &Path) -> Result<Vec<(String, PathBuf)>, BackupError> {
     let mut found = Vec::new();
     let mut folders = vec![plugins.to_owned()];
@@ -213,13 +213,22 @@ fn plugin_files(plugins: &Path) -> Result<Vec<(String, PathBuf)>, BackupError> {
         for entry in entries {
             let entry = entry.map_err(|error| BackupError::io(&folder, error))?;
             let kind = entry.file_type().map_err(|error| BackupError::io(&entry.path(), error))?;
-            if kind.is_dir() && folder == plugins {
+            // Unfinished and hidden entries are no plugins, see `tools::registry`.
+            let is_hidden = folder == plugins && entry.file_name().as_encoded_bytes().starts_with(b".");
+            if is_hidden {
+                continue;
+            }
+            if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file() && folder != plugins {
+            } else if kind.is_file() {
                 let path = entry.path();
                 let inside = path.strip_prefix(plugins).unwrap_or(&path).to_str();
                 let inside = inside.ok_or_else(|| BackupError::Name { path: path.clone() })?;
                 found.push((format!("{PLUGINS}{inside}"), path));
+                // The store, its secret and the configuration are files too.
+                if found.len() + 3 > FILES_MAX {
+                    return Err(BackupError::TooMany { path: plugins.to_owned(), limit: FILES_MAX });
+                }
             }
         }
     }

@@ -12,9 +12,9 @@ const STORE_LOG: &str = "gateway.db-wal";
 const STORE_INDEX: &str = "gateway.db-shm";
 const CONFIG_COPY: &str = "config.toml.restored";
 /// Bytes of a plugin's file, by its name below the plugin directory.
-const PLUGIN_NAME_MAX: usize = 512;
+const PLUGIN_NAME_MAX: usize = 1024;
 /// Folders above a plugin's file, and the file.
-const PLUGIN_DEPTH_MAX: usize = 8;
+const PLUGIN_DEPTH_MAX: usize = 32;
 
 /// Bytes that an item may have. A store of ten million records is far below.
 const STORE_MAX: u64 = 64 << 30;

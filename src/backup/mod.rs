@@ -67,6 +67,11 @@ pub enum BackupError {
         "the backup needs {needed} bytes, and the disk of the data directory has {free} free; make room, then restore again"
     )]
     NoRoom { needed: u64, free: u64 },
+    #[error(
+        "{path} has more than the {limit} files that a backup holds; keep the sources and the build output of plugins \
+         elsewhere"
+    )]
+    TooMany { path: PathBuf, limit: usize },
     #[error("{path} has a name that a backup cannot hold; rename it")]
     Name { path: PathBuf },
     #[error("{path} is in the way of a file of the backup; move it away, then restore again")]

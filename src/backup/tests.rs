@@ -9,7 +9,7 @@ use std::path::Path;
 use self::machine::{Machine, archive, fine, full};
 use super::place::plan;
 use super::restoring::{Decided, Restoring};
-use super::{BackupError, Places, finish, read, restore, sweep, workspace};
+use super::{BackupError, Places, finish, read, restore, sweep, workspace, write};
 
 #[test]
 fn all_of_it_comes_back_to_an_empty_machine() {
@@ -23,6 +23,43 @@ fn all_of_it_comes_back_to_an_empty_machine() {
     assert_eq!(target.read("data/session.key").unwrap(), "a secret");
     assert_eq!(target.read("config.toml").unwrap(), "# a configuration");
     assert_eq!(target.read("plugins/mine/mine.wasm").unwrap(), "code");
+}
+
+#[test]
+fn plugins_are_in_a_backup_however_they_were_put_there() {
+    let source = full();
+    for name in ["plugins/dropped.wasm", "plugins/mine/data/words/de.txt", "plugins/mine/.config"] {
+        source.put(name, name);
+    }
+    // Half written, and hidden from the gateway too.
+    source.put("plugins/.new-x/x.wasm", "");
+    source.put("plugins/.DS_Store", "");
+    let target = Machine::new();
+    let restored = restore(&target.backup(&archive(&source)), &target.places(), 9, fine).unwrap();
+    for name in ["plugins/dropped.wasm", "plugins/mine/data/words/de.txt", "plugins/mine/.config"] {
+        assert_eq!(target.read(name).as_deref(), Some(name));
+    }
+    assert_eq!(restored.files.len(), 5 + 3, "{:?}", restored.files);
+}
+
+#[test]
+fn a_backup_that_could_not_be_restored_is_not_written() {
+    let source = full();
+    let places = source.places();
+    let written =
+        || write(&mut std::io::Cursor::new(Vec::new()), &places, &places.data_dir.join("gateway.db"), 7);
+    source.put("plugins/mine/a\nb", "");
+    assert!(matches!(written().unwrap_err(), BackupError::Name { .. }));
+    fs::remove_file(source.dir.path().join("plugins/mine/a\nb")).unwrap();
+    let large = fs::File::create(source.dir.path().join("plugins/mine/large")).unwrap();
+    large.set_len((256 << 20) + 1).unwrap();
+    assert!(matches!(written().unwrap_err(), BackupError::TooLarge { .. }));
+    large.set_len(0).unwrap();
+    for number in 0..10_000 {
+        fs::File::create(source.dir.path().join(format!("plugins/mine/{number}"))).unwrap();
+    }
+    let error = written().unwrap_err();
+    assert!(error.to_string().contains("10000 files"), "{error}");
 }
 
 #[test]
