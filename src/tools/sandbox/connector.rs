@@ -111,18 +111,23 @@ impl Connector {
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut connection: Io = Box::new(async move { connection.await.map_err(Error::from) });
         let spent = Arc::clone(&self.spent);
         let silence = within(options.between_bytes_timeout, SILENCE_LIMIT);
         let request = request.map(|body| Bounded::new(body, Arc::clone(&spent), SILENCE_LIMIT));
         let sending = sender.send_request(request);
         let answered = async {
             tokio::pin!(sending);
-            let mut driven = Pin::from(std::mem::replace(&mut connection, Box::new(async { Ok(()) })));
+            let mut driven: Pin<Io> = Box::pin(async move { connection.await.map_err(Error::from) });
             let answer = tokio::select! {
                 biased;
                 answer = &mut sending => answer,
-                ended = &mut driven => { ended?; sending.await }
+                ended = &mut driven => {
+                    ended?;
+                    // A server that closes after a short answer has ended it. A future that has ended must not be
+                    // handed on, because it is polled again.
+                    driven = Box::pin(async { Ok(()) });
+                    sending.await
+                }
             };
             Ok::<_, Error>((answer?, driven))
         };

@@ -128,6 +128,29 @@ async fn a_redirect_is_an_answer_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_after_a_short_answer_is_read_to_its_end() {
+    for answer in [
+        "HTTP/1.0 200 OK\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n",
+    ] {
+        let (url, _asked) = server(answer).await;
+        let access = Arc::new(access(std::slice::from_ref(&url), &["127.0.0.1"]));
+        // Whether the connection or the answer is seen to end first is up to chance.
+        for _ in 0..20 {
+            let connector = Connector::new(Arc::clone(&access));
+            let request = Request::get(&url).body(Empty::new().map_err(Error::from).boxed_unsync()).unwrap();
+            let (response, io) = connector.send(request, None).await.unwrap();
+            let driver = tokio::spawn(Pin::from(io));
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.is_empty() || &body[..] == b"hi");
+            driver.await.expect("it was polled after its end").unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_and_bytes_of_one_call_are_bounded() {
     let huge = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(BYTES_MAX as usize + 1));
     let (url, _asked) = server(huge.leak()).await;
