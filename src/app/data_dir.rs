@@ -3,6 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 use super::AppError;
 use crate::backup::{self, BackupError, Places};
@@ -10,6 +11,10 @@ use crate::config::Config;
 use crate::system::private;
 
 const LOCK: &str = "gateway.lock";
+/// Between two tries to take the lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// One second of them.
+const TRIES: u32 = 50;
 /// Files that another user could have put there while the directory was open, to be read or waited for here.
 const OWN: [&str; 7] = [
     LOCK,
@@ -21,7 +26,7 @@ const OWN: [&str; 7] = [
     "revocations",
 ];
 
-/// Takes the directory; it is held as long as the file is. One process at a time.
+/// Takes the directory; it is held as long as the file is. One process at a time. Blocks, for a second at most.
 pub(super) fn take(data_dir: &Path) -> Result<File, AppError> {
     let failed = |source| AppError::DataDir { path: data_dir.to_owned(), source };
     private::create_dir(data_dir).map_err(failed)?;
@@ -32,11 +37,26 @@ pub(super) fn take(data_dir: &Path) -> Result<File, AppError> {
     OWN.iter().try_for_each(|name| private::check_owner(&data_dir.join(name)))?;
     let lock = private::append(&data_dir.join(LOCK)).map_err(failed)?;
     private::restrict(&lock).map_err(failed)?;
-    match lock.try_lock() {
+    match wait_for(|| lock.try_lock(), || std::thread::park_timeout(LOOK_AGAIN)) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(AppError::InUse(data_dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Tries until the lock is taken, or often enough. A killed process keeps its lock until the system has taken its
+/// memory back.
+fn wait_for(
+    mut take: impl FnMut() -> Result<(), TryLockError>,
+    mut pause: impl FnMut(),
+) -> Result<(), TryLockError> {
+    for _ in 1..TRIES {
+        match take() {
+            Err(TryLockError::WouldBlock) => pause(),
+            taken => return taken,
+        }
+    }
+    take()
 }
 
 /// Ends what a process that died has left half done, before anything in the directory is used.
@@ -56,5 +76,49 @@ pub(super) fn places(config: &Config) -> Places {
         data_dir: config.server.data_dir.clone(),
         config: config.file.clone(),
         plugins: config.plugins.dir.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_a_killed_process_still_has_is_waited_for() {
+        let (tries, pauses) = (Cell::new(0), Cell::new(0));
+        let after = |free: u32| {
+            tries.set(0);
+            pauses.set(0);
+            let take = || {
+                tries.set(tries.get() + 1);
+                if tries.get() > free { Ok(()) } else { Err(TryLockError::WouldBlock) }
+            };
+            wait_for(take, || pauses.set(pauses.get() + 1))
+        };
+        assert!(after(0).is_ok());
+        assert_eq!((tries.get(), pauses.get()), (1, 0), "a free lock is taken at once");
+        assert!(after(5).is_ok());
+        assert_eq!((tries.get(), pauses.get()), (6, 5));
+        assert!(matches!(after(u32::MAX), Err(TryLockError::WouldBlock)));
+        assert_eq!(
+            (tries.get(), pauses.get()),
+            (TRIES, TRIES - 1),
+            "a gateway that runs is not waited for long"
+        );
+        let broken = wait_for(|| Err(TryLockError::Error(std::io::Error::other("x"))), || pauses.set(0));
+        assert!(matches!(broken, Err(TryLockError::Error(_))));
+    }
+
+    #[test]
+    fn a_lock_is_taken_once_its_holder_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = take(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| take(dir.path()).is_ok());
+            drop(held);
+            assert!(next.join().unwrap());
+        });
     }
 }
