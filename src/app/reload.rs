@@ -21,18 +21,24 @@ const SIGNS_MAX: usize = 40;
 /// Changes that wait to be looked at; more would tell nothing new.
 const SIGNS: usize = 1;
 
+/// Why an emptied file is not followed.
+const EMPTIED: &str =
+    "the configuration file is empty; to remove every profile and setting from it, leave a comment in it";
+
 pub struct Reload {
     sources: Sources,
     /// What the process was started with: the sections that only a start reads.
     started: Config,
     /// The file as it was read last.
     seen: Option<Vec<u8>>,
+    /// The file whose content is in force had any.
+    is_filled: bool,
     gateway: Shared,
 }
 
 impl Reload {
     pub fn new(sources: Sources, started: Config, gateway: Shared) -> Reload {
-        Reload { sources, started, seen: None, gateway }
+        Reload { sources, started, seen: None, is_filled: false, gateway }
     }
 
     /// Reads the file again whenever it changes, until the gateway drains.
@@ -60,6 +66,7 @@ impl Reload {
             }
         };
         self.seen = tokio::fs::read(&file).await.ok();
+        self.is_filled = self.seen.as_deref().is_some_and(|text| !is_blank(text));
         // It may have changed between the start's look at it and now.
         if !self.is_as_started() {
             self.read_again();
@@ -71,10 +78,12 @@ impl Reload {
             }
             settle(&mut signs).await;
             let Ok(now) = tokio::fs::read(&file).await else { continue };
-            if self.seen.as_ref() != Some(&now) {
-                self.seen = Some(now);
-                self.read_again();
+            if self.seen.as_ref() == Some(&now) {
+                continue;
             }
+            let is_emptied = self.is_filled && is_blank(&now);
+            self.seen = Some(now);
+            if is_emptied { self.refuse(EMPTIED.to_owned()) } else { self.read_again() }
         }
     }
 
@@ -83,26 +92,39 @@ impl Reload {
         config::load(&self.sources).is_ok_and(|(config, _)| same(&config))
     }
 
-    fn read_again(&self) {
-        let about = &self.gateway.about;
-        let status = match config::load(&self.sources) {
+    fn read_again(&mut self) {
+        match config::load(&self.sources) {
             Ok((config, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
+                self.is_filled = self.seen.as_deref().is_some_and(|text| !is_blank(text));
                 let needs_restart = sections_changed(&self.started, &config);
                 self.gateway.profiles.set_file(config.profiles);
                 tracing::info!(config.needs_restart = ?needs_restart, "The configuration file has changed and was read again");
-                ConfigStatus { needs_restart, ..ConfigStatus::loaded(SystemClock.unix_ms()) }
+                self.publish(ConfigStatus { needs_restart, ..ConfigStatus::loaded(SystemClock.unix_ms()) });
             }
-            Err(error) => {
-                tracing::error!(%error, "The configuration file has changed and is not valid; what was read before stays in force");
-                ConfigStatus { error: Some(error.to_string()), ..ConfigStatus::clone(&about.config.load()) }
-            }
-        };
-        self.gateway.events.publish(Kind::ConfigChanged, Audience::Readers, &status);
-        about.config.store(Arc::new(status));
+            Err(error) => self.refuse(error.to_string()),
+        }
     }
+
+    /// Keeps the configuration that is in force, and says why.
+    fn refuse(&self, error: String) {
+        tracing::error!(error, "Configuration file is not valid, the one read before stays in force");
+        let before = self.gateway.about.config.load();
+        self.publish(ConfigStatus { error: Some(error), ..ConfigStatus::clone(&before) });
+    }
+
+    fn publish(&self, status: ConfigStatus) {
+        self.gateway.events.publish(Kind::ConfigChanged, Audience::Readers, &status);
+        self.gateway.about.config.store(Arc::new(status));
+    }
+}
+
+/// Whether a file has nothing in it, as one has that an editor has emptied and not written yet, or that a full disk did
+/// not take.
+fn is_blank(text: &[u8]) -> bool {
+    text.trim_ascii().is_empty()
 }
 
 /// Waits until no more signs come.

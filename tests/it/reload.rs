@@ -108,6 +108,26 @@ fn a_file_that_is_not_valid_changes_nothing_and_says_why() {
 }
 
 #[test]
+fn an_emptied_file_takes_no_profile_away_and_the_next_one_is_read() {
+    let gateway = Gateway::start(TWO);
+    let path = gateway.folder.path().join("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let profiles = || gateway.get("/v1/models").json()["data"].as_array().unwrap().len();
+    let all = profiles();
+    for empty in ["", "\n  \n"] {
+        std::fs::write(&path, empty).unwrap();
+        let error = wait_for("the refusal", || config(&gateway)["error"].as_str().map(str::to_owned));
+        assert!(error.contains("is empty"), "{error}");
+        assert_eq!(profiles(), all);
+        std::fs::write(&path, &text).unwrap();
+        wait_for("the file to be read", || config(&gateway)["error"].is_null().then_some(()));
+        assert_eq!(profiles(), all);
+    }
+    std::fs::write(&path, "# nothing").unwrap();
+    wait_for("the profiles to go", || (profiles() == 0).then_some(()));
+}
+
+#[test]
 fn what_only_a_start_reads_is_named() {
     let gateway = Gateway::start(&format!("[memory]\nmin_stay = \"1s\"\n{TWO}"));
     let before = config(&gateway);
