@@ -97,6 +97,7 @@ impl App {
         let data_dir = config.server.data_dir.clone();
         let lock = data_dir::take(&data_dir)?;
         data_dir::tidy(&data_dir::places(&config))?;
+        data_dir::check_store(&data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&data_dir.join("gateway.db"))?;
         let budget = config.memory.budget.bytes(memory::usable_bytes().unwrap_or(0));

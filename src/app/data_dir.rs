@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::AppError;
 use crate::backup::{self, BackupError, Places};
 use crate::config::Config;
+use crate::store::StoreError;
 use crate::system::private;
 
 const LOCK: &str = "gateway.lock";
@@ -57,6 +58,17 @@ fn wait_for(
         }
     }
     take()
+}
+
+/// Refuses a store without a byte beside a session key. The gateway had a store, and an empty one would let everybody in.
+pub(super) fn check_store(data_dir: &Path) -> Result<(), StoreError> {
+    let path = data_dir.join(backup::DATABASE);
+    let is_empty = std::fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+    if is_empty && data_dir.join(backup::SECRET).exists() {
+        Err(StoreError::Damaged { path })
+    } else {
+        Ok(())
+    }
 }
 
 /// Ends what a process that died has left half done, before anything in the directory is used.

@@ -32,6 +32,11 @@ const SUMS: u32 = 7;
 
 /// Another program (a backup, `sqlite3`) may hold the file for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a store that is verified as a whole at every start.
+const VERIFIED_MAX: i64 = 64 << 20;
+/// Tables that decide who may do what. They are small in every store.
+const ACCESS_TABLES: [&str; 7] =
+    ["users", "api_keys", "sessions", "reset_links", "profiles", "plugin_grants", "settings"];
 /// Past this the write-ahead log is cut back after a checkpoint.
 const WAL_BYTES_MAX: u32 = 64 << 20;
 
@@ -45,7 +50,25 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| unopened(path, &e))?;
     set_up(&conn).map_err(|e| unopened(path, &e))?;
     migrate(&mut conn, path)?;
+    verify(&conn, path)?;
     Ok(conn)
+}
+
+/// Notices damage that SQLite would notice only when it reads the page, zeroed pages among it: all of a small store, and
+/// of a large one the tables that decide who may do what.
+fn verify(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let unopened = |error: rusqlite::Error| unopened(path, &error);
+    let bytes = number("page_count").and_then(|pages| Ok(pages * number("page_size")?)).map_err(unopened)?;
+    let checks: &[&str] = if bytes <= VERIFIED_MAX { &["1"] } else { &ACCESS_TABLES };
+    for check in checks {
+        let check = format!("PRAGMA quick_check({check})");
+        let verdict: String = conn.query_row(&check, [], |row| row.get(0)).map_err(unopened)?;
+        if verdict != "ok" {
+            return Err(StoreError::Damaged { path: path.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// A connection that can only read.
@@ -210,6 +233,35 @@ mod tests {
         }
         std::fs::write(&path, bytes).unwrap();
         assert!(check(&path).unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn a_zeroed_page_is_noticed_at_the_start_wherever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let conn = open_writer(&path).unwrap();
+        let page = conn.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0)).unwrap() as usize;
+        conn.execute_batch("PRAGMA wal_checkpoint(truncate)").unwrap();
+        drop(conn);
+        let whole = std::fs::read(&path).unwrap();
+        assert!(open_writer(&path).is_ok() && whole.len() > 10 * page);
+        for number in 1..whole.len() / page {
+            let mut bytes = whole.clone();
+            bytes[number * page..(number + 1) * page].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            let error = open_writer(&path).err();
+            assert_eq!(error, Some(StoreError::Damaged { path: path.clone() }), "page {number}");
+        }
+    }
+
+    #[test]
+    fn tables_of_access_can_be_verified_by_themselves() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open_writer(&dir.path().join("store.db")).unwrap();
+        for table in ACCESS_TABLES {
+            let check = format!("PRAGMA quick_check({table})");
+            assert_eq!(conn.query_row(&check, [], |row| row.get::<_, String>(0)).unwrap(), "ok", "{table}");
+        }
     }
 
     #[test]

@@ -148,6 +148,22 @@ fn a_read_only_disk_is_said_at_the_start_and_nothing_is_begun() {
 }
 
 #[test]
+fn an_emptied_store_does_not_open_the_gateway_and_can_be_moved_away() {
+    let mut gateway = Gateway::start(PROFILES);
+    gateway.admin();
+    gateway.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(gateway.ended(), Some(0));
+    let store = gateway.data_dir().join("gateway.db");
+    std::fs::write(&store, "").unwrap();
+    let ended = run_under(&gateway.folder, "exec \"$0\" \"$@\"");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(said.contains("gateway.db is damaged") && said.contains("move the file away"), "{said}");
+    std::fs::remove_file(&store).unwrap();
+    drop(Gateway::serve(Arc::clone(&gateway.folder), &[]));
+}
+
+#[test]
 fn a_damaged_store_is_named_with_what_to_do_and_a_backup_mends_it() {
     let mut gateway = Gateway::start(PROFILES);
     for _ in 0..3 {
