@@ -13,13 +13,16 @@ pub struct GrantRow {
     /// Milliseconds since 1970, UTC.
     pub granted_at: i64,
     pub granted_by: Option<String>,
+    /// SHA-256 of the component that it was given to.
+    pub digest: Option<String>,
+    /// Its place below the plugin directory; none of the two: from before they were noted.
+    pub path: Option<String>,
 }
 
 impl Store {
     /// What was granted to which plugin.
     pub async fn plugin_grants(&self) -> Result<Vec<GrantRow>, StoreError> {
-        const SELECT: &str =
-            "SELECT plugin, permissions, granted_at, granted_by FROM plugin_grants ORDER BY plugin";
+        const SELECT: &str = "SELECT plugin, permissions, granted_at, granted_by, digest, path FROM plugin_grants ORDER BY plugin";
         self.read(|conn| {
             let mut statement = conn.prepare_cached(SELECT)?;
             let rows = statement.query_map([], |row| {
@@ -28,6 +31,8 @@ impl Store {
                     permissions: row.get(1)?,
                     granted_at: row.get(2)?,
                     granted_by: row.get(3)?,
+                    digest: row.get(4)?,
+                    path: row.get(5)?,
                 })
             })?;
             rows.collect()
@@ -38,10 +43,11 @@ impl Store {
     /// Takes the place of what was granted before.
     pub async fn grant_plugin(&self, row: GrantRow) -> Result<(), StoreError> {
         const UPSERT: &str =
-            "INSERT OR REPLACE INTO plugin_grants (plugin, permissions, granted_at, granted_by)
-            VALUES (?1, ?2, ?3, ?4)";
+            "INSERT OR REPLACE INTO plugin_grants (plugin, permissions, granted_at, granted_by, digest, path)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let write = move |conn: &mut rusqlite::Connection| {
-            let values = params![row.plugin, row.permissions, row.granted_at, row.granted_by];
+            let GrantRow { plugin, permissions, granted_at, granted_by, digest, path } = row;
+            let values = params![plugin, permissions, granted_at, granted_by, digest, path];
             conn.prepare_cached(UPSERT)?.execute(values)
         };
         self.write(write).await.map(drop)
@@ -68,6 +74,8 @@ mod tests {
             permissions: permissions.into(),
             granted_at: 5,
             granted_by: None,
+            digest: Some("00".into()),
+            path: Some("weather".into()),
         };
         store.grant_plugin(row("{}")).await.unwrap();
         store.grant_plugin(row("{\"http\":[]}")).await.unwrap();

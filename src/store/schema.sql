@@ -162,7 +162,9 @@ CREATE TABLE plugin_grants (
     plugin      TEXT PRIMARY KEY NOT NULL,
     permissions TEXT NOT NULL,    -- JSON: what was granted
     granted_at  INTEGER NOT NULL, -- Unix, ms
-    granted_by  TEXT              -- the user's or key's id; null: the operator of this machine
+    granted_by  TEXT,             -- the user's or key's id; null: the operator of this machine
+    digest      TEXT,             -- SHA-256 of the component; null with path: from before that was noted
+    path        TEXT              -- below the plugin directory
 ) STRICT, WITHOUT ROWID;
 
 -- Conversations of the chat page, each seen by its owner alone.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Registry;
+use super::grant::place;
 use super::scan::{self, Source};
 use super::view::PluginView;
 use crate::store::plugins::GrantRow;
@@ -109,6 +110,8 @@ impl Registry {
             permissions,
             granted_at: self.0.deps.clock.unix_ms(),
             granted_by: by,
+            digest: Some(plugin.digest.clone()),
+            path: plugin.path.as_deref().and_then(|path| place(self.dir(), path)),
         };
         let kept = self.0.deps.store.grant_plugin(row).await;
         kept.map_err(|error| PluginError::Store(error.to_string()))?;

@@ -2,9 +2,11 @@
 //! the set before when nothing of it has changed.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::grant::Grants;
 use super::plugin::{Plugin, State};
 use super::scan::{Found, Source, scan};
 use super::tool::Tool;
@@ -21,14 +23,17 @@ impl Registry {
     pub(super) async fn prepare(&self, before: &Set) -> Set {
         let grants = self.grants().await;
         let (dir, bundled) = (self.0.deps.dir.clone(), self.0.deps.bundled.clone());
-        let found = tokio::task::spawn_blocking(move || scan(&dir, &bundled)).await.unwrap_or_default();
+        let installed = installed(before, &grants, &dir);
+        let scanned = tokio::task::spawn_blocking(move || scan(&dir, &bundled, &installed)).await;
+        let found = scanned.unwrap_or_default();
         let mut next = Set::default();
         for one in found {
-            let granted = granted(&one, &grants);
+            let granted = grants.of(&one, self.dir());
             let plugin = match unchanged(before, &one, &granted) {
                 Some(plugin) => plugin,
                 None => Arc::new(self.load_one(one, granted).await),
             };
+            self.bind(&grants, &plugin).await;
             next.insert(plugin);
         }
         next
@@ -174,12 +179,12 @@ impl Set {
     }
 }
 
-fn granted(found: &Found, grants: &HashMap<String, Permissions>) -> Permissions {
-    let mut granted = grants.get(&found.name).cloned().unwrap_or_default();
-    granted.http.extend(found.given.http.iter().cloned());
-    granted.allow_private.extend(found.given.allow_private.iter().cloned());
-    granted.secrets.extend(found.given.secrets.iter().cloned());
-    granted
+/// The place of each plugin that is loaded or was granted something: it keeps its name and its tools.
+fn installed(before: &Set, grants: &Grants, dir: &Path) -> HashMap<String, PathBuf> {
+    let mut places = grants.places(dir);
+    let loaded = before.plugins.values().filter(|plugin| plugin.manifest.is_some());
+    places.extend(loaded.filter_map(|plugin| Some((plugin.name.clone(), plugin.path.clone()?))));
+    places
 }
 
 /// The plugin as it is, when nothing of it is different. One that failed is tried again.

@@ -4,6 +4,7 @@
 mod bundled;
 mod change;
 mod counters;
+mod grant;
 mod load;
 mod plugin;
 mod scan;
@@ -27,7 +28,6 @@ use counters::Counters;
 use plugin::Plugin;
 
 use super::error::PluginError;
-use super::permissions::Permissions;
 use super::sandbox::Sandbox;
 use crate::events::{Audience, Bus, Kind};
 use crate::store::Store;
@@ -181,20 +181,6 @@ impl Registry {
     fn counters(&self, plugin: &str) -> Arc<Counters> {
         let mut all = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(plugin.to_owned()).or_default())
-    }
-
-    /// What was granted to each plugin.
-    async fn grants(&self) -> HashMap<String, Permissions> {
-        match self.0.deps.store.plugin_grants().await {
-            Ok(rows) => rows
-                .into_iter()
-                .filter_map(|row| Some((row.plugin, serde_json::from_str(&row.permissions).ok()?)))
-                .collect(),
-            Err(error) => {
-                tracing::error!(%error, "The grants of plugins cannot be read; none is in force");
-                HashMap::new()
-            }
-        }
     }
 }
 

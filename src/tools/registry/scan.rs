@@ -1,7 +1,7 @@
 //! Reads what lies in the plugin directory. Blocks; knows nothing of components.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -36,11 +36,14 @@ pub struct Source {
     pub comes_along: bool,
 }
 
-/// Everything there is: what comes with the program first, then the directory by name.
-pub fn scan(dir: &Path, bundled: &[Bundled]) -> Vec<Found> {
+/// Everything there is: what comes with the program first, then the plugins that have their name from before (`installed`,
+/// by name), then the others.
+pub fn scan(dir: &Path, bundled: &[Bundled], installed: &HashMap<String, PathBuf>) -> Vec<Found> {
     let mut found: Vec<Found> = bundled.iter().filter_map(one).collect();
-    for path in entries(dir).into_iter().take(PLUGINS_MAX) {
-        let content = read(&path);
+    let paths = entries(dir).into_iter().take(PLUGINS_MAX);
+    let mut contents: Vec<_> = paths.map(|path| (read(&path), path)).collect();
+    contents.sort_by_key(|(content, path)| standing(content, path, installed));
+    for (content, path) in contents {
         let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let name = content.as_ref().map_or(stem.clone(), |source| source.manifest.name.clone());
         let mut one = Found { name, path: Some(path), content, given: Permissions::default() };
@@ -55,7 +58,7 @@ pub fn scan(dir: &Path, bundled: &[Bundled]) -> Vec<Found> {
             (Some(at), _) => {
                 let taken = match &found[at].path {
                     None => "a plugin of that name comes with the gateway".to_owned(),
-                    Some(path) => format!("{} has that name already", path.display()),
+                    Some(path) => format!("already installed from {}", path.display()),
                 };
                 let name = format!("{}@{stem}", one.name);
                 let message = format!("the name \"{}\" is taken: {taken}", one.name);
@@ -65,6 +68,16 @@ pub fn scan(dir: &Path, bundled: &[Bundled]) -> Vec<Found> {
         }
     }
     found
+}
+
+/// Who has a name first: the plugin that had it before, then the folder of that name, as `plugins add` writes it.
+fn standing(content: &Result<Source, PluginError>, path: &Path, installed: &HashMap<String, PathBuf>) -> u8 {
+    let Ok(source) = content else { return 2 };
+    match installed.get(&source.manifest.name) {
+        Some(place) if place == path => 0,
+        None if path.file_stem().is_some_and(|stem| *stem == *source.manifest.name) => 1,
+        _ => 2,
+    }
 }
 
 /// Reads a folder with a `plugin.toml`, or a bare component.

@@ -8,9 +8,13 @@ use crate::tools::{Call, CallError, Origin, ToolOutput};
 use crate::worker::Program;
 
 pub fn registry(folder: &Path) -> Registry {
+    registry_with(folder, components())
+}
+
+fn registry_with(folder: &Path, bundled: Vec<Bundled>) -> Registry {
     Registry::new(RegistryDeps {
         dir: folder.join("plugins"),
-        bundled: components(),
+        bundled,
         cache: folder.join("cache"),
         store: Store::open(&folder.join("store.db")).unwrap(),
         events: Bus::new(),
@@ -131,6 +135,89 @@ async fn a_plugin_that_asks_for_more_waits_for_its_grant_and_asks_again_when_it_
     let removed = registry.remove("get_weather").await.unwrap();
     assert!(!removed.bundled);
     assert!(registry.plugin("get_weather").await.unwrap().bundled);
+}
+
+/// A plugin in a folder, with the component of the bundled calculator, padded so that it is another one.
+fn put(folder: &Path, at: &str, name: &str, padding: u8, permissions: &str) {
+    let there = folder.join("plugins").join(at);
+    std::fs::create_dir_all(&there).unwrap();
+    // A custom section: its id, its size, the length of its name, the name.
+    let wasm = [&*components()[0].wasm, &[0, 2, 1, padding]].concat();
+    std::fs::write(there.join("x.wasm"), wasm).unwrap();
+    std::fs::write(there.join("plugin.toml"), format!("name = \"{name}\"\nwasm = \"x.wasm\"\n{permissions}"))
+        .unwrap();
+}
+
+const ASKS: &str = "[permissions]\nhttp = [\"http://127.0.0.1:9\"]\n";
+
+/// One whose only plugins are those of the directory.
+fn without_bundled(folder: &Path) -> Registry {
+    registry_with(folder, Vec::new())
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_neither_name_nor_tools_nor_grant_of_an_installed_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "mine", "mine", b'a', ASKS);
+    let registry = without_bundled(folder.path());
+    assert_eq!(registry.grant("mine", None, None).await.unwrap().state, "ready");
+    let path = folder.path().join("plugins/mine").display().to_string();
+    // One claims its name, one its tool; both come first by the name of their folder.
+    put(folder.path(), "aaa", "mine", b'b', ASKS);
+    put(folder.path(), "aab", "other", b'b', "");
+    registry.reload().await;
+    for again in [registry.clone(), without_bundled(folder.path())] {
+        let mine = again.plugin("mine").await.unwrap();
+        assert_eq!((mine.state.as_str(), mine.path.as_deref()), ("ready", Some(path.as_str())));
+        let claims = again.plugin("mine@aaa").await.unwrap();
+        assert!(claims.reason.unwrap().contains(&format!("already installed from {path}")));
+        let other = again.plugin("other").await.unwrap();
+        assert!(other.reason.unwrap().contains("is one of the plugin \"mine\" already"));
+        assert_eq!(again.tool("calculator").await.unwrap().plugin, "mine");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_is_for_a_component_and_its_place_and_asked_for_again_when_both_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = async |registry: &Registry| {
+        registry.reload().await;
+        registry.plugin("mine").await.unwrap().state
+    };
+    put(folder.path(), "mine", "mine", b'a', ASKS);
+    let registry = without_bundled(folder.path());
+    registry.grant("mine", None, None).await.unwrap();
+    put(folder.path(), "mine", "mine", b'b', ASKS);
+    assert_eq!(state(&registry).await, "ready", "an upgrade in its place");
+    registry.grant("mine", None, None).await.unwrap();
+    let at = |name: &str| folder.path().join("plugins").join(name);
+    std::fs::rename(at("mine"), at("moved")).unwrap();
+    assert_eq!(state(&registry).await, "ready", "the same component elsewhere");
+    put(folder.path(), "moved", "mine", b'c', ASKS);
+    assert_eq!(state(&registry).await, "needs_grant");
+}
+
+#[tokio::test]
+async fn a_grant_from_before_bindings_holds_and_is_bound_to_the_plugin_that_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "mine", "mine", b'a', ASKS);
+    let registry = without_bundled(folder.path());
+    let row = crate::store::plugins::GrantRow {
+        plugin: "mine".into(),
+        permissions: "{\"http\":[\"http://127.0.0.1:9\"]}".into(),
+        granted_at: 1,
+        granted_by: None,
+        digest: None,
+        path: None,
+    };
+    registry.0.deps.store.grant_plugin(row.clone()).await.unwrap();
+    let plugin = registry.plugin("mine").await.unwrap();
+    assert_eq!(plugin.state, "ready");
+    let bound = registry.0.deps.store.plugin_grants().await.unwrap();
+    assert_eq!(
+        (bound[0].digest.as_deref(), bound[0].path.as_deref()),
+        (Some(plugin.digest.as_str()), Some("mine"))
+    );
 }
 
 #[tokio::test]
