@@ -51,11 +51,15 @@ pub fn write<W: Write + Seek>(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && name != DATABASE => continue,
             Err(error) => return Err(BackupError::io(&path, error)),
         };
+        let too_large = || BackupError::TooLarge { name: path.display().to_string(), limit: item.limit() };
+        if file.metadata().map_err(|error| BackupError::io(&path, error))?.len() > item.limit() {
+            return Err(too_large());
+        }
         zip.start_file(&name, options()).map_err(|error| BackupError::foreign(&path, error))?;
         let (digest, bytes) =
             copy(file.take(item.limit() + 1), &mut zip).map_err(|error| BackupError::io(&path, error))?;
         if bytes > item.limit() {
-            return Err(BackupError::TooLarge { name: path.display().to_string(), limit: item.limit() });
+            return Err(too_large());
         }
         manifest.files.insert(name, digest);
     }
