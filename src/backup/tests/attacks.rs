@@ -314,7 +314,8 @@ fn a_journal_with_anything_but_known_names_moves_nothing() {
 #[test]
 fn a_file_whose_place_is_a_folder_or_behind_a_link_is_refused_before_anything_changes() {
     let bytes = Forgery::with(&[("plugins/a/b", b"evil")]).bytes();
-    let obstacles: [(&str, fn(&Machine)); 4] = [
+    type Place = fn(&Machine);
+    let obstacles: [(&str, Place); 4] = [
         ("plugins/a/b", |machine| machine.put("plugins/a/b/c", "")),
         ("plugins/a", |machine| machine.put("plugins/a", "")),
         ("plugins/a", |machine| {
