@@ -33,8 +33,9 @@ pub const MEMORY: &str = "768MiB";
 pub const STACK: usize = 8 << 20;
 /// Time that a question waits for its turn.
 pub const QUEUE_TIME: Duration = Duration::from_secs(2);
-/// Questions that wait, and their bytes in all.
+/// Questions that wait for a worker.
 pub const QUEUE_MAX: usize = 64;
+/// Bytes of all questions that wait for a worker.
 pub const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// A worker without questions ends after this time.
 pub const IDLE_TIME: Duration = Duration::from_secs(5 * 60);
