@@ -27,13 +27,17 @@ const OWN: [&str; 7] = [
     "revocations",
 ];
 
+/// Folders whose files are read or run here.
+const OWN_FOLDERS: [&str; 3] = ["logs", "plugin-cache", "run"];
+
 /// Takes the directory; it is held as long as the file is. One process at a time. Blocks, for a second at most.
 pub(super) fn take(data_dir: &Path) -> Result<File, AppError> {
     let failed = |source| AppError::DataDir { path: data_dir.to_owned(), source };
     private::create_dir(data_dir).map_err(failed)?;
-    if let Some(mode) = private::claim_dir(data_dir)? {
-        let mode = format!("{mode:04o}");
-        tracing::warn!(path = %data_dir.display(), mode, "Closed the data directory to other users");
+    claim(data_dir)?;
+    let folders = OWN_FOLDERS.iter().map(|name| data_dir.join(name)).filter(|path| path.is_dir());
+    for path in folders {
+        claim(&path)?;
     }
     OWN.iter().try_for_each(|name| private::check_owner(&data_dir.join(name)))?;
     let lock = private::append(&data_dir.join(LOCK)).map_err(failed)?;
@@ -43,6 +47,14 @@ pub(super) fn take(data_dir: &Path) -> Result<File, AppError> {
         Err(TryLockError::WouldBlock) => Err(AppError::InUse(data_dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+fn claim(path: &Path) -> Result<(), AppError> {
+    if let Some(mode) = private::claim_dir(path)? {
+        let mode = format!("{mode:04o}");
+        tracing::warn!(path = %path.display(), mode, "Closed a folder of the gateway to other users");
+    }
+    Ok(())
 }
 
 /// Tries until the lock is taken, or often enough. A killed process keeps its lock until the system has taken its

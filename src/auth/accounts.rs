@@ -3,6 +3,7 @@
 use super::error::AuthFault;
 use super::identity::Scopes;
 use crate::store::users::UserRow;
+use crate::system::terminal;
 
 /// What an account may do: administer, or use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +147,7 @@ pub const EMAIL_MAX: usize = 254;
 pub fn email(text: &str) -> Result<String, AuthFault> {
     let email = text.trim().to_lowercase();
     let sound = email.len() <= EMAIL_MAX
-        && !email.contains(|c: char| c.is_whitespace() || c.is_control())
+        && !email.contains(|c: char| c.is_whitespace() || terminal::steers(c))
         && email.split_once('@').is_some_and(|(name, host)| {
             !name.is_empty() && !host.is_empty() && !host.contains('@') && !host.starts_with('.')
         });
@@ -159,6 +160,24 @@ pub fn email(text: &str) -> Result<String, AuthFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn email_refuses_what_steers_a_terminal_or_a_page() {
+        for sound in ["ada@example.com", " Ada@Example.com ", "grüße@xn--a.de"] {
+            assert!(email(sound).is_ok(), "{sound}");
+        }
+        for bad in [
+            "\u{202e}a@x.org",
+            "a\u{2066}@x.org",
+            "a\u{1b}@x.org",
+            "a b@x.org",
+            "a\u{2028}@x.org",
+            "@x",
+            "a@",
+        ] {
+            assert!(email(bad).is_err(), "{bad:?}");
+        }
+    }
 
     fn user(role: Role, status: Status) -> UserRow {
         UserRow {

@@ -216,14 +216,14 @@ async fn find(name: &str, context: &Context) -> Result<String, CliError> {
     if keys.iter().any(|key| key.id == name) {
         return Ok(name.to_owned());
     }
-    let mut named = keys.into_iter().filter(|key| key.name == name && key.status != "revoked");
-    match (named.next(), named.next()) {
-        (Some(only), None) => Ok(only.id),
-        (Some(_), Some(_)) => {
-            Err(CliError::Usage(format!("more than one key is called {name}; give its id")))
-        }
-        // The gateway's own words for what is not there.
-        (None, _) => Ok(name.to_owned()),
+    let (revoked, valid): (Vec<_>, Vec<_>) =
+        keys.into_iter().filter(|key| key.name == name).partition(|key| key.status == "revoked");
+    match (valid.as_slice(), revoked.as_slice()) {
+        ([only], _) => Ok(only.id.clone()),
+        ([], []) => Ok(name.to_owned()),
+        // The gateway says that it was revoked.
+        ([], [.., last]) => Ok(last.id.clone()),
+        _ => Err(CliError::Usage(format!("more than one key is called {name}; give its id"))),
     }
 }
 

@@ -43,7 +43,16 @@ pub async fn run(args: &LogsArgs, context: &mut Context) -> Result<(), CliError>
         let (name, line) = line?;
         show(&name, &line, labelled.then_some(width), &mut context.out)?;
     }
-    Ok(())
+    if args.follow { explain_end(&context.client).await } else { Ok(()) }
+}
+
+/// Fails if followed logs ended because the caller lost the right to them. A gateway that stops ends them too, which
+/// is no error.
+async fn explain_end(client: &Client) -> Result<(), CliError> {
+    match client.get::<Servers>("/api/v1/servers").await {
+        Err(error @ (CliError::Refused { .. } | CliError::NotAllowed(_))) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn everybody(client: &Client) -> Result<Vec<String>, CliError> {

@@ -17,6 +17,7 @@ use super::edge::Arrival;
 use super::state::Shared;
 use crate::auth::{Buckets, Caller, Limit, Name, networks, new_id};
 use crate::store::audit::{self, AuditRow};
+use crate::system::terminal;
 
 /// What the admin API lies under.
 pub const PREFIX: &str = "/api/v1/";
@@ -163,7 +164,7 @@ fn target(route: &str, path: &str) -> Option<String> {
     }
     let joined = values.join(" ");
     let text = percent_decode_str(&joined).decode_utf8_lossy();
-    (!text.is_empty()).then(|| text.chars().take(TARGET_CHARS).filter(|c| !c.is_control()).collect())
+    (!text.is_empty()).then(|| text.chars().take(TARGET_CHARS).filter(|c| !terminal::steers(*c)).collect())
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ mod tests {
 
     use super::*;
 
-    fn folder(path: &str, changed: u64) -> Folder {
-        Folder { path: path.into(), changed }
+    fn folder(path: &str, version: u64) -> Folder {
+        Folder { path: path.into(), version }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Questions to the worker as the rest of the gateway asks them. Cheap to clone; no worker runs before the first
 //! question. Every wait here has an end.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::blocked::Blocked;
 use super::pool::Pool;
@@ -181,14 +183,16 @@ impl Worker {
     }
 }
 
-/// Finds out when one of the files that the worker reads has changed last. Blocks.
+/// Reads which of the worker's files there are, with their sizes and times. Not the newest time alone: file systems
+/// give the same one to changes that follow at once. Blocks.
 fn stamp(path: &Path) -> Folder {
-    let changed = |name: &&str| {
-        let changed = std::fs::metadata(path.join(name)).ok()?.modified().ok()?;
-        u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
-    };
-    let changed = FILES.iter().filter_map(changed).max().unwrap_or(0);
-    Folder { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), changed }
+    let mut version = DefaultHasher::new();
+    for name in FILES {
+        let found = std::fs::metadata(path.join(name)).ok();
+        found.map(|found| (found.len(), found.mtime(), found.mtime_nsec())).hash(&mut version);
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Folder { path, version: version.finish() }
 }
 
 /// Lists in groups of at most [`NUMBERS_AT_ONCE`] numbers, or of one list.

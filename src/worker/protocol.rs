@@ -15,11 +15,11 @@ pub const FRAME_MAX: usize = 8 << 20;
 pub const VERSION: u64 = 1;
 const PREFIX: usize = 4;
 
-/// A model's folder, and when its tokenizer or template changed last.
+/// A model's folder, and a number that changes with its tokenizer or template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Folder {
     pub path: PathBuf,
-    pub changed: u64,
+    pub version: u64,
 }
 
 /// What the worker is asked.
@@ -250,7 +250,7 @@ impl Writer {
     fn folder(&mut self, folder: &Folder) -> &mut Writer {
         let path = folder.path.as_os_str().as_encoded_bytes();
         self.length(path.len()).0.extend_from_slice(path);
-        self.number(folder.changed)
+        self.number(folder.version)
     }
 
     fn finish(mut self) -> Option<Vec<u8>> {
@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
         use std::os::unix::ffi::OsStrExt;
         let length = self.length()?;
         let path = Path::new(std::ffi::OsStr::from_bytes(self.bytes(length)?)).to_owned();
-        Ok(Folder { path, changed: self.number()? })
+        Ok(Folder { path, version: self.number()? })
     }
 
     fn lists(&mut self) -> Result<Vec<Vec<u32>>, ProtocolError> {
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     fn folder() -> Folder {
-        Folder { path: "/models/é".into(), changed: 7 }
+        Folder { path: "/models/é".into(), version: 7 }
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn tokenizers_count_or_say_that_they_cannot() {
     let texts = ["a <s> b".to_owned(), "é\u{0}".to_owned()];
     fuzz(&[WORDS.as_bytes()], |bytes, _| {
         std::fs::write(folder.path().join("tokenizer.json"), bytes).unwrap();
-        let folder = Folder { path: folder.path().to_owned(), changed: 0 };
+        let folder = Folder { path: folder.path().to_owned(), version: 0 };
         let count = || {
             let question =
                 Question::CountTexts { folder: folder.clone(), texts: texts.to_vec(), limit: 1_000 };

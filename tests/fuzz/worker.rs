@@ -14,7 +14,7 @@ const VALUE: &str = r#"{"a":{"a":null,"b":1},"b":"abc","c1":"2"}"#;
 
 #[test]
 fn messages_are_decoded_or_refused_and_mean_the_same_again() {
-    let folder = Folder { path: "/models/m".into(), changed: 1 };
+    let folder = Folder { path: "/models/m".into(), version: 1 };
     let questions = [
         Question::CountTexts { folder: folder.clone(), texts: vec!["a".into(), "é".into()], limit: 9 },
         Question::CountChat { folder: folder.clone(), chat: "{}".into(), limit: 9 },

@@ -72,3 +72,26 @@ test('the settings say whether a key is required now', () =>
     await page.getByRole('heading', { name: 'Home' }).waitFor();
     assert.match(await access(gateway, page), /An API key is required, since an account was made/);
   }));
+
+test('once there is an administrator, set-up sends visitors to log in and ordinary accounts home', () =>
+  withPage({}, async (gateway, page) => {
+    const admin = { authorization: `Bearer ${(await gateway.api('POST', '/api/v1/auth/register', ADA)).token}` };
+    await page.goto(`${gateway.base}/setup`);
+    await page.getByText('The administrator account exists.').waitFor();
+    assert.equal(await page.getByLabel('Email').count(), 0);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.waitForURL(`${gateway.base}/login`);
+
+    const bob = { email: 'bob@example.com', password: 'battery horse correct' };
+    const { user } = await gateway.api('POST', '/api/v1/auth/register', bob);
+    await gateway.api('POST', `/api/v1/users/${user.id}/approve`, undefined, admin);
+    await page.getByLabel('Email').fill(bob.email);
+    await page.getByLabel('Password').fill(bob.password);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('heading', { name: 'Home' }).waitFor();
+    const refused = [];
+    page.on('response', (response) => response.status() >= 400 && refused.push(response.url()));
+    await page.goto(`${gateway.base}/setup?step=profile`);
+    await page.getByText('This needs an administrator').waitFor();
+    assert.deepEqual(refused, []);
+  }));

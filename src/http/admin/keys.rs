@@ -18,6 +18,7 @@ use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
 use crate::proxy::Failure;
 use crate::store::keys::KeyRow;
+use crate::system::terminal;
 use crate::usage::rfc3339;
 
 /// How long a rotated key's old secret counts without a wish.
@@ -180,9 +181,11 @@ fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow,
     let admin = caller.has(Scope::Admin);
     user.may_change()?;
     let name = asked.name.trim();
-    if name.is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(terminal::steers) {
         return Err(ApiError::bad_request(
-            format!("a key has a name of 1 to {NAME_CHARS} characters"),
+            format!(
+                "a key has a name of 1 to {NAME_CHARS} characters, without control characters and direction marks"
+            ),
             "name",
         ));
     }

@@ -34,7 +34,7 @@ pub struct Tokenizers {
 struct Loaded {
     /// None: the folder has no tokenizer that can be read.
     model: Option<Model>,
-    changed: u64,
+    version: u64,
     used: Instant,
 }
 
@@ -56,7 +56,7 @@ impl Tokenizers {
         ask: impl FnOnce(&mut Model) -> Reply,
     ) -> Reply {
         self.drop_unused(KEEP_TIME);
-        let is_known = self.loaded.get(&folder.path).is_some_and(|loaded| loaded.changed == folder.changed);
+        let is_known = self.loaded.get(&folder.path).is_some_and(|loaded| loaded.version == folder.version);
         if !is_known {
             self.make_room(&folder.path);
             say(&Reply::Loading);
@@ -66,7 +66,7 @@ impl Tokenizers {
                 Ok(model) => (model, None),
                 Err(problem) => (None, Some(problem)),
             };
-            let loaded = Loaded { model, changed: folder.changed, used: Instant::now() };
+            let loaded = Loaded { model, version: folder.version, used: Instant::now() };
             self.loaded.insert(folder.path.clone(), loaded);
             if problem.is_some() {
                 return Reply::Nothing { problem };
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn of(all: &mut Tokenizers, folder: &Path, ask: impl FnOnce(&mut Model) -> Reply) -> Reply {
-        all.of(&Folder { path: folder.to_owned(), changed: 0 }, &mut |_| {}, ask)
+        all.of(&Folder { path: folder.to_owned(), version: 0 }, &mut |_| {}, ask)
     }
 
     fn count(all: &mut Tokenizers, folder: &Path, text: &str, limit: u64) -> Option<Count> {
@@ -246,8 +246,8 @@ mod tests {
     fn a_chat_is_counted_as_its_template_writes_it() {
         let (mut all, folder) = (Tokenizers::default(), folder(WORDS));
         let chat = serde_json::json!({"messages": [{"role": "user", "content": "one two"}]}).to_string();
-        let mut ask = |changed| {
-            let folder = Folder { path: folder.path().to_owned(), changed };
+        let mut ask = |version| {
+            let folder = Folder { path: folder.path().to_owned(), version };
             all.of(&folder, &mut |_| {}, |model| model.count_chat(&chat, 99))
         };
         assert_eq!(ask(0), Reply::Nothing { problem: None }, "without a template");
