@@ -1,5 +1,5 @@
 //! The rate of failed log-ins, by device, account and address. No number of failures locks an account: they slow
-//! down whoever sends them from the same address, and a browser that has logged in before has a limit of its own.
+//! down their sender at the same address, and a browser that has logged in before has a limit of its own.
 
 use std::net::IpAddr;
 use std::time::Duration;
