@@ -110,3 +110,27 @@ fn an_address_that_is_too_long_is_refused_before_anything_is_kept() {
         assert!(refused.body.len() < 1_000, "the answer does not repeat it");
     }
 }
+
+#[test]
+fn attempts_with_large_names_take_no_memory() {
+    const ATTEMPTS: usize = 180;
+    let gateway = Gateway::start(PROFILES);
+    gateway.admin();
+    let attempt = |n: usize| {
+        let name = "a".repeat(2_000_000);
+        let body = format!("{{\"email\":\"{n}-{name}@example.com\",\"password\":\"wrong password\"}}");
+        gateway.post("/api/v1/auth/login", &body).status
+    };
+    // Two at a time; the names have 360 MB together.
+    gateway.grows_at_most(40, || {
+        std::thread::scope(|scope| {
+            for first in 0..2 {
+                scope.spawn(move || {
+                    for n in (first..ATTEMPTS).step_by(2) {
+                        assert_eq!(attempt(n), 400);
+                    }
+                });
+            }
+        });
+    });
+}

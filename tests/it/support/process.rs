@@ -2,6 +2,23 @@
 
 use std::process::Command;
 
+use super::Gateway;
+
+impl Gateway {
+    /// Runs `attack` and returns its result. Fails if the gateway's memory rose meanwhile by more than `mib`
+    /// above what it had before, even for a moment (without /proc: at the end).
+    pub fn grows_at_most<T>(&self, mib: u64, attack: impl FnOnce() -> T) -> T {
+        let pid = self.pid().as_raw().unsigned_abs();
+        reset_peak(pid);
+        let before = peak_kib(pid);
+        let result = attack();
+        let grown = peak_kib(pid).saturating_sub(before) / 1024;
+        println!("the gateway grew by {grown} MiB at most, {mib} are allowed");
+        assert!(grown <= mib, "the gateway grew by {grown} MiB, and {mib} are allowed");
+        result
+    }
+}
+
 /// Numbers of the worker processes of a gateway.
 pub fn workers(gateway: u32) -> Vec<u32> {
     let listed = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat=,args="]).output().unwrap();
@@ -24,4 +41,11 @@ pub fn peak_kib(pid: u32) -> u64 {
     }
     let listed = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
     number(&String::from_utf8_lossy(&listed.stdout)).unwrap_or(0)
+}
+
+/// Makes the present memory of a process the most that it had.
+fn reset_peak(pid: u32) {
+    if cfg!(target_os = "linux") {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+    }
 }
