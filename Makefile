@@ -64,7 +64,7 @@ soak: ## 200 clients on 6 profiles with room for 2, kills and reloads (make soak
 test-api: setup-test ## The admin API against its own description
 	scripts/test-api.sh
 
-bench: ## The load comparison with nginx and a direct connection, and what calls of plugins cost
+bench: ## Compare with nginx under load, count instructions per request, measure plugin calls
 	scripts/bench.sh $(ARGS)
 
 release: ## An archive with its checksum and a Homebrew formula, below the target directory

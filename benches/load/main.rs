@@ -7,6 +7,7 @@ mod growth;
 #[path = "../../tests/fake/http1.rs"]
 #[expect(dead_code, reason = "the fake server needs a little more of it")]
 mod http1;
+mod instructions;
 mod measure;
 mod mock;
 mod processes;
@@ -22,6 +23,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use serde_json::{Value, json};
 
+use instructions::Counted;
 use measure::Bench;
 use report::Results;
 use scenarios::{START, Scenario};
@@ -52,6 +54,9 @@ struct Options {
     /// How the gateway's figures grow with connections and streams, instead
     #[arg(long)]
     growth: bool,
+    /// Instructions per request and per streamed chunk instead, counted by callgrind
+    #[arg(long)]
+    instructions: bool,
     /// A plain hyper proxy too
     #[arg(long)]
     naive: bool,
@@ -100,6 +105,9 @@ fn compare_in(options: &Options, folder: &Path) -> Outcome<()> {
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { ROUNDS });
     let program = options.gateway.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_mlx-gateway").into());
     let upstream = Upstream::start(URL_PROFILE)?;
+    if options.instructions {
+        return print_instructions(options, &instructions::count_all(&program, folder, &upstream)?);
+    }
     let mut results = Results::default();
     let wants_start =
         (options.only.is_empty() && !options.growth) || options.only.iter().any(|id| id == START);
@@ -171,6 +179,23 @@ fn print(options: &Options, scenarios: &[Scenario], rounds: usize, results: &Res
     }
     writeln!(out, "figures   median (least-most)")?;
     writeln!(out, "{}", results.text(scenarios).trim_end())?;
+    Ok(())
+}
+
+fn print_instructions(options: &Options, counted: &[Counted]) -> Outcome<()> {
+    let about = about(1);
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        let counts: Vec<Value> = counted.iter().map(Counted::json).collect();
+        writeln!(out, "{:#}", json!({"about": about, "instructions": counts}))?;
+        return Ok(());
+    }
+    for key in ["command", "commit", "date", "machine"] {
+        writeln!(out, "{key:<9} {}", about[key].as_str().unwrap_or_default())?;
+    }
+    for count in counted {
+        write!(out, "{}", count.text())?;
+    }
     Ok(())
 }
 

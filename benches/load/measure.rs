@@ -18,7 +18,7 @@ use crate::servers::nginx::Nginx;
 use crate::traffic::{BodyKind, StreamPlan};
 
 /// Work put off until after the answers (a batch of records) still counts.
-const AFTERWARDS: Duration = Duration::from_millis(600);
+pub const AFTERWARDS: Duration = Duration::from_millis(600);
 const LOG_LINES: usize = 20;
 const MEMORY_EVERY: Duration = Duration::from_millis(250);
 /// How long the gateway is left alone before its idle memory is read.
@@ -52,7 +52,7 @@ impl Bench {
             (Target::Limited, Some(gateway)) => workload.key = gateway.limited_key()?,
             _ => {}
         }
-        let (tally, cpu, memory) = generate(&workload, &pids, scenario.work.measure_memory)?;
+        let (tally, cpu, memory) = generate(&workload, &pids, scenario.work.measure_memory, || Ok(()))?;
         results.add_errors(scenario.id, target, &tally);
         let units = match scenario.unit {
             Unit::Request => tally.requests,
@@ -131,7 +131,7 @@ pub fn start(gateway: impl Fn(Duration) -> Outcome<Gateway>, results: &mut Resul
         measure_memory: false,
     };
     let workload = workload(&work, Target::Repaired, gateway.port, true);
-    let (tally, ..) = generate(&workload, &[], false)?;
+    let (tally, ..) = generate(&workload, &[], false, || Ok(()))?;
     results.add_errors(START, Target::Repaired, &tally);
     if tally.errors == 0 {
         let ready_at: u128 = std::fs::read_to_string(&gateway.ready_at)?.parse()?;
@@ -157,7 +157,8 @@ pub fn plugins(gateway: impl Fn(Duration) -> Outcome<Gateway>, results: &mut Res
     Ok(())
 }
 
-fn workload(work: &Work, target: Target, port: u16, ask_stream: bool) -> Workload {
+/// What the load generator is asked for.
+pub fn workload(work: &Work, target: Target, port: u16, ask_stream: bool) -> Workload {
     Workload {
         authority: format!("127.0.0.1:{port}"),
         key: KEY.to_owned(),
@@ -174,11 +175,13 @@ fn workload(work: &Work, target: Target, port: u16, ask_stream: bool) -> Workloa
     }
 }
 
-/// One run of the generator, with CPU time and the most memory of `pids` during it.
-fn generate(
+/// One run of the generator, with CPU time and the most memory of `pids` during it. Calls `before_load` between the
+/// warm-up and the load.
+pub fn generate(
     workload: &Workload,
     pids: &[u32],
     measure_memory: bool,
+    before_load: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<(Tally, Duration, Option<f64>)> {
     let mut command = role("generate")?;
     command.arg(serde_json::to_string(workload)?).stdin(Stdio::piped());
@@ -187,6 +190,7 @@ fn generate(
     if ready != "ready" {
         return Err(format!("the load generator said {ready}").into());
     }
+    before_load()?;
     let before = cpu(pids);
     let watch = measure_memory.then(|| MemoryWatch::start(pids));
     writeln!(generator.child.stdin.as_mut().ok_or("stdin is not piped")?)?;

@@ -15,7 +15,8 @@ pub const KEY: &str = "sk-bench-0123456789abcdef";
 pub const URL_PROFILE: &str = "bench";
 /// The profile that starts a mock of mlx-openai-server.
 pub const MLX_PROFILE: &str = "bench-mlx";
-const START_MAX: Duration = Duration::from_secs(20);
+/// Under a profiler it takes seconds.
+const START_MAX: Duration = Duration::from_secs(60);
 
 pub struct Gateway {
     pub running: Running,
@@ -34,6 +35,17 @@ pub struct Gateway {
 impl Gateway {
     /// `load`: how long the mock of mlx-openai-server takes until it is ready.
     pub fn start(program: &Path, folder: &Path, upstream: u16, load: Duration) -> Outcome<Gateway> {
+        Gateway::start_by(Command::new(program), program, folder, upstream, load)
+    }
+
+    /// Starts it by `command`, which ends with `program` (a profiler may come before it).
+    pub fn start_by(
+        mut command: Command,
+        program: &Path,
+        folder: &Path,
+        upstream: u16,
+        load: Duration,
+    ) -> Outcome<Gateway> {
         std::fs::create_dir_all(folder)?;
         let port = free_port()?;
         let ready_at = folder.join("ready-at");
@@ -43,7 +55,6 @@ impl Gateway {
         let config = folder.join("config.toml");
         std::fs::write(&config, configuration(port, upstream, load, &ready_at)?)?;
         let log = folder.join("gateway.log");
-        let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&config).arg("--data-dir").arg(folder.join("data"));
         command.env("MLX_GATEWAY_API_KEY", KEY).stdin(Stdio::null());
         command.stdout(File::create(folder.join("gateway.out"))?).stderr(File::create(&log)?);
