@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use std::sync::Mutex;
+
 use crate::support::http::Answer;
 use crate::support::{Gateway, PROFILES};
 
@@ -153,4 +155,112 @@ fn an_account_that_is_restricted_to_tools_sees_and_calls_no_others_whichever_way
     assert_eq!(told(&["--none"])["tools"], json!([]));
     assert_eq!(told(&["--all"])["tools"], Value::Null);
     assert_eq!(gateway.cli(&["users", "tools", "ada@example.com"]).status.code(), Some(2), "which ones?");
+}
+
+/// Begins a session without using it; `who`: the headers that say who it is.
+fn begin(gateway: &Gateway, who: &str) -> (u16, String) {
+    let answer = gateway.post_with("/mcp", &format!("{ACCEPT}{who}"), &initialize());
+    (answer.status, answer.header("mcp-session-id").unwrap_or_default())
+}
+
+fn is_alive(gateway: &Gateway, who: &str, id: &str) -> bool {
+    let headers = format!("{ACCEPT}{who}mcp-session-id: {id}\r\nmcp-protocol-version: 2025-06-18\r\n");
+    match ask(gateway, &headers, "ping", &json!({})).status {
+        200 => true,
+        404 => false,
+        other => panic!("a ping was answered with {other}"),
+    }
+}
+
+#[test]
+fn mcp_sessions_are_bounded_by_caller_and_in_all_and_idle_ones_make_room() {
+    let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_API_KEY", "secret-key")]);
+    // The operator's keys belong to no account: each is a caller of its own.
+    let bearer = |name: &str| {
+        let (key, _) = gateway.key("secret-key", &json!({"name": name, "scopes": ["mcp"]}));
+        format!("authorization: Bearer {key}\r\n")
+    };
+    let owners: Vec<String> = (0..12).map(|n| bearer(&format!("key {n}"))).collect();
+    let other = bearer("other");
+    let others = begin(&gateway, &other);
+    assert_eq!(others.0, 200);
+    let open = |who: &str, id: &str| {
+        let head = format!(
+            "GET /mcp HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n{who}mcp-session-id: {id}\r\n\r\n",
+            gateway.address
+        );
+        gateway.open(&head)
+    };
+    let begun: Mutex<Vec<(usize, String)>> = Mutex::default();
+    let held = begin(&gateway, &owners[0]);
+    let mut stream = open(&owners[0], &held.1);
+    assert_eq!(stream.status, 200);
+    let flood = || {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (gateway, begun, owners) = (&gateway, &begun, &owners);
+                scope.spawn(move || {
+                    for owner in (0..owners.len()).filter(|owner| owner % 4 == thread) {
+                        for _ in 0..210 {
+                            let (status, id) = begin(gateway, &owners[owner]);
+                            assert_eq!(status, 200);
+                            begun.lock().unwrap().push((owner, id));
+                        }
+                    }
+                });
+            }
+        })
+    };
+    gateway.grows_at_most(200, flood);
+    let begun = begun.into_inner().unwrap();
+    assert_eq!(begun.len(), 2520);
+    let mut alive = [0; 12];
+    for (owner, id) in &begun {
+        alive[*owner] += usize::from(is_alive(&gateway, &owners[*owner], id));
+    }
+    assert!(alive.iter().all(|count| *count <= 100), "{alive:?}");
+    let all = alive.iter().sum::<usize>() + 2;
+    assert!((900..=1000).contains(&all), "{all}: {alive:?}");
+    let first = begun.iter().find(|(owner, _)| *owner == 0).unwrap();
+    assert!(!is_alive(&gateway, &owners[0], &first.1), "the oldest idle one was evicted");
+    assert!(is_alive(&gateway, &owners[0], &held.1), "one with an open stream is not idle");
+    assert!(is_alive(&gateway, &other, &others.1), "nobody else's were evicted");
+    assert!(!is_alive(&gateway, &owners[1], &held.1), "a session is known to its caller alone");
+    assert_eq!(begin(&gateway, &other).0, 200);
+    drop(stream.next());
+}
+
+#[test]
+fn mcp_refuses_a_session_when_none_of_the_callers_is_idle() {
+    let gateway = Gateway::start(PROFILES);
+    let streams: Vec<_> = (0..100)
+        .map(|_| {
+            let (_, id) = begin(&gateway, "");
+            let head = format!(
+                "GET /mcp HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\nmcp-session-id: {id}\r\n\r\n",
+                gateway.address
+            );
+            gateway.open(&head)
+        })
+        .collect();
+    let refused = gateway.post_with("/mcp", ACCEPT, &initialize());
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!(-32004)), "{refused:?}");
+    assert!(refused.header("retry-after").is_some() && refused.body.contains("100"), "{refused:?}");
+    drop(streams);
+    let long = initialize().replace("\"test\"", &format!("\"{}\"", "x".repeat(100_000)));
+    assert_eq!(gateway.post_with("/mcp", ACCEPT, &long).status, 413);
+}
+
+#[test]
+fn mcp_begins_no_session_for_a_request_of_a_revision_without_sessions() {
+    let gateway = Gateway::start(PROFILES);
+    let headers = format!("{ACCEPT}mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/list\r\n");
+    let params = json!({"_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }});
+    let answer = ask(&gateway, &headers, "tools/list", &params);
+    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None), "{answer:?}");
+    assert!(answer.body.contains("calculator"), "{answer:?}");
 }

@@ -3,6 +3,7 @@
 #![expect(deprecated, reason = "clients of the protocol versions of today expect messages of plugins")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
@@ -13,6 +14,7 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::listener::{Threshold, pair};
 use crate::auth::Caller;
@@ -25,11 +27,15 @@ use crate::tools::{Call, CallError, Content, Origin, Tool, ToolOutput};
 pub struct Handler {
     gateway: Shared,
     threshold: Arc<Threshold>,
+    /// Cancelled when the session has ended.
+    ended: CancellationToken,
+    /// Whether the session hears of changed tools, however often its client says that it is ready.
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Handler {
-    pub fn new(gateway: Shared) -> Handler {
-        Handler { gateway, threshold: Arc::default() }
+    pub fn new(gateway: Shared, ended: CancellationToken) -> Handler {
+        Handler { gateway, threshold: Arc::default(), ended, is_ready: Arc::default() }
     }
 
     async fn call(
@@ -116,15 +122,18 @@ impl ServerHandler for Handler {
 
     /// Sessions hear of it when tools come, go or change, as long as their client is there.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if self.is_ready.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut changes = self.gateway.tools.changes();
-        let peer = context.peer;
-        self.gateway.tasks.spawn(async move {
+        let (peer, ended) = (context.peer, self.ended.clone());
+        self.gateway.tasks.spawn(ended.run_until_cancelled_owned(async move {
             while changes.changed().await.is_ok() {
                 if peer.is_transport_closed() || peer.notify_tool_list_changed().await.is_err() {
                     break;
                 }
             }
-        });
+        }));
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
