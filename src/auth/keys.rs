@@ -16,6 +16,9 @@ use crate::store::withdrawals::Withdrawal;
 
 /// Keys that are not revoked, of all accounts together.
 pub const KEYS_MAX: usize = 100_000;
+/// The same of one account, and with those that were revoked, whose rows are kept.
+pub const ACCOUNT_KEYS_MAX: usize = 500;
+const ACCOUNT_ROWS_MAX: usize = 10_000;
 /// Prefix of every key; clients that look for `sk-` accept it.
 const KEY_PREFIX: &str = "sk-mgw-";
 /// Characters of a key that are shown later.
@@ -28,10 +31,11 @@ impl Accounts {
         if self.index.keys().iter().filter(|key| key.row.revoked_at.is_none()).count() >= KEYS_MAX {
             return Err(AuthFault::Conflict(format!("there are {KEYS_MAX} keys already; revoke some")));
         }
-        if let Some(user) = &row.user
-            && self.index.account(user).is_none()
-        {
-            return Err(AuthFault::NotFound(format!("there is no user \"{user}\"")));
+        if let Some(user) = &row.user {
+            if self.index.account(user).is_none() {
+                return Err(AuthFault::NotFound(format!("there is no user \"{user}\"")));
+            }
+            self.check_account_keys(user)?;
         }
         let secret = secret(KEY_PREFIX)?;
         (row.id, row.created_at) = (new_id(), self.clock.unix_ms());
@@ -42,6 +46,21 @@ impl Accounts {
         let meter = KeyMeter::new(Limits::read(&row.limits), Counts::default(), Arc::clone(&self.clock));
         keys::add(&self.store, row.clone()).await?;
         Ok((self.index.put_key(Key::of(row, Arc::new(meter), None)), secret))
+    }
+
+    fn check_account_keys(&self, user: &str) -> Result<(), AuthFault> {
+        let all = self.index.keys();
+        let theirs = || all.iter().filter(|key| key.user.as_deref() == Some(user));
+        if theirs().filter(|key| key.row.revoked_at.is_none()).count() >= ACCOUNT_KEYS_MAX {
+            let words = format!("an account has at most {ACCOUNT_KEYS_MAX} keys; revoke some");
+            return Err(AuthFault::Conflict(words));
+        }
+        if theirs().count() >= ACCOUNT_ROWS_MAX {
+            let words =
+                format!("an account makes at most {ACCOUNT_ROWS_MAX} keys; rotate one of those it has");
+            return Err(AuthFault::Conflict(words));
+        }
+        Ok(())
     }
 
     /// Gives a key a new secret; the present one counts for another `grace`. A revoked key stays revoked.

@@ -1,22 +1,34 @@
 //! Conversations of the chat page: what a well-formed one is, its bounds, and whose it is. Knows neither
 //! how it is stored nor what the page writes into a message beyond its text.
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::store::chats::{self, ChatChange, ChatFilter, ChatRow, MessageRow};
+use crate::store::chats::{self, Bounds, ChatChange, ChatFilter, ChatRow, Exceeded, MessageRow};
 use crate::store::{Store, StoreError};
 
 /// Messages of one conversation, all its branches together.
 pub const MESSAGES_MAX: usize = 10_000;
 /// Bytes of one message, pictures included.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one conversation.
+pub const CHAT_BYTES_MAX: usize = 64 << 20;
+/// Conversations of one owner, and bytes of all of them.
+pub const CHATS_MAX: usize = 10_000;
+pub const OWNER_BYTES_MAX: usize = 512 << 20;
 /// Conversations of one answer.
 pub const LIST_MAX: usize = 500;
-/// Characters of a title.
+/// Characters of a title, and of a profile's name.
 pub const TITLE_MAX: usize = 200;
 const ID_MAX: usize = 64;
 const ROLES: [&str; 4] = ["user", "assistant", "tool", "system"];
+const BOUNDS: Bounds = Bounds {
+    messages: MESSAGES_MAX as i64,
+    chat_bytes: CHAT_BYTES_MAX as i64,
+    chats: CHATS_MAX as i64,
+    bytes: OWNER_BYTES_MAX as i64,
+};
 
 /// Why a conversation is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +38,15 @@ pub enum ChatError {
     /// What is wrong, and the field it is about.
     #[error("{message}")]
     Invalid { message: String, param: &'static str },
+    #[error("a conversation holds at most {} MiB, pictures included; begin a new one", CHAT_BYTES_MAX >> 20)]
+    ChatTooLarge,
+    #[error(
+        "the conversations of an account hold at most {} MiB; delete some, those with pictures first",
+        OWNER_BYTES_MAX >> 20
+    )]
+    OwnerFull,
+    #[error("an account has at most {CHATS_MAX} conversations; delete some")]
+    TooMany,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -36,7 +57,8 @@ pub struct Wish {
     pub title: Option<String>,
     pub profile: Option<String>,
     pub leaf: Option<Option<String>>,
-    pub messages: Vec<Value>,
+    /// JSON documents, which are kept as they are.
+    pub messages: Vec<Box<RawValue>>,
     pub remove: Vec<String>,
 }
 
@@ -64,33 +86,31 @@ impl Chats<'_> {
     /// Adds a conversation. An error says which message or title is not as it should be.
     pub async fn create(&self, wish: Wish) -> Result<ChatRow, ChatError> {
         let messages = rows(&wish.messages)?;
-        at_most(messages.len())?;
         let row = ChatRow {
             id: Uuid::now_v7().to_string(),
             owner: self.owner.to_owned(),
             title: title(wish.title.unwrap_or_default())?,
-            profile: wish.profile.unwrap_or_default(),
-            leaf: wish.leaf.flatten(),
+            profile: profile(wish.profile.unwrap_or_default())?,
+            leaf: wish.leaf.flatten().map(leaf).transpose()?,
             created_at: self.now_ms,
             updated_at: self.now_ms,
         };
-        chats::add(self.store, row.clone(), messages).await?;
+        chats::add(self.store, row.clone(), messages, BOUNDS).await??;
         Ok(row)
     }
 
     /// Changes what the wish names, adds its messages, and gives the conversation as it is then.
     pub async fn change(&self, id: &str, wish: Wish) -> Result<ChatRow, ChatError> {
         let put = rows(&wish.messages)?;
-        at_most(chats::count(self.store, self.owner, id).await? + put.len())?;
         let change = ChatChange {
             title: wish.title.map(title).transpose()?,
-            profile: wish.profile,
-            leaf: wish.leaf,
+            profile: wish.profile.map(profile).transpose()?,
+            leaf: wish.leaf.map(|named| named.map(leaf).transpose()).transpose()?,
             put,
             remove: wish.remove,
             at: self.now_ms,
         };
-        let changed = chats::change(self.store, self.owner, id, change).await?;
+        let changed = chats::change(self.store, self.owner, id, change, BOUNDS).await??;
         changed.ok_or_else(|| ChatError::Unknown(id.to_owned()))
     }
 
@@ -107,14 +127,18 @@ fn invalid(message: impl Into<String>, param: &'static str) -> ChatError {
     ChatError::Invalid { message: message.into(), param }
 }
 
-fn at_most(count: usize) -> Result<(), ChatError> {
-    if count > MESSAGES_MAX {
-        return Err(invalid(
-            format!("a conversation holds at most {MESSAGES_MAX} messages; begin a new one"),
-            "messages",
-        ));
+impl From<Exceeded> for ChatError {
+    fn from(exceeded: Exceeded) -> ChatError {
+        match exceeded {
+            Exceeded::Messages => {
+                let words = format!("a conversation holds at most {MESSAGES_MAX} messages; begin a new one");
+                invalid(words, "messages")
+            }
+            Exceeded::ChatBytes => ChatError::ChatTooLarge,
+            Exceeded::Bytes => ChatError::OwnerFull,
+            Exceeded::Chats => ChatError::TooMany,
+        }
     }
-    Ok(())
 }
 
 fn title(text: String) -> Result<String, ChatError> {
@@ -124,36 +148,70 @@ fn title(text: String) -> Result<String, ChatError> {
     Ok(text)
 }
 
-fn rows(messages: &[Value]) -> Result<Vec<MessageRow>, ChatError> {
-    messages.iter().map(row).collect()
+fn profile(name: String) -> Result<String, ChatError> {
+    if name.chars().count() > TITLE_MAX {
+        return Err(invalid(format!("a profile's name has at most {TITLE_MAX} characters"), "profile"));
+    }
+    Ok(name)
 }
 
-fn row(message: &Value) -> Result<MessageRow, ChatError> {
-    let fields = message.as_object().ok_or_else(|| invalid("a message is an object", "messages"))?;
-    let id = id(fields, "id")?.ok_or_else(|| invalid("a message needs an id", "messages"))?;
-    let role = fields.get("role").and_then(Value::as_str).unwrap_or_default();
-    if !ROLES.contains(&role) {
+fn leaf(id: String) -> Result<String, ChatError> {
+    if is_id(&id) { Ok(id) } else { Err(invalid(wrong_id("leaf"), "leaf")) }
+}
+
+fn rows(messages: &[Box<RawValue>]) -> Result<Vec<MessageRow>, ChatError> {
+    messages.iter().map(|message| row(message)).collect()
+}
+
+/// What of a message is looked at. The rest stays text: as a tree it could take a hundred times the memory.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parent: Option<&'a RawValue>,
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+fn row(message: &RawValue) -> Result<MessageRow, ChatError> {
+    let content = message.get();
+    if !content.starts_with('{') {
+        return Err(invalid("a message is an object", "messages"));
+    }
+    let wrong = |error| invalid(format!("a message cannot be read: {error}"), "messages");
+    let head: Head<'_> = serde_json::from_str(content).map_err(wrong)?;
+    let id = id(head.id, "id")?.ok_or_else(|| invalid("a message needs an id", "messages"))?;
+    let role = string(head.role).unwrap_or_default();
+    if !ROLES.contains(&role.as_str()) {
         return Err(invalid(format!("a message's role is one of {}", ROLES.join(", ")), "messages"));
     }
-    let content = message.to_string();
     if content.len() > MESSAGE_BYTES_MAX {
         let most = MESSAGE_BYTES_MAX >> 20;
         return Err(invalid(format!("a message holds at most {most} MiB, pictures included"), "messages"));
     }
-    let text = fields.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(MessageRow { id, parent: self::id(fields, "parent")?, text, content })
+    let text = string(head.text).unwrap_or_default();
+    Ok(MessageRow { id, parent: self::id(head.parent, "parent")?, text, content: content.to_owned() })
 }
 
-fn id(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, ChatError> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) if is_id(id) => Ok(Some(id.clone())),
-        Some(_) => {
-            let message =
-                format!("a message's {name} has 1 to {ID_MAX} letters, digits, hyphens and underscores");
-            Err(invalid(message, "messages"))
-        }
+fn string(value: Option<&RawValue>) -> Option<String> {
+    value
+        .filter(|value| value.get().starts_with('"'))
+        .and_then(|value| serde_json::from_str(value.get()).ok())
+}
+
+fn id(value: Option<&RawValue>, name: &str) -> Result<Option<String>, ChatError> {
+    let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
+    match string(Some(value)) {
+        Some(id) if is_id(&id) => Ok(Some(id)),
+        _ => Err(invalid(wrong_id(name), "messages")),
     }
+}
+
+fn wrong_id(name: &str) -> String {
+    format!("a message's {name} has 1 to {ID_MAX} letters, digits, hyphens and underscores")
 }
 
 fn is_id(text: &str) -> bool {
@@ -164,7 +222,11 @@ fn is_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn row(message: &Value) -> Result<MessageRow, ChatError> {
+        super::row(&serde_json::value::to_raw_value(message).unwrap())
+    }
 
     #[test]
     fn a_message_is_taken_as_it_is_with_the_text_that_a_search_looks_into() {
@@ -189,6 +251,10 @@ mod tests {
             let told = row(&message).unwrap_err().to_string();
             assert!(told.contains(words), "{message}: {told}");
         }
-        assert!(title("t".repeat(201)).is_err() && at_most(MESSAGES_MAX + 1).is_err());
+        assert!(
+            title("t".repeat(201)).is_err()
+                && profile("p".repeat(201)).is_err()
+                && leaf("a b".into()).is_err()
+        );
     }
 }

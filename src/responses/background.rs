@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dialect::responses::{End, Events};
 
-/// Responses that are made at one time.
+/// Responses that are made at one time, in all and of one owner.
 const JOBS_MAX: usize = 1_000;
+const OWNER_JOBS_MAX: usize = 250;
 /// Bytes of events that are held of one response; the first ones go when there are more.
 const EVENTS_MAX: usize = 16 << 20;
 /// How long the events of one that has ended are held, and how many bytes of all of those.
@@ -56,7 +57,12 @@ impl Jobs {
     pub fn begin(&self, owner: &str, id: &str, mut events: Events) -> Option<Arc<Job>> {
         let mut all = self.all();
         forget(&mut all);
-        if all.values().filter(|job| !job.is_over()).count() >= JOBS_MAX {
+        let (mut made, mut theirs) = (0, 0);
+        for job in all.values().filter(|job| !job.is_over()) {
+            made += 1;
+            theirs += usize::from(job.owner == owner);
+        }
+        if made >= JOBS_MAX || theirs >= OWNER_JOBS_MAX {
             return None;
         }
         let queued = events.queue();

@@ -175,9 +175,10 @@ CREATE TABLE chats (
     profile    TEXT    NOT NULL,
     leaf       TEXT,             -- the last message of the branch that is shown
     created_at INTEGER NOT NULL, -- Unix, ms
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL DEFAULT 0 -- of its messages
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX chats_of_owner ON chats (owner, updated_at);
+CREATE INDEX chats_of_owner ON chats (owner, updated_at, bytes);
 
 CREATE TABLE chat_messages (
     chat    TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,

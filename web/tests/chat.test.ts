@@ -1,5 +1,5 @@
 // The tree of a conversation, what is sent of it, and how an answer is put together.
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import {
   pages,
   asMarkdown,
@@ -12,7 +12,9 @@ import {
   withDescendants,
   type Message,
 } from '../src/lib/state/chat/message';
+import { Conversation } from '../src/lib/state/chat/conversation.svelte';
 import { Collector } from '../src/lib/state/chat/stream';
+import { session } from '../src/lib/state/session.svelte';
 import { blocks, grouped, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
 
 const said = (id: string, parent: string | null, role: Message['role'], text: string, more: Partial<Message> = {}) =>
@@ -149,4 +151,36 @@ it('a long conversation is drawn in pages that keep their places while its begin
       .map((page) => page.at),
   ).toEqual([2, 3, 4]);
   expect(pages([], 0)).toEqual([]);
+});
+
+it('a conversation that is refused keeps what was said and is saved with the next change', async () => {
+  vi.useFakeTimers();
+  vi.spyOn(session, 'may').mockReturnValue(true);
+  const answers = [
+    [507, { error: { message: 'the conversations of an account hold at most 512 MiB', code: 'conversations_full' } }],
+    [201, { id: 'c1' }],
+  ] as const;
+  const bodies: string[] = [];
+  vi.stubGlobal('fetch', async (request: Request) => {
+    bodies.push(await request.text());
+    const [status, body] = answers[Math.min(bodies.length, answers.length) - 1]!;
+    return new Response(JSON.stringify(body), { status });
+  });
+  const conversation = new Conversation(() => {});
+  const saved = () => vi.waitFor(() => expect(conversation.isOurs()).toBe(true));
+  conversation.messages = TREE;
+  conversation.remove(TREE[0]!);
+  conversation.messages = TREE;
+  await vi.waitFor(() => expect(conversation.refusal?.code).toBe('conversations_full'));
+  expect([conversation.unsaved, conversation.messages.length]).toEqual([true, TREE.length]);
+  // The same would be refused again: nothing is sent until something changes.
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(bodies).toHaveLength(1);
+  conversation.rename('Shorter');
+  await vi.waitFor(() => expect(conversation.id).toBe('c1'));
+  await saved();
+  expect([conversation.unsaved, conversation.refusal]).toEqual([false, null]);
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
 });

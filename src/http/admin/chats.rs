@@ -3,7 +3,7 @@
 use axum::extract::{DefaultBodyLimit, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::chats::{ChatError, Chats, Wish};
@@ -13,6 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
+use crate::proxy::Failure;
 use crate::store::chats::{ChatFilter, ChatRow};
 
 /// Pictures are in it.
@@ -58,7 +59,7 @@ pub struct Chat {
     leaf: Option<String>,
     /// In the order in which they were written, all branches together.
     #[schema(value_type = Vec<Object>)]
-    messages: Vec<Value>,
+    messages: Vec<Box<RawValue>>,
 }
 
 /// A new conversation, or what changes in one; what is left out stays.
@@ -73,7 +74,7 @@ pub struct ChatBody {
     /// New ones, and those that take the place of the one with their id: each with `id`, `parent`, `role`,
     /// `text` and whatever else the page wants to keep.
     #[schema(value_type = Option<Vec<Object>>)]
-    messages: Option<Vec<Value>>,
+    messages: Option<Vec<Box<RawValue>>>,
     /// Ids of messages that go.
     remove: Option<Vec<String>>,
 }
@@ -101,7 +102,8 @@ pub async fn list(
 
 /// Begin a conversation.
 #[utoipa::path(post, path = "/chats", tag = "chats", request_body = ChatBody,
-    responses((status = 201, body = ChatSummary), (status = 400, body = ErrorBody)))]
+    responses((status = 201, body = ChatSummary), (status = 400, body = ErrorBody), (status = 413, body = ErrorBody),
+        (status = 507, body = ErrorBody)))]
 pub async fn create(
     State(gateway): State<Shared>,
     SessionChanger(caller): SessionChanger,
@@ -121,7 +123,7 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Chat>, ApiError> {
     let (row, messages) = of(&gateway, &caller).get(&id).await?;
-    let messages = messages.iter().map(|message| serde_json::from_str(&message.content));
+    let messages = messages.into_iter().map(|message| RawValue::from_string(message.content));
     let messages = messages
         .collect::<Result<_, _>>()
         .map_err(|error| ApiError::internal("a message in the store is not JSON", &error))?;
@@ -130,7 +132,8 @@ pub async fn get(
 
 /// Change a conversation: its name, its branch, its messages.
 #[utoipa::path(patch, path = "/chats/{id}", tag = "chats", request_body = ChatBody,
-    responses((status = 200, body = ChatSummary), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = ChatSummary), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 507, body = ErrorBody)))]
 pub async fn change(
     State(gateway): State<Shared>,
     SessionChanger(caller): SessionChanger,
@@ -195,7 +198,13 @@ impl From<ChatError> for ApiError {
         match error {
             ChatError::Unknown(_) => ApiError::not_found(error.to_string()),
             ChatError::Invalid { message, param } => ApiError::bad_request(message, param),
+            ChatError::ChatTooLarge => full(413, "conversation_too_large", &error),
+            ChatError::OwnerFull | ChatError::TooMany => full(507, "conversations_full", &error),
             ChatError::Store(error) => error.into(),
         }
     }
+}
+
+fn full(status: u16, code: &'static str, error: &ChatError) -> ApiError {
+    Failure::refused(status, "invalid_request_error", code, error.to_string()).into()
 }

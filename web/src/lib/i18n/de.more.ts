@@ -26,6 +26,7 @@ export const more: More = {
     missingHint: 'Es wurde gelöscht, oder es gehört jemand anderem.',
     earlier: (n: number) => `${n} frühere`,
     unsaved: 'noch nicht aufbewahrt',
+    refused: 'Was nicht aufbewahrt ist, bleibt bis zum Verlassen auf dieser Seite; sichere es, oder lösche etwas und mach weiter.',
     export: 'Als Markdown sichern',
     context: 'Kontext',
     cut: 'Die Seite wurde verlassen, bevor diese Antwort zu Ende war.',

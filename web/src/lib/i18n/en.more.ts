@@ -25,6 +25,7 @@ export const more = {
     missingHint: 'It was deleted, or it is somebody else’s.',
     earlier: (n: number) => `${n} earlier`,
     unsaved: 'not kept yet',
+    refused: 'What is not kept stays on this page until you leave it; export it, or delete something and go on.',
     export: 'Export as Markdown',
     context: 'Context',
     cut: 'The page was left before this answer ended.',

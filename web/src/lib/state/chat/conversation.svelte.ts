@@ -1,6 +1,7 @@
 // One conversation: what was said on all its branches, what is being said, and that it is kept. It lives as
 // long as the page, so an answer goes on while somebody looks at other screens.
 import { api, got } from '$lib/api/client';
+import { ApiError } from '$lib/api/errors';
 import { isLeaving } from '../leaving';
 import { session } from '../session.svelte';
 import { told as words } from '../toasts.svelte';
@@ -46,6 +47,8 @@ export class Conversation {
   error = $state.raw<unknown>(undefined);
   /** What was said is not kept yet, since the gateway does not answer. */
   unsaved = $state(false);
+  /** Why the gateway does not take what was said, such as a bound; tried again with the next change. */
+  refusal = $state.raw<ApiError | null>(null);
   #stop: AbortController | null = null;
   #decide: ((call: Call, decision: 'once' | 'always' | 'deny') => void) | null = null;
   #dirty = new Set<string>();
@@ -269,14 +272,20 @@ export class Conversation {
         this.id = (await got(api.POST('/api/v1/chats', { body }))).id;
         this.made(this);
       }
-      [this.unsaved, this.#keptAt] = [false, Date.now()];
-    } catch {
+      [this.unsaved, this.refusal, this.#keptAt] = [false, null, Date.now()];
+    } catch (error) {
       for (const one of dirty) this.#dirty.add(one);
       for (const one of removed) this.#removed.add(one);
       [this.#changed, this.unsaved] = [true, true];
-      setTimeout(() => this.#keep(), KEEP_AGAIN_MS);
+      this.refusal = isRefusal(error) ? error : null;
+      if (!this.refusal) setTimeout(() => this.#keep(), KEEP_AGAIN_MS);
     }
   }
+}
+
+/** Whether the same would be refused again. */
+function isRefusal(error: unknown): error is ApiError {
+  return error instanceof ApiError && [400, 404, 413, 507].includes(error.status);
 }
 
 /** A message as it was kept. */
