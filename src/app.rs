@@ -20,6 +20,7 @@ use crate::auth::{Accounts, AuthFault, Revocations, Tokens, Transport};
 use crate::backends::engine::{Arrival, Engines, EnginesDeps, ModelFetcher};
 use crate::backends::{Backends, BackendsDeps, Launcher, reap_orphans};
 use crate::backup::BackupError;
+use crate::bodies::Bodies;
 use crate::captures::Captures;
 use crate::cli::SOCKET_NAME;
 use crate::config::{Config, Sources};
@@ -122,17 +123,19 @@ impl App {
         end_with_rights(&accounts, &recorder);
         let kinds = kinds()?;
         let worker = Worker::new(Program::Own);
+        let bodies = Bodies::new(config.server.max_body);
         let proxy = Arc::new(Proxy {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder,
             upstreams: Upstreams::new(),
-            contexts: Contexts::new(Arc::clone(&kinds), worker.clone()),
+            contexts: Contexts::new(Arc::clone(&kinds), worker.clone(), bodies.clone()),
             worker: worker.clone(),
             kinds,
             media: Media(media(&config)),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
+            bodies,
         });
         let tools = open_tools(&config, &store, &events, &clock, worker);
         let applied = Arc::clone(&proxy);

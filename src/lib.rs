@@ -23,6 +23,7 @@ pub mod hub;
 pub mod profiles;
 pub mod usage;
 
+pub mod bodies;
 pub mod config;
 pub mod events;
 pub mod logging;

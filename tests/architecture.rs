@@ -33,6 +33,7 @@ const EDGES: &[(&str, &str)] = &[
     ("models", ""),
     ("events", ""),
     ("outward", ""),
+    ("bodies", ""),
     ("store", "system::private"),
     ("system", ""),
     ("config", "outward::Network"),
@@ -44,7 +45,7 @@ const EDGES: &[(&str, &str)] = &[
 const LAYERS: &[(&str, &str)] = &[
     ("UPPER", "tools proxy chats responses"),
     ("LOWER", "dialect backends usage auth backup captures hub profiles"),
-    ("BASE", "models events store system config metrics logging outward worker"),
+    ("BASE", "bodies models events store system config metrics logging outward worker"),
 ];
 
 /// Crates and paths that only some modules may name, and why.
@@ -81,7 +82,7 @@ const FENCES: &[(&str, &str, &str)] = &[
 /// `http::stream`, whose bodies end with the right of their caller.
 const STREAMS: &[(&str, &str)] = &[
     ("from_stream(", "src/http/stream.rs"),
-    ("Body::new", "src/http/edge.rs src/http/error.rs"),
+    ("Body::new", "src/http/edge.rs src/http/error.rs src/http/holding.rs"),
     ("StreamBody", ""),
     ("sse::Sse", ""),
 ];

@@ -3,16 +3,21 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
+
+use crate::bodies::Held;
 
 /// Bytes in order, in any number of pieces; cloning copies no bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Rope {
     pieces: VecDeque<Bytes>,
     len: usize,
+    /// What its bytes take of the bound, until the last clone is dropped.
+    held: Option<Arc<Held>>,
 }
 
 impl Rope {
@@ -22,6 +27,16 @@ impl Rope {
             self.len += piece.len();
             self.pieces.push_back(piece);
         }
+    }
+
+    /// Counts its bytes as that part of the bound.
+    pub fn hold(&mut self, held: Option<Arc<Held>>) {
+        self.held = held;
+    }
+
+    /// What its bytes are counted as.
+    pub fn held(&self) -> Option<Arc<Held>> {
+        self.held.clone()
     }
 
     /// Bytes in all.

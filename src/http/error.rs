@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 
 use super::hosts::HostError;
+use super::state::Shared;
 use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
 use crate::proxy::{Failure, failed};
@@ -185,17 +186,21 @@ impl From<CallError> for ApiError {
 /// A body that is one JSON document; what is wrong with it is told in our own shape.
 pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: serde::de::DeserializeOwned + Send + 'static> FromRequest<Shared> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|rejection| {
+    async fn from_request(request: Request, gateway: &Shared) -> Result<Self, ApiError> {
+        let bytes = bytes::Bytes::from_request(request, gateway).await.map_err(|rejection| {
             let mut failure = Failure::invalid(rejection.body_text(), None);
             failure.status = rejection.status().as_u16();
             ApiError(failure)
         })?;
-        let text = if bytes.trim_ascii().is_empty() { &b"{}"[..] } else { &bytes[..] };
-        serde_json::from_slice(text)
+        let parse = |bytes: &[u8]| {
+            let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+            serde_json::from_slice(text)
+        };
+        let parsed = gateway.proxy.bodies.parse(bytes, parse).await.map_err(Failure::from)?;
+        parsed
             .map(JsonBody)
             .map_err(|error| ApiError(Failure::invalid(format!("the body does not fit: {error}"), None)))
     }

@@ -5,12 +5,13 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use super::state::Shared;
 use crate::auth::Right;
 use crate::proxy::Failure;
 
@@ -32,14 +33,14 @@ pub struct Raw(pub Bytes);
 /// A JSON body that may be left out.
 pub struct OptionalJson<T>(pub Option<T>);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Shared> for OptionalJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, gateway: &Shared) -> Result<Self, ApiError> {
         if request.body().is_end_stream() {
             return Ok(OptionalJson(None));
         }
-        let Json(value) = Json::from_request(request, state).await?;
+        let Json(value) = Json::from_request(request, gateway).await?;
         Ok(OptionalJson(Some(value)))
     }
 }
@@ -66,18 +67,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Shared> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, gateway: &Shared) -> Result<Self, ApiError> {
         let right = request.extensions().get::<Right>().cloned();
-        let read = axum::Json::from_request(request, state).await;
-        still_has(right)?;
-        match read {
-            Ok(axum::Json(value)) => Ok(Json(value)),
-            Err(error) => Err(unusable(&error)),
+        if !is_json(request.headers()) {
+            let mut answer =
+                ApiError::bad_request("Expected request with `Content-Type: application/json`", "body");
+            (answer.0.status, answer.0.code) = (415, "unsupported_media_type");
+            return Err(answer);
         }
+        let read = Bytes::from_request(request, gateway).await;
+        still_has(right)?;
+        let body = read.map_err(|error| unusable(error.status(), error.body_text()))?;
+        let parse = |body: &[u8]| axum::Json::from_bytes(body).map(|axum::Json(value)| value);
+        let parsed = gateway.proxy.bodies.parse(body, parse).await.map_err(Failure::from)?;
+        parsed.map(Json).map_err(|error: JsonRejection| unusable(error.status(), error.body_text()))
     }
+}
+
+/// By the content type that a foreign page's form cannot have.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.strip_prefix("application/").unwrap_or_default();
+    subtype == "json" || subtype.ends_with("+json")
 }
 
 impl<S: Send + Sync> FromRequest<S> for Raw {
@@ -102,14 +117,11 @@ impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {
     }
 }
 
-/// Malformed, of another type than JSON, or too large.
-fn unusable(error: &JsonRejection) -> ApiError {
-    let mut answer = ApiError::bad_request(error.body_text(), "body");
-    let (status, code) = match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => (413, "request_too_large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => (415, "unsupported_media_type"),
-        _ => return answer,
-    };
-    (answer.0.status, answer.0.code) = (status, code);
+/// Malformed, or too large.
+fn unusable(status: StatusCode, message: String) -> ApiError {
+    let mut answer = ApiError::bad_request(message, "body");
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        (answer.0.status, answer.0.code) = (413, "request_too_large");
+    }
     answer
 }

@@ -37,6 +37,8 @@ fn process(page: &mut Page, gateway: &Shared) {
     page.gauge("mlx_gateway_uptime_seconds", "Seconds since the gateway started", [plain(uptime)]);
     let running = recorder.running() as f64;
     page.gauge("mlx_gateway_requests_running", "Requests that are being answered", [plain(running)]);
+    let bodies = gateway.proxy.bodies.bytes() as f64;
+    page.gauge("mlx_gateway_request_body_bytes", "Memory that request bodies take", [plain(bodies)]);
     let lost = [(Vec::new(), recorder.lost())];
     page.counter("mlx_gateway_records_lost", "Records of requests that the store could not take", lost);
     let figures = recorder.throughput().all();

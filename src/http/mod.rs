@@ -10,6 +10,7 @@ mod edge;
 mod error;
 mod extract;
 mod health;
+mod holding;
 mod hosts;
 mod live;
 mod mcp;
@@ -75,6 +76,7 @@ pub fn routes(gateway: Shared) -> Routes {
         .layer(from_fn_with_state(gateway.clone(), audit::note))
         // Around the audit log: what is answered again was not done again.
         .layer(from_fn_with_state(gateway.clone(), once::act_once))
+        .layer(from_fn_with_state(gateway.clone(), holding::hold_body))
         .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)

@@ -88,8 +88,12 @@ impl Attempt {
     }
 
     async fn whole(self) -> Response<Answer> {
-        let plan = Arc::clone(&self.plan);
-        match self.run().await {
+        let mut plan = Arc::clone(&self.plan);
+        let answered = self.run().await;
+        if let Some(plan) = Arc::get_mut(&mut plan) {
+            plan.forget_body();
+        }
+        match answered {
             // Whether a stream is wanted may have stood behind the file.
             Ok(answered)
                 if plan.upload().is_some() && headers::is_event_stream(answered.response.headers()) =>

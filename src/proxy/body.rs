@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::metered::BoxError;
 use super::upload::Rest;
+use crate::bodies::Held;
 use crate::dialect::form::{self, Form};
 use crate::dialect::parts::{Part, Parts};
 use crate::dialect::request::{Scanned, text_of};
@@ -25,8 +26,14 @@ const SLOWEST: u64 = 1024;
 /// Bytes of a form that is read whole before a backend hears of it, so that it can be sent again.
 const HELD_WHOLE: usize = 1 << 20;
 
-/// Reads and scans `body`; `limit` in bytes.
-pub async fn read<B>(mut body: B, limit: u64) -> Result<Scanned, Failure>
+/// Bytes that a body takes of the bound before any of it has arrived.
+pub fn expected<B: Body>(body: &B, is_form: bool) -> u64 {
+    let declared = body.size_hint().lower();
+    if is_form { declared.min(HELD_WHOLE as u64) } else { declared }
+}
+
+/// Reads and scans `body`; `limit` in bytes. What is held grows with a body that says no length.
+pub async fn read<B>(mut body: B, limit: u64, held: &Held) -> Result<Scanned, Failure>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -43,11 +50,36 @@ where
         if (rope.len() + piece.len()) as u64 > limit {
             return Err(Failure::too_large(limit));
         }
+        held.grow((rope.len() + piece.len()) as u64)?;
         scanner.feed(&piece)?;
         rope.push(piece);
     }
     let scan = scanner.finish()?;
     Ok(Scanned::new(rope, scan))
+}
+
+/// Reads a body that is to be translated; `limit` in bytes.
+pub async fn collect<B>(mut body: B, limit: u64, held: &Held) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let declared = body.size_hint().lower();
+    if declared > limit {
+        return Err(Failure::too_large(limit));
+    }
+    let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
+    let mut began = None;
+    while let Some(frame) = next(&mut body, &mut began, whole.len()).await? {
+        let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if (whole.len() + piece.len()) as u64 > limit {
+            return Err(Failure::too_large(limit));
+        }
+        held.grow((whole.len() + piece.len()) as u64)?;
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
 }
 
 /// Scans a body that was put together here.
@@ -63,6 +95,7 @@ pub async fn read_form<B>(
     mut body: B,
     limit: u64,
     content_type: &str,
+    held: &Held,
 ) -> Result<(Scanned, Option<Rest>), Failure>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -84,6 +117,7 @@ where
         if arrived as u64 > limit {
             return Err(Failure::too_large(limit));
         }
+        held.grow(arrived as u64)?;
         if long.is_none() {
             whole.extend_from_slice(&piece);
             if whole.len() <= HELD_WHOLE {
@@ -134,6 +168,16 @@ mod tests {
     use http_body_util::{Full, StreamBody};
 
     use super::*;
+    use crate::bodies::Bodies;
+
+    async fn read<B>(body: B, limit: u64) -> Result<Scanned, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let held = Bodies::new(1 << 20).hold(&"ada".into(), 0).unwrap();
+        super::read(body, limit, &held).await
+    }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_by_its_length_or_on_the_way() {

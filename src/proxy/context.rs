@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::Value;
+use bytes::Bytes;
 
 use super::failure::Failure;
 use super::kinds::Kinds;
+use crate::bodies::{Bodies, Weight};
 use crate::config::{LaunchSettings, ModelRef};
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
@@ -28,6 +29,8 @@ const BEFORE_ANSWER: u64 = 3;
 pub struct Contexts {
     kinds: Arc<Kinds>,
     worker: Worker,
+    /// Parses prompts.
+    bodies: Bodies,
     native: Native,
 }
 
@@ -36,8 +39,8 @@ type Native = Arc<RwLock<HashMap<ModelRef, Option<u64>>>>;
 
 impl Contexts {
     /// Counts prompts by the tokenizers of models whose kinds are known there.
-    pub fn new(kinds: Arc<Kinds>, worker: Worker) -> Contexts {
-        Contexts { kinds, worker, native: Arc::default() }
+    pub fn new(kinds: Arc<Kinds>, worker: Worker, bodies: Bodies) -> Contexts {
+        Contexts { kinds, worker, bodies, native: Arc::default() }
     }
 
     /// Whether a prompt is so long that it has to be looked at. A token has at least one byte, and around each
@@ -65,6 +68,7 @@ impl Contexts {
             let folder = kinds.folder(&model)?;
             let limit = said.or_else(|| made_for(&native, &model, &folder))?;
             let body = body.to_vec();
+            Weight::of(&body).check().ok()?;
             let mut texts = prompt::texts(&body);
             texts.extend(system.clone());
             let bytes: usize = texts.iter().map(String::len).sum();
@@ -74,7 +78,7 @@ impl Contexts {
             let chat = prompt::chat(&body, system.as_deref()).map(|chat| chat.to_string());
             Some((folder, limit, texts, chat))
         };
-        let Ok(Some((folder, limit, texts, chat))) = tokio::task::spawn_blocking(read).await else {
+        let Ok(Some((folder, limit, texts, chat))) = self.bodies.off_thread(read).await else {
             return Ok(());
         };
         let as_prompted = match chat {
@@ -95,16 +99,17 @@ impl Contexts {
 
     /// Counts the tokens of a chat by its model's tokenizer and template; if the template cannot be run, what it adds
     /// is estimated. None: the model has no tokenizer here, or one that cannot be used now.
-    pub async fn count(&self, entry: &Entry, chat: &Value) -> Option<u64> {
+    pub async fn count(&self, entry: &Entry, chat: Bytes) -> Option<u64> {
         let (model, kinds) = (local(&entry.profile.launch)?.clone(), Arc::clone(&self.kinds));
-        let (body, system) = (chat.to_string(), entry.profile.system_prompt.clone());
+        let system = entry.profile.system_prompt.clone();
         let read = move || {
             let folder = kinds.folder(&model)?;
-            let chat = prompt::chat(body.as_bytes(), system.as_deref())?;
+            Weight::of(&chat).check().ok()?;
+            let chat = prompt::chat(&chat, system.as_deref())?;
             let messages = chat["messages"].as_array().map_or(0, Vec::len) as u64;
             Some((folder, chat.to_string(), messages))
         };
-        let (folder, chat, messages) = tokio::task::spawn_blocking(read).await.ok()??;
+        let (folder, chat, messages) = self.bodies.off_thread(read).await.ok()??;
         if let Some(count) = self.worker.count_chat(&folder, chat.clone(), u64::MAX).await {
             return Some(count.estimate);
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use crate::auth::LimitError;
 use crate::backends::AcquireError;
+use crate::bodies::{Full, ParseError};
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::form::FormError;
 use crate::dialect::request::BadRequest;
@@ -162,6 +163,26 @@ impl Failure {
             retry_after_s: None,
             no_retry: false,
             recorded: Status::Refused,
+        }
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        Failure {
+            retry_after_s: Some(1),
+            ..Failure::refused(503, "server_error", "too_many_bodies", full.to_string())
+        }
+    }
+}
+
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::TooManyValues(_) => {
+                Failure::refused(413, "invalid_request_error", "request_too_large", error.to_string())
+            }
+            ParseError::Ended => Failure::backend(error.to_string()),
         }
     }
 }

@@ -45,8 +45,11 @@ pub use upstream::Upstreams;
 pub use waiting::comment;
 pub use working::working;
 
+use upload::Rest;
+
 use crate::auth::{Caller, Scope, Standing};
 use crate::backends::Backends;
+use crate::bodies::{Bodies, Held};
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::profiles::{Entry, ProfileSet};
@@ -67,6 +70,8 @@ pub struct Proxy {
     pub clock: Arc<dyn Clock>,
     /// Bytes.
     pub max_body: u64,
+    /// Bounds the bodies of all requests.
+    pub bodies: Bodies,
 }
 
 /// An inference request as the HTTP layer hands it over.
@@ -82,6 +87,8 @@ pub struct Inference<B> {
     pub told_id: HeaderValue,
     pub headers: HeaderMap,
     pub body: B,
+    /// What a body that was made here takes of the bound already; none: one that is yet to be read.
+    pub held: Option<Arc<Held>>,
 }
 
 impl Proxy {
@@ -105,20 +112,11 @@ impl Proxy {
         B::Error: std::fmt::Display,
     {
         let arrived = Instant::now();
-        let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body } = request;
+        let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body, held } = request;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
-        let mut rest = None;
-        // Nobody's files are read who may not ask.
-        let read = if !caller.has(Scope::Inference) {
-            Err(Failure::no_inference())
-        } else if operation.is_form() {
-            let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            Box::pin(body::read_form(body, self.max_body, kind)).await.map(|(scanned, more)| {
-                rest = more.map(Mutex::new);
-                scanned
-            })
-        } else {
-            body::read(body, self.max_body).await
+        let (read, rest) = match self.read(&caller, operation, kind.as_ref(), body, held).await {
+            Ok((scanned, rest)) => (Ok(scanned), rest),
+            Err(failure) => (Err(failure), None),
         };
         let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         let resolved = read.and_then(|scanned| {
@@ -160,6 +158,41 @@ impl Proxy {
         Ok(Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived })
     }
 
+    /// Reads a body, if there is room for it: all of it, or of a long form as much as it takes to know the model.
+    async fn read<B>(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        kind: Option<&HeaderValue>,
+        body: B,
+        held: Option<Arc<Held>>,
+    ) -> Result<(Scanned, Option<Mutex<Rest>>), Failure>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        // Nobody's files are read who may not ask.
+        if !caller.has(Scope::Inference) {
+            return Err(Failure::no_inference());
+        }
+        let held = match held {
+            Some(held) => held,
+            None => {
+                let expected = body::expected(&body, operation.is_form()).min(self.max_body);
+                Arc::new(self.bodies.hold(&caller.fairness, expected)?)
+            }
+        };
+        let (mut scanned, rest) = if operation.is_form() {
+            let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let (scanned, rest) = Box::pin(body::read_form(body, self.max_body, kind, &held)).await?;
+            (scanned, rest.map(Mutex::new))
+        } else {
+            (body::read(body, self.max_body, &held).await?, None)
+        };
+        scanned.body.hold(Some(held));
+        Ok((scanned, rest))
+    }
+
     /// A request whose pictures are in it, whose texts are texts, and whose prompt fits.
     async fn made_ready(
         &self,
@@ -167,6 +200,7 @@ impl Proxy {
         entry: Entry,
         operation: Operation,
     ) -> Result<(Scanned, Entry), Failure> {
+        let held = scanned.body.held();
         if self.contexts.may_exceed(&entry, operation, &scanned) {
             self.contexts.check(&entry, &scanned).await?;
         }
@@ -176,11 +210,30 @@ impl Proxy {
         if scanned.scan.foreign_media.is_some() {
             scanned = self.media.inline(scanned, self.max_body).await?;
         }
+        if let Some(held) = &held {
+            held.grow(scanned.body.len() as u64)?;
+        }
+        scanned.body.hold(held);
         Ok((scanned, entry))
     }
 
+    /// Reads a body that is to be translated into a chat, of a caller that may ask models. Beside it stands what it
+    /// takes of the bound.
+    pub async fn collect<B>(&self, caller: &Caller, body: B) -> Result<(Bytes, Held), Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        if !caller.has(Scope::Inference) {
+            return Err(Failure::no_inference());
+        }
+        let held = self.bodies.hold(&caller.fairness, body::expected(&body, false).min(self.max_body))?;
+        let body = body::collect(body, self.max_body, &held).await?;
+        Ok((body, held))
+    }
+
     /// Tokens of a chat by its model's own tokenizer; none: it has none here, or there is no such model.
-    pub async fn count_tokens(&self, model: &str, chat: &serde_json::Value) -> Option<u64> {
+    pub async fn count_tokens(&self, model: &str, chat: Bytes) -> Option<u64> {
         let entry = self.profiles.load().entry(model)?.clone();
         self.contexts.count(&entry, chat).await
     }

@@ -78,7 +78,8 @@ impl Plan {
             context_length: profile.launch.context_length,
             answer_max: budget.map(|left| left.saturating_sub(prompt_tokens).max(1)),
         };
-        let prepared = request::prepare(request, target)?;
+        let mut prepared = request::prepare(request, target)?;
+        prepared.body.hold(request.body.held());
         Ok(Plan {
             stream: prepared.stream,
             include_usage: prepared.include_usage,
@@ -112,6 +113,11 @@ impl Plan {
             self.upload = Some(upload.outcome());
             message.upload = Mutex::new(Some(upload));
         }
+    }
+
+    /// Lets go of the request's body, which has been answered.
+    pub fn forget_body(&mut self) {
+        self.message = Arc::default();
     }
 
     /// How the upload of a form stands that goes on while it arrives.

@@ -19,6 +19,7 @@ use super::upstream::UpstreamBody;
 use super::{Proxy, ending, failed, headers, refused};
 use crate::auth::{Caller, Permit, Standing};
 use crate::backends::{Asker, Progress};
+use crate::bodies::{Held, Weight};
 use crate::config::Profile;
 use crate::dialect::facts::Facts;
 use crate::dialect::operation::Operation;
@@ -67,6 +68,8 @@ pub struct Rounds {
     /// The first round's, while it waits to begin.
     first: Option<Box<Plan>>,
     progress: Progress,
+    /// The request as a tree takes that much of the bound, in whoever makes the rounds.
+    _held: Option<Arc<Held>>,
 }
 
 impl Opened {
@@ -83,7 +86,9 @@ impl Opened {
     /// The request's `tools`, where it has any.
     pub fn tools(&self) -> Option<Vec<Value>> {
         let member = self.scanned.scan.get("tools").filter(|member| member.kind == Kind::Array)?;
-        serde_json::from_slice(&self.scanned.body.read(member.value.clone())).ok()
+        let tools = self.scanned.body.read(member.value.clone());
+        Weight::of(&tools).check().ok()?;
+        serde_json::from_slice(&tools).ok()
     }
 
     /// Whether an engine of ours answers, whose ways are known.
@@ -102,9 +107,14 @@ impl Opened {
         self.is_ours() && self.scanned.json("tool_choice").ok().flatten().is_some_and(bound)
     }
 
-    /// The whole request.
+    /// The whole request as a tree, which counts as one from now on until the rounds are over.
     pub fn body(&self) -> Result<Map<String, Value>, Failure> {
-        serde_json::from_slice(&self.scanned.body.to_vec())
+        let body = self.scanned.body.to_vec();
+        let weight = Weight::of(&body).check()?;
+        if let Some(held) = self.scanned.body.held() {
+            held.add(weight)?;
+        }
+        serde_json::from_slice(&body)
             .map_err(|error| Failure::invalid(format!("the body cannot be read: {error}"), None))
     }
 
@@ -160,6 +170,7 @@ impl Opened {
             number: 0,
             first: None,
             progress: Progress::new(),
+            _held: self.scanned.body.held(),
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body::allowed;
 use super::failure::Failure;
 use super::metered::BoxError;
+use crate::bodies::Held;
 use crate::dialect::parts::Parts;
 use crate::dialect::request::{FormEnd, Rewrite};
 use crate::dialect::rope::Rope;
@@ -37,6 +38,8 @@ pub struct Upload {
     /// None: the end was told.
     rewrite: Option<Rewrite>,
     ready: VecDeque<Bytes>,
+    /// What had arrived before the upload began takes of the bound, until it is sent.
+    held: Option<Arc<Held>>,
     late: Pin<Box<Sleep>>,
     outcome: Outcome,
 }
@@ -74,7 +77,9 @@ impl Upload {
     /// `head`: what the backend gets of that which has arrived already.
     pub fn new(rest: Rest, head: Rope, rewrite: Rewrite) -> Upload {
         let late = Box::pin(sleep_until(rest.began + allowed(rest.arrived)));
-        Upload { rest, rewrite: Some(rewrite), ready: head.into_pieces(), late, outcome: Outcome::default() }
+        let held = head.held();
+        let (ready, outcome) = (head.into_pieces(), Outcome::default());
+        Upload { rest, rewrite: Some(rewrite), ready, held, late, outcome }
     }
 
     pub fn outcome(&self) -> Outcome {
@@ -87,6 +92,7 @@ impl Upload {
             if let Some(piece) = self.ready.pop_front() {
                 return Poll::Ready(Ok(Some(piece)));
             }
+            self.held = None;
             let Some(rewrite) = &mut self.rewrite else { return Poll::Ready(Ok(None)) };
             let mut out = Rope::default();
             while let Some(part) = self.rest.parts.part()? {

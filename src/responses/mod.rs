@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::store::responses::{self, Bounds, Chain, ItemRow, ResponseRow};
+pub use crate::store::responses::ItemRow;
+use crate::store::responses::{self, Bounds, Chain, ResponseRow};
 use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
 
@@ -49,28 +50,24 @@ pub struct Responses {
 
 impl Responses {
     /// Keeps a response with what was sent for it.
-    pub async fn keep(&self, response: &Value, input: &[Value], now_ms: i64) -> Result<(), StoreError> {
+    pub async fn keep(&self, response: &Value, input: Vec<ItemRow>, now_ms: i64) -> Result<(), StoreError> {
         responses::put(&self.store, self.row(response, input, now_ms), BOUNDS).await
     }
 
     /// Keeps one that is yet to be made. Should the gateway end before [`end`](Self::end), it has failed.
-    pub async fn begin(&self, response: &Value, input: &[Value], now_ms: i64) -> Result<(), StoreError> {
+    pub async fn begin(&self, response: &Value, input: Vec<ItemRow>, now_ms: i64) -> Result<(), StoreError> {
         responses::begin(&self.store, self.row(response, input, now_ms), BOUNDS).await
     }
 
     /// Keeps what came of it, unless it was deleted meanwhile.
     pub async fn end(&self, response: &Value) -> Result<(), StoreError> {
-        responses::end(&self.store, self.row(response, &[], 0), BOUNDS).await.map(drop)
+        responses::end(&self.store, self.row(response, Vec::new(), 0), BOUNDS).await.map(drop)
     }
 
-    fn row(&self, response: &Value, input: &[Value], now_ms: i64) -> ResponseRow {
+    fn row(&self, response: &Value, input: Vec<ItemRow>, now_ms: i64) -> ResponseRow {
         let text = |key: &str| response.get(key).and_then(Value::as_str).map(str::to_owned);
         let output = response.get("output").and_then(Value::as_array).into_iter().flatten();
-        let row = |item: &Value, input| {
-            let id = item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            ItemRow { id, input, item: item.to_string() }
-        };
-        let items = input.iter().map(|item| row(item, true)).chain(output.map(|item| row(item, false)));
+        let items = input.into_iter().chain(output.map(|item| item_row(item, false)));
         ResponseRow {
             id: text("id").unwrap_or_default(),
             owner: self.owner.clone(),
@@ -102,8 +99,8 @@ impl Responses {
         }
     }
 
-    /// All items of the conversation that ends with a response.
-    pub async fn conversation(&self, id: &str) -> Result<Vec<Value>, ResponsesError> {
+    /// All items of the conversation that ends with a response, as JSON.
+    pub async fn conversation(&self, id: &str) -> Result<Vec<String>, ResponsesError> {
         let (store, owner) = (&self.store, &self.owner);
         let chain = responses::chain(store, owner, id, CONVERSATION_MAX, CONVERSATION_BYTES_MAX).await?;
         match chain {
@@ -112,17 +109,16 @@ impl Responses {
             Some(Chain { missing: Some(missing), .. }) => {
                 Err(ResponsesError::Broken { id: id.to_owned(), missing })
             }
-            Some(Chain { items, .. }) => Ok(items.iter().map(|item| parsed(item)).collect()),
+            Some(Chain { items, .. }) => Ok(items),
         }
     }
 
-    /// Items by their ids; what is not there is left out.
-    pub async fn items(&self, ids: Vec<String>) -> Result<Vec<Value>, ResponsesError> {
+    /// Items by their ids, as JSON; what is not there is left out.
+    pub async fn items(&self, ids: Vec<String>) -> Result<Vec<String>, ResponsesError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let found = responses::items(&self.store, &self.owner, ids).await?;
-        Ok(found.iter().map(|item| parsed(item)).collect())
+        Ok(responses::items(&self.store, &self.owner, ids).await?)
     }
 }
 
@@ -139,8 +135,14 @@ pub async fn retain(store: &Store, clock: &dyn Clock, retention_days: u32) {
     }
 }
 
+/// An item as it is kept; `input`: sent by the client.
+pub fn item_row(item: &Value, input: bool) -> ItemRow {
+    let id = item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    ItemRow { id, input, item: item.to_string() }
+}
+
 /// What the store holds was written by this program.
-fn parsed(text: &str) -> Value {
+pub fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| {
         tracing::error!(%error, "A kept response cannot be read");
         Value::Null

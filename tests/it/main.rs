@@ -13,6 +13,8 @@ mod auth;
 mod background;
 mod backup;
 mod bad_input;
+mod bodies;
+mod bounds;
 mod captures;
 mod chat;
 mod chats;

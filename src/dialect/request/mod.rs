@@ -24,10 +24,14 @@ use super::parts::Part;
 use super::quirks::Quirks;
 use super::rope::Rope;
 use super::scan::{Kind, Member, Scan};
+use crate::bodies::Weight;
 
 /// Tokens an answer may have when neither client nor profile sets a limit, so that an abandoned or
 /// endless generation ends.
 pub const DEFAULT_MAX_TOKENS: u64 = 32_768;
+
+/// Bytes of a field that cannot be too large as a tree.
+const LONG_VALUE: usize = 64 << 10;
 
 const NO_MODEL: &str = "name the model in \"model\": a profile's name or alias";
 
@@ -150,8 +154,14 @@ impl Scanned {
 
     /// A field's value; none: absent or null.
     pub fn json(&self, key: &str) -> Result<Option<Value>, BadRequest> {
-        let present = self.scan.get(key).filter(|member| member.kind != Kind::Null);
-        present.map(|member| self.value(member)).transpose()
+        let Some(member) = self.scan.get(key).filter(|member| member.kind != Kind::Null) else {
+            return Ok(None);
+        };
+        if member.value.len() > LONG_VALUE {
+            let weight = Weight::of(&self.body.read(member.value.clone()));
+            weight.check().map_err(|error| BadRequest::new(key, error.to_string()))?;
+        }
+        self.value(member).map(Some)
     }
 
     /// The same of a field that has to be a string.

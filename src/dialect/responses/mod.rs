@@ -14,6 +14,7 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
+pub use output::Manner;
 pub use request::Asked;
 pub use stream::{End, Events};
 

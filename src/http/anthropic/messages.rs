@@ -1,16 +1,20 @@
 //! Messages and their tokens: read, asked as a chat, and answered in Anthropic's shape.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, BodyStream, Full, Limited};
+use http_body_util::{BodyExt, BodyStream, Limited};
 use serde_json::{Value, json};
 
+use crate::auth::Caller;
+use crate::bodies::Held;
 use crate::dialect::anthropic::{self, Events, chat, estimated_tokens};
 use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
-use crate::http::openai::inference;
+use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed};
 
@@ -48,7 +52,7 @@ pub async fn answer<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: std::fmt::Display,
 {
     let told_id = arrival.told_id.clone();
     let id = told_id.to_str().unwrap_or_default();
@@ -70,15 +74,12 @@ async fn message<B>(
 ) -> Result<Response<Answer>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, &arrival, &parts)?;
-    let asked = read(body, gateway.proxy.max_body).await?;
-    let chat = chat(&asked, true).map_err(|error| Failure::invalid(error.to_string(), None))?;
-    let tokens = estimated_tokens(&chat);
-    let model = asked["model"].as_str().unwrap_or_default().to_owned();
-    let streamed = chat["stream"] == true;
+    let (chat, held) = translated(gateway, &caller, body, true).await?;
+    let Chat { body, model, tokens, streamed } = chat;
     let tools = inference::tools_asked(&parts.headers);
     let inference = Inference {
         operation: Operation::Chat,
@@ -88,7 +89,8 @@ where
         client_id: arrival.client_id,
         told_id: arrival.told_id,
         headers: parts.headers,
-        body: Full::new(Bytes::from(chat.to_string())),
+        body: Sliced::new(body),
+        held: Some(Arc::new(held)),
     };
     let response = inference::serve(gateway, inference, tools, false).await;
     if !response.status().is_success() {
@@ -105,25 +107,51 @@ async fn tokens<B>(
 ) -> Result<Response<Answer>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, arrival, &parts)?;
-    let asked = read(body, gateway.proxy.max_body).await?;
-    let model = asked["model"].as_str().unwrap_or_default();
-    gateway.proxy.may_ask(&caller, model)?;
-    let chat = chat(&asked, false).map_err(|error| Failure::invalid(error.to_string(), None))?;
-    let counted = gateway.proxy.count_tokens(model, &chat).await;
-    Ok(json_response(&json!({"input_tokens": counted.unwrap_or_else(|| estimated_tokens(&chat))})))
+    let (chat, _held) = translated(gateway, &caller, body, false).await?;
+    gateway.proxy.may_ask(&caller, &chat.model)?;
+    let counted = gateway.proxy.count_tokens(&chat.model, chat.body).await;
+    Ok(json_response(&json!({"input_tokens": counted.unwrap_or(chat.tokens)})))
 }
 
-async fn read<B>(body: B, limit: u64) -> Result<Value, Failure>
+/// A message's chat, as bytes: a tree would take many times their memory while the request waits.
+struct Chat {
+    body: Bytes,
+    model: String,
+    /// About.
+    tokens: u64,
+    streamed: bool,
+}
+
+/// Reads a message, and translates it.
+async fn translated<B>(
+    gateway: &Shared,
+    caller: &Caller,
+    body: B,
+    needs_limit: bool,
+) -> Result<(Chat, Held), Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: std::fmt::Display,
 {
-    serde_json::from_slice(&inference::read(body, limit).await?)
-        .map_err(|error| Failure::invalid(format!("the body is not valid JSON: {error}"), None))
+    let (body, held) = gateway.proxy.collect(caller, body).await?;
+    let chat = gateway.proxy.bodies.parse(body, move |body| translate(body, needs_limit)).await??;
+    held.resize(chat.body.len() as u64)?;
+    Ok((chat, held))
+}
+
+fn translate(body: &[u8], needs_limit: bool) -> Result<Chat, Failure> {
+    let asked: Value = serde_json::from_slice(body)
+        .map_err(|error| Failure::invalid(format!("the body is not valid JSON: {error}"), None))?;
+    let chat = chat(&asked, needs_limit).map_err(|error| Failure::invalid(error.to_string(), None))?;
+    let model = asked["model"].as_str().unwrap_or_default().to_owned();
+    // Before the chat's text is made.
+    drop(asked);
+    let (tokens, streamed) = (estimated_tokens(&chat), chat["stream"] == true);
+    Ok(Chat { body: Bytes::from(chat.to_string()), model, tokens, streamed })
 }
 
 /// The chat's events as the message's.

@@ -1,8 +1,12 @@
 //! Inference endpoints: identified, then handed to the data plane with their body unread.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body::{Frame, SizeHint};
 
 use super::{several, tools};
 use crate::auth::Caller;
@@ -11,8 +15,54 @@ use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, BoxError, Failure, Inference, failed};
+use crate::proxy::{Answer, Failure, Inference, failed};
 use crate::tools::chat::Wanted;
+
+/// Bytes of a translated body that are looked at before the serving thread does something else.
+const SLICE: usize = 256 << 10;
+
+/// A body that was made here, in slices: whoever reads it lets others work in between.
+pub struct Sliced {
+    rest: Bytes,
+    pauses: u8,
+}
+
+impl Sliced {
+    pub fn new(body: Bytes) -> Sliced {
+        Sliced { rest: body, pauses: 0 }
+    }
+}
+
+impl http_body::Body for Sliced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        if self.pauses > 0 {
+            self.pauses -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Twice, since a reader may look once without waiting.
+        self.pauses = 2;
+        let slice = self.rest.len().min(SLICE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(slice)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
 
 /// What a request asks of a model, if it does; every such endpoint is a POST.
 pub fn operation(method: &Method, path: &str) -> Option<Operation> {
@@ -46,6 +96,7 @@ where
         told_id: arrival.told_id,
         headers: parts.headers,
         body,
+        held: None,
     };
     serve(gateway, inference, tools, false).await
 }
@@ -54,17 +105,6 @@ where
 pub fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
     let known = caller::identify(&parts.headers, &parts.method, arrival.transport, gateway);
     known.map_err(|error| ApiError::from(error).0)
-}
-
-/// A whole body; `limit` in bytes.
-pub async fn read<B>(body: B, limit: u64) -> Result<Bytes, Failure>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let collected = Limited::new(body, most).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|_cut| Failure::too_large(limit))
 }
 
 /// Which of the gateway's tools a request's headers ask for.

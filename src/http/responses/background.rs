@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http_body_util::{BodyExt, Collected, Full, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use serde_json::{Value, json};
 
-use super::create::{ANSWER_MAX, Understood, seconds, whole_of};
-use crate::dialect::responses::Events;
+use super::create::{ANSWER_MAX, seconds, whole_of};
+use super::request::Begun;
 use crate::http::error::ApiError;
-use crate::http::openai::inference;
+use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, Failure, Inference, failed, streamed};
 use crate::responses::{Job, Responses};
@@ -20,32 +20,38 @@ use crate::tools::chat::Wanted;
 /// Silence after which a listener hears a comment, so that no proxy on the way gives up.
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
 
+/// A response that is to be made in the background.
+pub(super) struct Background {
+    pub begun: Begun,
+    pub model: String,
+    pub stream: bool,
+}
+
 /// Begins a response, and answers with what there is of it: nothing yet, or its events as they come.
 pub(super) async fn begin(
     gateway: &Shared,
-    understood: Understood,
+    asked: Background,
     kept: Responses,
     stem: &str,
-    inference: Inference<Full<Bytes>>,
+    inference: Inference<Sliced>,
     tools: Option<Wanted>,
 ) -> Response {
-    let Understood { asked, earlier, chat } = understood;
+    let Background { mut begun, model, stream } = asked;
     let (id, arrived) = (format!("resp_{stem}"), std::time::Instant::now());
-    let named = chat["model"].as_str().unwrap_or_default();
-    let profile = gateway.proxy.profiles.load().entry(named).map(|entry| entry.profile.name.clone());
-    let profile = profile.unwrap_or_else(|| named.to_owned());
-    let events = Events::new(asked.response(&id, &profile, seconds(gateway)), stem, asked.manner(&earlier));
-    let begun = match gateway.making.begin(&kept.owner, &id, events) {
+    let profile = gateway.proxy.profiles.load().entry(&model).map(|entry| entry.profile.name.clone());
+    let profile = profile.unwrap_or(model);
+    let events = begun.events(stem, &profile, seconds(gateway));
+    let stored = match gateway.making.begin(&kept.owner, &id, events) {
         None => {
             Err(Failure::overloaded("so many responses are made in the background already; try again later"))
         }
         Some(job) => {
             let now = gateway.proxy.clock.unix_ms();
-            let begun = kept.begin(&job.response(), &asked.input, now).await;
-            begun.map(|()| job).map_err(|error| ApiError::from(error).0)
+            let stored = kept.begin(&job.response(), begun.input.take().unwrap_or_default(), now).await;
+            stored.map(|()| job).map_err(|error| ApiError::from(error).0)
         }
     };
-    let job = match begun {
+    let job = match stored {
         Ok(job) => job,
         Err(failure) => {
             gateway.making.remove(&id);
@@ -55,8 +61,12 @@ pub(super) async fn begin(
         }
     };
     let (response, caller) = (job.response(), inference.caller.clone());
-    gateway.tasks.spawn(made(gateway.clone(), Arc::clone(&job), kept, inference, tools));
-    if asked.stream {
+    let making = made(gateway.clone(), Arc::clone(&job), kept, inference, tools);
+    gateway.tasks.spawn(async move {
+        making.await;
+        drop(begun);
+    });
+    if stream {
         streamed(proxy::Events::followed(&caller, told(job, 0)), &profile, arrived)
     } else {
         whole_of(&response)
@@ -83,7 +93,7 @@ async fn made(
     gateway: Shared,
     job: Arc<Job>,
     kept: Responses,
-    inference: Inference<Full<Bytes>>,
+    inference: Inference<Sliced>,
     tools: Option<Wanted>,
 ) {
     tokio::select! {
@@ -98,7 +108,7 @@ async fn made(
 }
 
 /// Asks the chat and follows its answer to the end.
-async fn answered(gateway: &Shared, job: &Job, inference: Inference<Full<Bytes>>, tools: Option<Wanted>) {
+async fn answered(gateway: &Shared, job: &Job, inference: Inference<Sliced>, tools: Option<Wanted>) {
     let answer = inference::serve(gateway, inference, tools, true).await;
     let refused = !answer.status().is_success();
     let mut body = answer.into_body();

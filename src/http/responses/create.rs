@@ -1,24 +1,24 @@
 //! Responses that are made: read, asked as a chat, told as items, and kept.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
-use serde_json::{Value, json};
+use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
 
-use super::{background, gone_on_from, of};
-use crate::auth::{Caller, Scope};
-use crate::dialect::anthropic::estimated_tokens;
+use super::background::{self, Background};
+use super::of;
+use super::request::{self, Begun, Understood, understand};
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::operation::Operation;
-use crate::dialect::responses::{self, End, Events, ResponsesError as Unfit};
-use crate::dialect::scan::Scanner;
+use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
-use crate::http::error::ApiError;
-use crate::http::openai::inference::{self, known, tools_asked};
+use crate::http::openai::inference::{self, Sliced, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed};
-use crate::responses::{Responses, ResponsesError};
+use crate::proxy::{self, Answer, Failure, Inference, failed};
+use crate::responses::Responses;
 
 /// Bytes of a whole answer that is put into other words.
 pub(super) const ANSWER_MAX: usize = 64 << 20;
@@ -45,14 +45,6 @@ impl Asked {
     }
 }
 
-/// A request that was understood, and the chat that it is.
-pub(super) struct Understood {
-    pub asked: responses::Asked,
-    /// The items of the conversation so far.
-    pub earlier: Vec<Value>,
-    pub chat: Value,
-}
-
 /// Answers with a response, or with how many tokens one would begin with.
 pub async fn answer<B>(
     gateway: &Shared,
@@ -62,7 +54,7 @@ pub async fn answer<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: std::fmt::Display,
 {
     let (parts, body) = request.into_parts();
     let caller = match known(gateway, &arrival, &parts) {
@@ -71,7 +63,7 @@ where
     };
     let kept = of(gateway, &caller);
     let stem = arrival.id.simple().to_string();
-    let understood = match understand(gateway, &caller, &kept, body, &stem).await {
+    let understood = match understand(gateway, &caller, body, &stem).await {
         Ok(understood) => understood,
         Err(failure) => {
             if asked == Asked::Response {
@@ -82,11 +74,10 @@ where
         }
     };
     if asked == Asked::Tokens {
-        let chat = &understood.chat;
-        let counted = gateway.proxy.count_tokens(chat["model"].as_str().unwrap_or_default(), chat).await;
-        let tokens = counted.unwrap_or_else(|| estimated_tokens(chat));
-        return whole_of(&json!({"object": "response.input_tokens", "input_tokens": tokens}));
+        let counted = gateway.proxy.count_tokens(&understood.model, understood.chat).await;
+        return whole_of(&request::counted(counted.unwrap_or(understood.tokens)));
     }
+    let Understood { chat, held, model, stream, background, telling: begun, .. } = understood;
     let tools = tools_asked(&parts.headers);
     let inference = Inference {
         operation: Operation::Chat,
@@ -96,99 +87,41 @@ where
         client_id: arrival.client_id,
         told_id: arrival.told_id,
         headers: parts.headers,
-        body: Full::new(Bytes::from(understood.chat.to_string())),
+        body: Sliced::new(chat),
+        held: Some(Arc::new(held)),
     };
-    if understood.asked.background {
-        return Box::pin(background::begin(gateway, understood, kept, &stem, inference, tools)).await;
+    if background {
+        let asked = Background { begun, model, stream };
+        return Box::pin(background::begin(gateway, asked, kept, &stem, inference, tools)).await;
     }
     let response = inference::serve(gateway, inference, tools, true).await;
     if !response.status().is_success() {
         return response;
     }
-    let telling = Telling::new(gateway, understood, kept, &stem, &response);
-    if telling.streams { telling.stream(response) } else { telling.whole(response).await }
-}
-
-/// Reads a request, and what it goes on from.
-async fn understand<B>(
-    gateway: &Shared,
-    caller: &Caller,
-    kept: &Responses,
-    body: B,
-    stem: &str,
-) -> Result<Understood, Failure>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    if !caller.has(Scope::Inference) {
-        return Err(Failure::no_inference());
-    }
-    let bytes = inference::read(body, gateway.proxy.max_body).await?;
-    // Finds what a tree would hide: keys that come twice.
-    let mut scanner = Scanner::default();
-    scanner.feed(&bytes)?;
-    scanner.finish()?;
-    let request: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::invalid(format!("the body is not valid JSON: {error}"), None))?;
-    if let Some(model) = request["model"].as_str() {
-        gateway.proxy.may_ask(caller, model)?;
-    }
-    let mut asked = responses::Asked::read(&request, stem).map_err(unfit)?;
-    let earlier = match &asked.previous {
-        Some(id) if gateway.making.is_under_way(&kept.owner, id) => {
-            let words = format!("the response \"{id}\" is still being made; wait for its end");
-            return Err(Failure::invalid(words, Some("previous_response_id".to_owned())));
-        }
-        Some(id) => kept.conversation(id).await.map_err(not_gone_on_from)?,
-        None => Vec::new(),
-    };
-    let meant = kept.items(asked.references()).await.map_err(not_gone_on_from)?;
-    asked.resolve(&meant).map_err(unfit)?;
-    let chat = asked.chat(&earlier).map_err(unfit)?;
-    Ok(Understood { asked, earlier, chat })
-}
-
-fn unfit(error: Unfit) -> Failure {
-    let mut failure = Failure::invalid(error.message, Some(error.param));
-    failure.code = error.code;
-    failure
-}
-
-fn not_gone_on_from(error: ResponsesError) -> Failure {
-    match error {
-        ResponsesError::Store(error) => ApiError::from(error).0,
-        error => gone_on_from(&error),
-    }
+    let telling = Telling::new(gateway, begun, kept, &stem, &model, &response);
+    if stream { telling.stream(response) } else { telling.whole(response).await }
 }
 
 /// A response that is being told.
 struct Telling {
     gateway: Shared,
     events: Events,
-    streams: bool,
-    /// Where it is kept, and what was sent for it; none: the client keeps it.
-    kept: Option<(Responses, Vec<Value>)>,
+    kept: Responses,
+    begun: Begun,
 }
 
 impl Telling {
     fn new(
         gateway: &Shared,
-        understood: Understood,
+        mut begun: Begun,
         kept: Responses,
         stem: &str,
+        model: &str,
         answer: &Response<Answer>,
     ) -> Telling {
-        let Understood { asked, earlier, chat } = understood;
         let profile = answer.headers().get("x-mlx-gateway-profile").and_then(|name| name.to_str().ok());
-        let model = profile.or_else(|| chat["model"].as_str()).unwrap_or_default();
-        let response = asked.response(&format!("resp_{stem}"), model, seconds(gateway));
-        Telling {
-            gateway: gateway.clone(),
-            events: Events::new(response, stem, asked.manner(&earlier)),
-            streams: asked.stream,
-            kept: asked.store.then_some((kept, asked.input)),
-        }
+        let events = begun.events(stem, profile.unwrap_or(model), seconds(gateway));
+        Telling { gateway: gateway.clone(), events, kept, begun }
     }
 
     /// The chat's events as the response's.
@@ -247,9 +180,9 @@ impl Telling {
     /// Keeps the response before its end is told, so that whoever hears of it can go on from it.
     async fn end(&mut self) -> End {
         let end = self.events.finish(seconds(&self.gateway));
-        if let Some((kept, input)) = self.kept.take() {
+        if let Some(input) = self.begun.input.take() {
             let now = self.gateway.proxy.clock.unix_ms();
-            if let Err(error) = kept.keep(&end.response, &input, now).await {
+            if let Err(error) = self.kept.keep(&end.response, input, now).await {
                 tracing::error!(%error, "A response could not be kept; nobody can go on from it");
             }
         }

@@ -4,6 +4,7 @@
 mod background;
 mod create;
 mod kept;
+mod request;
 
 pub use create::{Asked, answer};
 pub use kept::{
