@@ -4113,7 +4113,6 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4151,6 +4150,14 @@ export interface operations {
             };
             /** @description The gateway is shutting down */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4363,7 +4370,6 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4392,6 +4398,14 @@ export interface operations {
             };
             /** @description The gateway is shutting down */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
