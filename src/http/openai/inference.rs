@@ -28,6 +28,7 @@ pub struct Sliced {
 }
 
 impl Sliced {
+    /// A body of these bytes.
     pub fn new(body: Bytes) -> Sliced {
         Sliced { rest: body, pauses: 0 }
     }
