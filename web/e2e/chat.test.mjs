@@ -448,3 +448,38 @@ test('a conversation is saved as a document', () =>
     const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Export as Markdown' }).click()]);
     assert.match(file.suggestedFilename(), /^A title.*\.md$/);
   }));
+
+test('answers that nest too deep or that are marks alone are shown, and the conversation goes on', () =>
+  visit('/chat?profile=gemma', async (page) => {
+    const unread = [
+      ['quotes', '> '.repeat(3_000)],
+      ['emphasis', '*a '.repeat(20_000)],
+    ];
+    for (const [name, marks] of unread) {
+      const text = `${name}: ${marks}`;
+      await page.route('**/v1/chat/completions', async (route) => {
+        const chunk = {
+          id: 'x',
+          object: 'chat.completion.chunk',
+          model: 'gemma',
+          choices: [{ index: 0, delta: { content: `${marks}${name}` }, finish_reason: null }],
+        };
+        const end = { ...chunk, choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
+        const body = [chunk, end].map((one) => `data: ${JSON.stringify(one)}\n\n`).join('') + 'data: [DONE]\n\n';
+        await route.fulfill({ status: 200, contentType: 'text/event-stream', body });
+      });
+      const before = await answers(page).count();
+      await say(page, `Say ${name}.`);
+      await until(async () => (await answers(page).count()) > before, 'an answer is there');
+      await answers(page).last().getByText(name).waitFor();
+      assert.match(await answers(page).last().innerText(), name === 'quotes' ? /> > >/ : /\*a \*a/, text.slice(0, 20));
+      await page.unroute('**/v1/chat/completions');
+    }
+    // The page is not busy: it answers, and what was said before is still there.
+    await ask(page, 'And now #text=Still_here.');
+    await answers(page).getByText('Still here.').waitFor();
+    assert.equal(await questions(page).count(), 3);
+    await page.reload();
+    await answers(page).getByText('Still here.').waitFor();
+    assert.equal(await answers(page).count(), 3);
+  }));

@@ -103,9 +103,9 @@ function expectHarmless(html: string) {
   }
 }
 it.each(ATTACKS)('what a model writes cannot become active: %s', async (attack) => {
-  expectHarmless(markdown(attack));
+  expectHarmless(markdown(attack)!);
   await enrich('```js\n$x$');
-  expectHarmless(markdown(attack));
+  expectHarmless(markdown(attack)!);
 });
 it('HTML in a text loses its attributes before anything reads it', () => {
   expect(markdown('<p align=center onclick="x">a <br/> b</p>')).toBe('<p>a <br> b</p>');

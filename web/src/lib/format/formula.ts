@@ -1,7 +1,11 @@
 // Formulas: fetched only when a text has any. What it makes is sanitised with the rest.
 import katex from 'katex';
 
-export function formula(source: string, display: boolean): string {
+/** Longer ones stay as they were written. */
+const SOURCE_MAX = 4_000;
+
+export function formula(source: string, display: boolean): string | null {
+  if (source.length > SOURCE_MAX) return null;
   const html = katex.renderToString(source, {
     output: 'mathml',
     displayMode: display,

@@ -2,6 +2,7 @@
 // and anything else that would be fetched are left out, and links open elsewhere without a referrer.
 import DOMPurify from 'dompurify';
 import { Lexer, Marked, type TokenizerAndRendererExtension, type Tokens } from 'marked';
+import { isLight, shallow, type Piece } from './bounds';
 
 const TAGS = [
   'a',
@@ -107,15 +108,27 @@ export function enrich(text: string): Promise<unknown> | null {
   return wanted.length ? Promise.all(wanted) : null;
 }
 
+/** Looked for in what is being read. Where there are none, the parser must not search the rest of the text for one at
+    each of its steps; nor where so many begin that most have no end. */
+let formulas = false;
+const BEGINNINGS = /\$\$|\\\[/g;
+const FORMULAS_MAX = 200;
+const hasFormulas = (text: string) => FORMULA.test(text) && (text.match(BEGINNINGS)?.length ?? 0) <= FORMULAS_MAX;
+function reading<T>(text: string, read: () => T): T {
+  formulas = hasFormulas(text);
+  return read();
+}
+
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const drawn = ({ text, raw, display }: Tokens.Generic) =>
-  math ? math.formula(text as string, display as boolean) : `<code>${escaped(raw)}</code>`;
+  math?.formula(text as string, display as boolean) ?? `<code>${escaped(raw)}</code>`;
 
 const blockFormula: TokenizerAndRendererExtension = {
   name: 'blockFormula',
   level: 'block',
-  start: (source) => /\$\$|\\\[/.exec(source)?.index,
+  start: (source) => (formulas ? /\$\$|\\\[/.exec(source)?.index : undefined),
   tokenizer(source) {
+    if (!formulas) return undefined;
     const found = /^(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n|$)/.exec(source);
     return found ? { type: 'blockFormula', raw: found[0], text: (found[1] ?? found[2])!.trim(), display: true } : undefined;
   },
@@ -124,8 +137,9 @@ const blockFormula: TokenizerAndRendererExtension = {
 const inlineFormula: TokenizerAndRendererExtension = {
   name: 'inlineFormula',
   level: 'inline',
-  start: (source) => /\$|\\\(/.exec(source)?.index,
+  start: (source) => (formulas ? /\$|\\\(/.exec(source)?.index : undefined),
   tokenizer(source) {
+    if (!formulas) return undefined;
     // Prices such as $5 and $6 are not formulas.
     const found = /^(?:\$\$([^\n$]+?)\$\$|\$(?!\s)([^\n$]*?[^\s\\$])\$(?!\d)|\\\(([^\n]+?)\\\))/.exec(source);
     return found
@@ -169,37 +183,58 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
   node.setAttribute('rel', 'noopener noreferrer nofollow');
 });
 
-export function markdown(text: string): string {
-  return purifier.sanitize(marked.parse(text) as string, {
-    ALLOWED_TAGS: [...TAGS, ...MATH],
-    ALLOWED_ATTR: ['href', 'start', 'align', 'class', ...MATH_ATTRIBUTES],
-    ALLOW_DATA_ATTR: false,
-    ALLOW_ARIA_ATTR: false,
-  });
+/** Null: it cannot be read, and is to be shown as it was written. */
+export function markdown(text: string): string | null {
+  try {
+    if (!isLight(text)) return null;
+    return purifier.sanitize(
+      reading(text, () => marked.parse(text) as string),
+      {
+        ALLOWED_TAGS: [...TAGS, ...MATH],
+        ALLOWED_ATTR: ['href', 'start', 'align', 'class', ...MATH_ATTRIBUTES],
+        ALLOW_DATA_ATTR: false,
+        ALLOW_ARIA_ATTR: false,
+      },
+    );
+  } catch {
+    // The parser's stack, for one, has an end.
+    return null;
+  }
 }
 
 /** What stands by itself. A fence that is still open, a list or a table stays one block; definitions of links
-    make the whole text one. */
-export function blocks(text: string): string[] {
-  if (/^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
-  const all: string[] = [];
-  // Not what is within them: that is read where a block is drawn.
-  for (const { type, raw } of new Lexer(marked.defaults).blockTokens(text.replace(/\r\n?/g, '\n'), [])) {
-    if (type === 'space' && all.length) all[all.length - 1] += raw;
-    else all.push(raw);
+    make the whole text one. What could not be read in time is a block of its own, to be shown as it was written. */
+export function blocks(text: string): Piece[] {
+  const pieces = shallow(text.replace(/\r\n?/g, '\n'));
+  const all = pieces.flatMap((piece) => (piece.plain ? [piece] : parsed(piece.text)));
+  if (all.length < 2 || !/^ {0,3}\[[^\]\n]+\]:/m.test(text) || all.some(({ plain }) => plain)) return all;
+  const whole = all.map(({ text }) => text).join('');
+  return isLight(whole) ? [{ text: whole, plain: false }] : all;
+}
+
+function parsed(text: string): Piece[] {
+  const all: Piece[] = [];
+  try {
+    // Not what is within them: that is read where a block is drawn.
+    for (const { type, raw } of reading(text, () => new Lexer(marked.defaults).blockTokens(text, []))) {
+      if (type === 'space' && all.length) all[all.length - 1]!.text += raw;
+      else all.push({ text: raw, plain: type !== 'code' && !isLight(raw) });
+    }
+    return all;
+  } catch {
+    return [{ text, plain: true }];
   }
-  return all;
 }
 
 /** Sanitising takes a while for each piece, however short: short blocks go together. What is full stays as it is while
     the text grows. */
 const FULL_CHARS = 1_000;
-export function grouped(blocks: readonly string[]): string[] {
-  const all: string[] = [];
-  for (const block of blocks) {
-    const last = all.length - 1;
-    if (last >= 0 && all[last]!.length < FULL_CHARS) all[last] += block;
-    else all.push(block);
+export function grouped(blocks: readonly Piece[]): Piece[] {
+  const all: Piece[] = [];
+  for (const { text, plain } of blocks) {
+    const last = all.at(-1);
+    if (last && !plain && !last.plain && last.text.length < FULL_CHARS) last.text += text;
+    else all.push({ text, plain });
   }
   return all;
 }
