@@ -116,3 +116,36 @@ fn a_folder_that_is_dropped_into_the_directory_is_picked_up() {
     std::fs::remove_dir_all(&folder).unwrap();
     wait_for("its end", || (call(&gateway, "test_simple_text", &json!({})).0 == 404).then_some(()));
 }
+
+#[test]
+fn a_plugin_directory_that_was_deleted_or_replaced_is_watched_again() {
+    let gateway = Gateway::start(PROFILES);
+    gateway.get("/api/v1/tools");
+    let plugins = gateway.folder.path().join("plugins");
+    wait_for("the plugin directory", || plugins.is_dir().then_some(()));
+    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/test_tools/test_tools.wasm");
+    let write = |into: &std::path::Path| {
+        std::fs::create_dir_all(into.join("test_tools")).unwrap();
+        std::fs::write(into.join("test_tools/plugin.toml"), "name = \"test_tools\"").unwrap();
+        std::fs::copy(wasm, into.join("test_tools/test_tools.wasm")).unwrap();
+    };
+    let is_there = |expected: bool| {
+        wait_for(if expected { "the plugin" } else { "its end" }, || {
+            let status = call(&gateway, "test_simple_text", &json!({})).0;
+            (status == if expected { 200 } else { 404 }).then_some(())
+        });
+    };
+    for _ in 0..2 {
+        write(&plugins);
+        is_there(true);
+        std::fs::remove_dir_all(&plugins).unwrap();
+        is_there(false);
+    }
+    // What editors and deployments do: another directory takes its place.
+    let next = gateway.folder.path().join("next");
+    write(&next);
+    std::fs::rename(&next, &plugins).unwrap();
+    is_there(true);
+    std::fs::remove_dir_all(plugins.join("test_tools")).unwrap();
+    is_there(false);
+}
