@@ -170,11 +170,16 @@ async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
 }
 
 fn begin_log(args: &ServeArgs, config: &Config) -> Result<(), CliError> {
-    let config = config.log.clone();
+    let (config, data_dir) = (config.log.clone(), &config.server.data_dir);
     let setup = logging::Setup {
         filter: args.log_level.clone().or_else(|| std::env::var(FILTER_VARIABLE).ok()),
         json: args.log_format.unwrap_or_default() == LogFormat::Json,
-        file: config.file.map(|path| LogFile { path, max_size: config.max_size, keep: config.keep }),
+        file: config.file.map(|path| LogFile {
+            is_private: path.starts_with(data_dir),
+            path,
+            max_size: config.max_size,
+            keep: config.keep,
+        }),
     };
     logging::init(setup).map_err(|error| CliError::Usage(error.to_string()))
 }

@@ -38,6 +38,8 @@ pub struct LogFile {
     pub max_size: u64,
     /// Earlier ones that stay.
     pub keep: u32,
+    /// One that exists is closed to other users: it lies in the data directory.
+    pub is_private: bool,
 }
 
 /// What is written now.

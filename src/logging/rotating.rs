@@ -22,6 +22,9 @@ impl Rotating {
             private::create_dir(folder)?;
         }
         let file = private::append(&settings.path)?;
+        if settings.is_private {
+            private::restrict(&file)?;
+        }
         let bytes = file.metadata()?.len();
         Ok(Rotating { settings, file, bytes })
     }
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     fn settings(folder: &Path, keep: u32) -> LogFile {
-        LogFile { path: folder.join("logs/gateway.log"), max_size: 20, keep }
+        LogFile { path: folder.join("logs/gateway.log"), max_size: 20, keep, is_private: true }
     }
 
     fn read(folder: &Path, name: &str) -> Option<String> {
@@ -142,5 +145,19 @@ mod tests {
         log.write_all(&[b'x'; 20]).unwrap();
         fs::remove_dir_all(folder.path().join("logs")).unwrap();
         assert!(log.write(b"told on standard error\n").is_ok());
+    }
+
+    #[test]
+    fn a_log_of_the_data_directory_that_is_open_to_others_is_closed_and_another_is_left() {
+        for (is_private, expected) in [(true, 0o600), (false, 0o644)] {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = LogFile { is_private, ..settings(folder.path(), 2) };
+            let path = settings.path.clone();
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            fs::write(&path, "before\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            drop(Rotating::open(settings).unwrap());
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected);
+        }
     }
 }

@@ -31,7 +31,9 @@ impl LogFile {
         let of = path.to_owned();
         let open = tokio::task::spawn_blocking(move || {
             of.parent().map_or(Ok(()), private::create_dir)?;
-            private::append(&of)
+            let file = private::append(&of)?;
+            private::restrict(&file)?;
+            Ok::<_, io::Error>(file)
         });
         let file = File::from_std(open.await.map_err(io::Error::other)??);
         let bytes = file.metadata().await?.len();
@@ -120,5 +122,16 @@ mod tests {
             file.write_all(receiver).await;
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\nsecond\n");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_open_to_others_is_closed_when_it_is_opened() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backend.log");
+        std::fs::write(&path, "before\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        LogFile::open(&path).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
