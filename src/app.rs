@@ -7,7 +7,7 @@ mod reload;
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::config::{Config, Sources};
 use crate::events::Bus;
 use crate::http::{
     About, ConfigStatus, Edge, Gateway, Hosts, Listeners, Parts, Routes, Shared, load_profiles,
-    publish_backends, routes, tls_acceptor,
+    publish_backends, publish_requests, routes, tls_acceptor,
 };
 use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
@@ -38,6 +38,7 @@ use crate::proxy::{Contexts, Kinds, Media, Proxy, Upstreams};
 use crate::responses;
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
+use crate::system::offload;
 use crate::system::private::ForeignError;
 use crate::system::{SystemProbe, memory};
 use crate::tools::{Registry, RegistryDeps, bundled};
@@ -185,6 +186,7 @@ impl App {
         self.background.spawn(self.plugins());
         self.background.spawn(self.backends.watch_over());
         self.background.spawn(publish_backends(Arc::clone(&self.gateway)));
+        self.background.spawn(publish_requests(Arc::clone(&self.gateway)));
         if let Err(error) = self.gateway.hub.downloads.resume_all().await {
             tracing::warn!(%error, "What an earlier run was downloading is not known");
         }
@@ -359,7 +361,11 @@ impl ModelFetcher for FromHub {
         };
         async move {
             self.0.fetch(id, &told).await?;
-            self.find(id).ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
+            let (downloads, wanted) = (self.0.clone(), id.to_owned());
+            let look = move || hub_cache::cached_snapshot(downloads.cache(), &wanted);
+            let found = offload::run(Path::new(id), offload::PATIENT_TIME, look).await;
+            let found = found.map_err(|error| error.to_string())?;
+            found.ok_or_else(|| format!("{id} was fetched, and is not a model that can be served"))
         }
         .boxed()
     }

@@ -100,6 +100,8 @@ kinds! {
     ProfileChanged = "profile.changed" in Profiles,
     /// `/v1/models/{id}`: a profile as those see it who may use it.
     ProfileAvailable = "profile.available" in Profiles,
+    /// The id of `/api/v1/requests/{id}`, of an account's newest request that began or ended.
+    RequestChanged = "request.changed" in Requests,
     /// An entry of `/api/v1/users` that is new and waits for approval.
     UserPending = "user.pending" in Users,
     /// An entry of `/api/v1/users`.
@@ -124,6 +126,8 @@ pub enum Audience {
     Readers,
     /// The account with this id, and no administrator; empty: callers without an account.
     Owner(Arc<str>),
+    /// The account with this id, and those that may read everything.
+    OwnerAndReaders(Arc<str>),
     /// Those that may use the profile of this name.
     ProfileUsers(Arc<str>),
 }

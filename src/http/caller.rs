@@ -79,6 +79,10 @@ pub fn may_read(caller: &Caller, audience: &Audience) -> bool {
         Audience::Owner(owner) => {
             SessionUser::admits(caller) && caller.user.as_deref().unwrap_or_default() == &**owner
         }
+        Audience::OwnerAndReaders(owner) => {
+            may_read(caller, &Audience::Readers)
+                || SessionUser::admits(caller) && caller.user.as_deref() == Some(&**owner)
+        }
         Audience::ProfileUsers(profile) => caller.may_use(profile),
     }
 }

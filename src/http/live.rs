@@ -17,6 +17,8 @@ use crate::profiles::ProfileSet;
 
 /// How often figures are published.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
+/// How often an account hears of its requests.
+const REQUESTS_EVERY: Duration = Duration::from_millis(500);
 /// A backend that installs or loads changes often; its steps are published at most this often.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -36,7 +38,7 @@ pub async fn publish_backends(gateway: Shared) {
     let mut tick = tokio::time::interval(FIGURES_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     published.servers(&gateway, Server::is_like);
-    published.models(&gateway);
+    published.models(&gateway).await;
     loop {
         let changed = tokio::select! {
             () = gateway.ending() => return,
@@ -49,12 +51,12 @@ pub async fn publish_backends(gateway: Shared) {
         };
         if changed {
             published.servers(&gateway, Server::is_like);
-            published.models(&gateway);
+            published.models(&gateway).await;
             tokio::time::sleep(SETTLE).await;
         } else if gateway.events.listeners() > 0 {
             gateway.proxy.backends.look(FIGURES_AGE).await;
             published.servers(&gateway, |now, before| !now.differs(before));
-            published.models(&gateway);
+            published.models(&gateway).await;
         }
     }
 }
@@ -68,7 +70,7 @@ impl Published {
         });
     }
 
-    fn models(&mut self, gateway: &Shared) {
+    async fn models(&mut self, gateway: &Shared) {
         let sources = (gateway.proxy.profiles.load_full(), models::states(gateway));
         let is_same = |(profiles, states): &(Arc<ProfileSet>, _)| {
             Arc::ptr_eq(profiles, &sources.0) && *states == sources.1
@@ -76,7 +78,7 @@ impl Published {
         if self.sources.as_ref().is_some_and(is_same) {
             return;
         }
-        let now = models::all(gateway, &sources.0, &sources.1);
+        let now = models::all(gateway, &sources.0, &sources.1).await;
         let now = now.into_iter().map(|model| (model.id.clone(), model)).collect();
         update(&mut self.models, now, Model::eq, |id, model| {
             let audience = Audience::ProfileUsers(Arc::from(id));
@@ -86,6 +88,24 @@ impl Published {
             }
         });
         self.sources = Some(sources);
+    }
+}
+
+/// Publishes `request.changed` for accounts whose requests begin or end, each at most twice a second, until the gateway
+/// drains.
+pub async fn publish_requests(gateway: Shared) {
+    let mut tick = tokio::time::interval(REQUESTS_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = gateway.ending() => return,
+            _ = tick.tick() => {}
+        }
+        let is_heard = gateway.events.listeners() > 0;
+        for (user, request) in gateway.proxy.recorder.changes().take(is_heard) {
+            let audience = user.map_or(Audience::Readers, Audience::OwnerAndReaders);
+            gateway.events.publish(Kind::RequestChanged, audience, &json!({"id": request.to_string()}));
+        }
     }
 }
 

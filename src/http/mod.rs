@@ -42,7 +42,7 @@ pub use admin::load_profiles;
 pub use edge::Edge;
 use error::ApiError;
 pub use hosts::Hosts;
-pub use live::publish_backends;
+pub use live::{publish_backends, publish_requests};
 use openai::models;
 pub use peer::Peer;
 pub use serve::{Listener, Listeners};

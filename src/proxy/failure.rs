@@ -10,7 +10,7 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::form::FormError;
 use crate::dialect::request::BadRequest;
 use crate::dialect::scan::ScanError;
-use crate::usage::Status;
+use crate::usage::{CANCELLED, CANCELLED_CODE, Status};
 
 /// A failure with OpenAI's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,12 +119,7 @@ impl Failure {
 
     /// It was cancelled from outside.
     pub fn cancelled() -> Failure {
-        let refused = Failure::refused(
-            499,
-            "server_error",
-            "cancelled",
-            "the request was cancelled: by an operator, or because its caller lost the right to it",
-        );
+        let refused = Failure::refused(499, "server_error", CANCELLED_CODE, CANCELLED);
         Failure { recorded: Status::Cancelled, ..refused }
     }
 

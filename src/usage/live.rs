@@ -172,6 +172,15 @@ impl Live {
         self.request.right.has_ended()
     }
 
+    /// Whether it was ended from outside, or its caller lost the right to it.
+    pub(super) fn was_ended(&self) -> bool {
+        self.is_cancelled() || self.has_lost_right()
+    }
+
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        self.request.user.as_ref()
+    }
+
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.waker.wake();

@@ -1,6 +1,7 @@
 //! What was used: one record per request, kept exactly once, with live counters while it runs.
 //! Knows no HTTP, and no SQL.
 
+mod changes;
 mod days;
 mod figures;
 mod ids;
@@ -13,9 +14,10 @@ mod throughput;
 mod view;
 
 pub use crate::store::requests::{AttemptRecord, Filter, LIST_MAX, RequestRecord, Status, Tokens};
+pub use changes::Changes;
 pub use figures::decode_tokens_per_s;
 pub use live::Live;
-pub use ongoing::{NewRequest, Ongoing, Outcome};
+pub use ongoing::{CANCELLED, CANCELLED_CODE, NewRequest, Ongoing, Outcome};
 pub use recorder::Recorder;
 pub use report::{GroupBy, UsageError, UsageQuery, usage};
 pub use retention::{prune_if_trusted, prune_once, retain};

@@ -11,6 +11,11 @@ use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
 use crate::auth::{LimitError, Permit, Right};
 
+/// Why a request ended that was ended from outside, as records and clients are told it.
+pub const CANCELLED_CODE: &str = "cancelled";
+pub const CANCELLED: &str =
+    "the request was cancelled: by an operator, or because its caller lost the right to it";
+
 /// What is known of a request when it begins.
 #[derive(Debug, Clone, Default)]
 pub struct NewRequest {
@@ -136,8 +141,13 @@ impl Ongoing {
         self.end(outcome);
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, mut outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
+            // Whoever ended it may have been faster than those who were to say so.
+            if outcome.status == Status::Cancelled && outcome.error_code.is_none() && self.live.was_ended() {
+                outcome.error_code = Some(Cow::Borrowed(CANCELLED_CODE));
+                outcome.error_message = Some(CANCELLED.to_owned());
+            }
             let tokens = self.recorder.end(&self.live, outcome);
             if let Some((permit, prompt)) = self.permit.take() {
                 // Without a single token nothing is known to have been computed.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::changes::Changes;
 use super::ids::{self, Ids};
 use super::live::Live;
 use super::ongoing::{NewRequest, Ongoing, Outcome};
@@ -29,6 +30,7 @@ struct Shared {
     ids: Ids,
     throughput: Throughput,
     metrics: Metrics,
+    changes: Changes,
     running: [Mutex<HashMap<Uuid, Arc<Live>>>; SHARDS],
 }
 
@@ -37,7 +39,15 @@ impl Recorder {
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Recorder {
         let throughput = Throughput::new(Arc::clone(&clock));
         let (ids, metrics) = (Ids::new(), Metrics::default());
-        let shared = Shared { store, clock, ids, throughput, metrics, running: Default::default() };
+        let shared = Shared {
+            store,
+            clock,
+            ids,
+            throughput,
+            metrics,
+            changes: Changes::default(),
+            running: Default::default(),
+        };
         Recorder { shared: Arc::new(shared) }
     }
 
@@ -60,6 +70,7 @@ impl Recorder {
             live.set_profile(&profile, model.as_ref(), &self.shared.throughput);
         }
         self.shard(id).insert(id, Arc::clone(&live));
+        self.shared.changes.note(live.user(), id);
         self.submit(&live);
         Ongoing::new(live, self.clone())
     }
@@ -126,6 +137,11 @@ impl Recorder {
         Ok(requests::get(&self.shared.store, id, user).await?.map(RequestView::from))
     }
 
+    /// Which accounts have requests that began or ended lately.
+    pub fn changes(&self) -> &Changes {
+        &self.shared.changes
+    }
+
     /// Tokens per second, as of now.
     pub fn throughput(&self) -> &Throughput {
         &self.shared.throughput
@@ -154,6 +170,7 @@ impl Recorder {
         if !self.submit(live) {
             self.shared.store.count_lost();
         }
+        self.shared.changes.note(live.user(), live.id());
         tokens
     }
 

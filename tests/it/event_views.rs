@@ -40,6 +40,9 @@ fn row(kind: Kind, data: &Value) -> Row {
         Kind::DownloadChanged => row(format!("/api/v1/downloads/{}", id()), whole, &[]),
         Kind::ProfileChanged => row(format!("/api/v1/profiles/{}", text(&data["name"])), whole, &[]),
         Kind::ProfileAvailable => row(format!("/v1/models/{}", id()), whole, &[]),
+        Kind::RequestChanged => {
+            row(format!("/api/v1/requests/{}", id()), |answer, _| Some(json!({"id": answer["id"]})), &[])
+        }
         Kind::UserPending | Kind::UserChanged => row(
             "/api/v1/users".to_owned(),
             |answer, data| listed(&answer["users"], data),
@@ -179,6 +182,11 @@ fn change_everything(gateway: &Gateway, admin: &str, owners: &[&str]) -> Vec<Str
     let config = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{config}\n# changed\n")).unwrap();
     wait_for("the configuration", || (loaded() != before).then_some(()));
+    for owner in owners {
+        // Recorded, and refused before a backend is asked.
+        let chat = json!({"model": "nothing", "messages": []});
+        assert_eq!(gateway.call("POST", "/v1/chat/completions", owner, Some(&chat)).status, 404);
+    }
     let make = |owner: &&str| {
         let made = gateway.call("POST", "/api/v1/chats", owner, Some(&json!({"title": "mine"})));
         assert_eq!(made.status, 201, "{made:?}");
@@ -191,6 +199,19 @@ fn settle(gateway: &Gateway, admin: &str, callers: &mut [Caller], verb: &str, st
     let path = format!("/api/v1/servers/other/{verb}");
     assert_eq!(gateway.call("POST", &path, admin, None).status, 200, "{path}");
     callers.iter_mut().for_each(|caller| caller.hear_until(state));
+}
+
+/// Reads on until an account's request is told, which is within half a second.
+fn until_request(gateway: &Gateway, caller: &mut Caller) {
+    let listed = gateway.call("GET", "/api/v1/requests?limit=1", &caller.headers, None).json();
+    loop {
+        let event = next(&mut caller.stream);
+        let found = event.name == "request.changed" && event.data["id"] == listed["requests"][0]["id"];
+        caller.heard.insert(sequence(&event), event);
+        if found {
+            return;
+        }
+    }
 }
 
 /// The newest event so far about a profile that was added or removed, which is told within a second.
@@ -256,6 +277,7 @@ fn events_carry_only_what_the_same_caller_can_read_with_get() {
     let (by, owners) = (headers[0].as_str(), [headers[0].as_str(), headers[1].as_str(), headers[2].as_str()]);
 
     let chats = change_everything(&gateway, by, &owners);
+    until_request(&gateway, &mut callers[0]);
     let (_, cay) = gateway.user(&admin, "cay@example.com");
     until_available(&mut callers[0], "made", false);
     settle(&gateway, by, &mut callers, "start?wait=true", "ready");
@@ -280,6 +302,7 @@ fn events_of_an_open_gateway_carry_what_its_one_user_can_read_with_get() {
     let gateway = Gateway::with_env(PROFILES, &[("HF_ENDPOINT", &hub.url())]);
     let mut callers = vec![Caller::new(&gateway, "open", None)];
     let chats = change_everything(&gateway, "", &[""]);
+    until_request(&gateway, &mut callers[0]);
     until_available(&mut callers[0], "made", false);
     settle(&gateway, "", &mut callers, "start?wait=true", "ready");
     let first = all(&callers, 0);

@@ -105,3 +105,43 @@ fn without_a_key_nobody_listens_where_keys_are_needed() {
     let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_API_KEY", "secret")]);
     assert_eq!(gateway.get("/api/v1/events").status, 401);
 }
+
+#[test]
+fn requests_of_an_account_are_told_to_it_and_to_readers_at_most_twice_a_second() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (ada, _) = gateway.user(&admin, "ada@example.com");
+    let (ben, _) = gateway.user(&admin, "ben@example.com");
+    let (key, _) = gateway.key(&ada, &serde_json::json!({"name": "one"}));
+    let listen = |token: &str| {
+        let headers = format!("authorization: Bearer {token}\r\n");
+        let mut stream =
+            gateway.open(&gateway.wire("GET", "/api/v1/events?topics=requests,chats", &headers, None));
+        assert_eq!(next(&mut stream).name, "stream.opened");
+        stream
+    };
+    let (mut of_ada, mut of_ben, mut of_admin) = (listen(&ada), listen(&ben), listen(&admin));
+    let began = std::time::Instant::now();
+    for _ in 0..30 {
+        assert_eq!(gateway.chat_as(&key, "nothing", "x").status, 404);
+    }
+    let listed = gateway.as_bearer(&ada, "GET", "/api/v1/requests?limit=1", None).json();
+    let newest = &listed["requests"][0]["id"];
+    let mut told = 0;
+    loop {
+        let event = next(&mut of_ada);
+        assert_eq!((event.name.as_str(), event.data.as_object().unwrap().len()), ("request.changed", 1));
+        told += 1;
+        assert_eq!(next(&mut of_admin).data, event.data);
+        if event.data["id"] == *newest {
+            break;
+        }
+    }
+    // One at each look, and the looks are half a second apart.
+    let looks = 2 + usize::try_from(began.elapsed().as_millis() / 500).unwrap();
+    assert!(told <= looks, "{told} events in {:?}", began.elapsed());
+    // Ben hears what is his alone.
+    let made = gateway.as_bearer(&ben, "POST", "/api/v1/chats", Some(&serde_json::json!({"title": "x"})));
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(next(&mut of_ben).name, "chat.changed");
+}

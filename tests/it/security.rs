@@ -416,3 +416,85 @@ fn requests_are_found_by_a_clients_id_among_the_callers_own() {
         }
     }
 }
+
+#[test]
+fn a_running_request_is_cancelled_by_a_clients_id_among_the_callers_own() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (ada, _) = gateway.user(&admin, "ada@example.com");
+    let (ben, _) = gateway.user(&admin, "ben@example.com");
+    let stream = |token: &str| {
+        let headers = format!("authorization: Bearer {token}\r\nx-request-id: shared\r\n");
+        let body = crate::support::http::body("qwen", "#chunks=3 #gate-after=1", true);
+        let mut stream = gateway.open(&gateway.request("/v1/chat/completions", &headers, &body));
+        while !stream.next().unwrap().contains("\"content\"") {}
+        stream
+    };
+    let (mut of_ada, _of_ben) = (stream(&ada), stream(&ben));
+    let running = || {
+        let listed = gateway.as_bearer(&admin, "GET", "/api/v1/requests?status=running", None).json();
+        let one = |request: &serde_json::Value| request["id"].as_str().unwrap().to_owned();
+        listed["requests"].as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let both = running();
+    assert_eq!(both.len(), 2);
+    // Ben's is the newer one; an administrator finds that, and the other by the gateway's own id.
+    let found = gateway.as_bearer(&admin, "GET", "/api/v1/requests/shared", None).json();
+    assert_eq!(found["id"], both[0].as_str());
+    let found = gateway.as_bearer(&admin, "GET", &format!("/api/v1/requests/{}", both[1]), None).json();
+    assert_eq!(found["client_request_id"], "shared");
+    let cancelled = gateway.as_bearer(&ada, "POST", "/api/v1/requests/shared/cancel", None);
+    assert_eq!((cancelled.status, cancelled.json()["id"].as_str()), (200, Some(both[1].as_str())));
+    while of_ada.next().is_some() {}
+    crate::support::wait_for("the end of Ada's alone", || (running() == both[..1]).then_some(()));
+}
+
+#[test]
+fn records_of_requests_that_end_with_their_callers_right_say_why() {
+    const STREAMS: usize = 20;
+    let gateway = Gateway::start(&format!(
+        "{PROFILES}\n[[profile]]\nname = \"wide\"\nmodel = \"./model\"\nmax_concurrent = 30\n"
+    ));
+    let admin = gateway.admin();
+    for by_key in [false, true] {
+        for profile in ["wide", "qwen"] {
+            let (session, id) = gateway.user(&admin, &format!("{profile}-{by_key}@example.com"));
+            let credential =
+                if by_key { gateway.key(&session, &json!({"name": "one"})).0 } else { session.clone() };
+            let path = format!("/api/v1/users/{id}");
+            std::thread::scope(|scope| {
+                for n in 0..STREAMS {
+                    let (gateway, credential) = (&gateway, &credential);
+                    // Some are read on, some are not, some are plain answers.
+                    scope.spawn(move || match n % 3 {
+                        0 => drop(gateway.chat_as(credential, profile, "#gate-after=0")),
+                        _ => {
+                            let mut stream =
+                                gateway.stream_as(credential, profile, "#chunks=3 #gate-after=1");
+                            while stream.next().is_some() {}
+                        }
+                    });
+                }
+                let running =
+                    || gateway.as_bearer(&session, "GET", "/api/v1/requests?status=running", None).json();
+                crate::support::wait_for("the streams", || {
+                    (running()["requests"].as_array().unwrap().len() == STREAMS).then_some(())
+                });
+                let disabled = gateway.as_bearer(&admin, "POST", &format!("{path}/disable"), None);
+                assert_eq!(disabled.status, 200, "{disabled:?}");
+            });
+            let listed = gateway.as_bearer(&admin, "GET", "/api/v1/requests?limit=20", None).json();
+            let records = listed["requests"].as_array().unwrap();
+            assert_eq!(records.len(), STREAMS);
+            for record in records {
+                assert_eq!(record["user"], id.as_str(), "{record}");
+                assert_eq!(
+                    (&record["status"], &record["error_code"]),
+                    (&json!("cancelled"), &json!("cancelled")),
+                    "{record}"
+                );
+                assert!(record["error_message"].as_str().unwrap().contains("lost the right"), "{record}");
+            }
+        }
+    }
+}

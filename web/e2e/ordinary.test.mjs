@@ -150,3 +150,24 @@ test('whatever is refused says why, and no skeleton stays', async () => {
   }
   await context.close();
 });
+
+test("an ordinary account: Requests and Home follow what its API keys ask for, and nobody else's", async () => {
+  const { key } = await gateway.api('POST', '/api/v1/keys', { name: 'script' }, as(ordinary));
+  const { context, page } = await openAs(browser, gateway, ordinary);
+  const rows = page.getByRole('row');
+  await page.goto(`${gateway.base}/requests`);
+  await rows.nth(1).waitFor();
+  const before = await rows.count();
+  await gateway.askAs(admin, 'qwen', '#chunks=1 not theirs');
+  await gateway.askAs(key, 'qwen', '#chunks=1 by key');
+  await until(async () => (await rows.count()) > before, 'the request is listed without a reload');
+  assert.equal(await rows.count(), before + 1);
+  await page.goto(`${gateway.base}/`);
+  const recent = page.getByRole('region', { name: 'Latest requests' });
+  await recent.getByRole('link').first().waitFor();
+  const newest = () => recent.getByRole('link').first().getAttribute('href');
+  const shown = await newest();
+  await gateway.askAs(key, 'qwen', '#chunks=1 by key again');
+  await until(async () => (await newest()) !== shown, 'the newest request is on the home page');
+  await context.close();
+});

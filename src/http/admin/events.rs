@@ -60,7 +60,7 @@ enum Start {
 ///
 /// Each event shows what the same caller may read with GET: `server.changed` (`/servers`), `profile.available`
 /// (`/v1/models/{id}`), `profile.changed`, `download.changed`, `model.changed`, `plugin.changed`, `chat.changed`,
-/// `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
+/// `request.changed` (the id of `/requests/{id}`), `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
 /// `captures.changed`. After `stream.reset` read again whatever you keep.
 #[utoipa::path(
     get,

@@ -3,8 +3,8 @@ import { live } from './live.svelte';
 
 const AT_MOST_EVERY_MS = 1500;
 
-/** Events that come with requests: figures of backends for those that read everything, and one's own conversations. */
-export const REQUESTS = ['server.', 'chat.'];
+/** Events that come with requests: they begin and end, and figures of backends for those that read everything. */
+export const REQUESTS = ['request.', 'server.', 'chat.'];
 
 /** `names`: beginnings of event names. The answer ends it. */
 export function whenChanged(names: string[], load: () => void): () => void {
