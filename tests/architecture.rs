@@ -30,16 +30,16 @@ const EDGES: &[(&str, &str)] = &[
     ("captures", "BASE"),
     ("hub", "BASE"),
     ("profiles", "BASE"),
-    ("models", ""),
+    ("models", "system::files"),
     ("events", ""),
     ("outward", ""),
     ("bodies", ""),
     ("store", "system::private"),
     ("system", ""),
-    ("config", "outward::Network"),
+    ("config", "outward::Network system::files system::offload"),
     ("metrics", ""),
     ("logging", "system::private system::terminal"),
-    ("worker", "models"),
+    ("worker", "models system::files system::offload"),
 ];
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
@@ -103,6 +103,35 @@ const MAY_NAME_TRANSPORTS: &[&str] = &[
 const MAY_PRINT: &[&str] = &["src/cli/out.rs", "src/main.rs"];
 const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
 
+/// What waits for a disk, and the files of `src/http` and `src/proxy` that may name it: in a closure that
+/// `system::offload` runs, or before the first and after the last request. Handlers run on serving threads.
+const DISK: &[&str] = &[
+    "std::fs",
+    "tokio::fs",
+    "tempfile",
+    ".is_file(",
+    ".is_dir(",
+    ".exists(",
+    ".metadata(",
+    ".canonicalize(",
+    "models::read(",
+    "cached_snapshot(",
+    "disk::free_bytes(",
+    "files::",
+];
+const MAY_WAIT_FOR_DISK: &[&str] = &[
+    "src/http/admin/backup.rs",
+    "src/http/admin/doctor/mod.rs",
+    "src/http/admin/hub.rs",
+    "src/http/admin/models.rs",
+    "src/http/admin/profiles/edit.rs",
+    "src/http/admin/settings.rs",
+    "src/http/serve.rs",
+    "src/http/tls.rs",
+    "src/proxy/context.rs",
+    "src/proxy/kinds.rs",
+];
+
 const LINES_MAX: usize = 500;
 const LINES_MEDIAN_MAX: usize = 150;
 const LINES_MAIN_MAX: usize = 200;
@@ -148,6 +177,19 @@ fn streams_are_made_only_where_they_end_with_their_callers_right() {
         found.map(|name| format!("{}: {name} outside of src/http/stream.rs", file.path)).collect()
     };
     report("streams", product_files().iter().flat_map(made));
+}
+
+#[test]
+fn handlers_wait_for_no_disk() {
+    let waits = |file: &SourceFile| -> Vec<String> {
+        let serves = file.module.first().is_some_and(|module| module == "http" || module == "proxy");
+        if !serves || MAY_WAIT_FOR_DISK.contains(&file.path.as_str()) {
+            return Vec::new();
+        }
+        let found = DISK.iter().filter(|name| file.product_code().contains(**name));
+        found.map(|name| format!("{}: {name} blocks; use system::offload", file.path)).collect()
+    };
+    report("files on serving threads", product_files().iter().flat_map(waits));
 }
 
 #[test]

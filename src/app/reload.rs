@@ -9,10 +9,11 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Sources, Warning};
 use crate::events::{Audience, Kind};
 use crate::http::{ConfigStatus, Shared};
 use crate::system::clock::{Clock, SystemClock};
+use crate::system::{files, offload};
 
 /// Editors write in several steps: this much silence ends a change.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -65,11 +66,11 @@ impl Reload {
                 return;
             }
         };
-        self.seen = tokio::fs::read(&file).await.ok();
+        self.seen = read(&file).await;
         self.is_filled = self.seen.as_deref().is_some_and(|text| !is_blank(text));
         // It may have changed between the start's look at it and now.
-        if !self.is_as_started() {
-            self.read_again();
+        if !self.is_as_started().await {
+            self.read_again().await;
         }
         loop {
             tokio::select! {
@@ -77,23 +78,31 @@ impl Reload {
                 sign = signs.recv() => if sign.is_none() { return },
             }
             settle(&mut signs).await;
-            let Ok(now) = tokio::fs::read(&file).await else { continue };
+            let Some(now) = read(&file).await else { continue };
             if self.seen.as_ref() == Some(&now) {
                 continue;
             }
             let is_emptied = self.is_filled && is_blank(&now);
             self.seen = Some(now);
-            if is_emptied { self.refuse(EMPTIED.to_owned()) } else { self.read_again() }
+            if is_emptied { self.refuse(EMPTIED.to_owned()) } else { self.read_again().await }
         }
     }
 
-    fn is_as_started(&self) -> bool {
+    async fn is_as_started(&self) -> bool {
         let same = |config: &Config| format!("{config:?}") == format!("{:?}", self.started);
-        config::load(&self.sources).is_ok_and(|(config, _)| same(&config))
+        self.load().await.is_ok_and(|(config, _)| same(&config))
     }
 
-    fn read_again(&mut self) {
-        match config::load(&self.sources) {
+    /// Reads the configuration, which looks for the folders and files that it names.
+    async fn load(&self) -> Result<(Config, Vec<Warning>), String> {
+        let sources = self.sources.clone();
+        let load = move || config::load(&sources).map_err(|error| error.to_string());
+        let loaded = offload::run(Path::new("config.toml"), offload::PATIENT_TIME, load).await;
+        loaded.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    async fn read_again(&mut self) {
+        match self.load().await {
             Ok((config, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
@@ -104,7 +113,7 @@ impl Reload {
                 tracing::info!(config.needs_restart = ?needs_restart, "The configuration file has changed and was read again");
                 self.publish(ConfigStatus { needs_restart, ..ConfigStatus::loaded(SystemClock.unix_ms()) });
             }
-            Err(error) => self.refuse(error.to_string()),
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -119,6 +128,13 @@ impl Reload {
         self.gateway.events.publish(Kind::ConfigChanged, Audience::Readers, &status);
         self.gateway.about.config.store(Arc::new(status));
     }
+}
+
+/// The content of a file; none: it cannot be read, which the next look at it says.
+async fn read(file: &Path) -> Option<Vec<u8>> {
+    let path = file.to_owned();
+    let read = move || files::read(&path, config::FILE_MAX).ok();
+    offload::run(file, offload::PATIENT_TIME, read).await.ok()?
 }
 
 /// Whether a file has nothing in it, as one has that an editor has emptied and not written yet, or that a full disk did

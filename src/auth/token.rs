@@ -1,6 +1,5 @@
 //! Session tokens: HS256, signed with a secret of this installation.
 
-use std::fs::File;
 use std::path::Path;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -8,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AuthFault;
 use super::secret;
-use crate::system::private;
+use crate::system::{files, private};
 
 /// The secret's file in the data directory.
 const FILE: &str = "session.key";
 const SECRET_BYTES: usize = 64;
+/// Bytes of its file that are read.
+const SECRET_FILE_MAX: u64 = 4096;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ impl Tokens {
     /// With the secret of the data directory, made when it is not there.
     pub fn open(data_dir: &Path) -> Result<Tokens, AuthFault> {
         let path = data_dir.join(FILE);
-        let kept = match std::fs::read(&path) {
+        let kept = match files::read(&path, SECRET_FILE_MAX) {
             Ok(kept) if kept.len() >= SECRET_BYTES => {
                 close_to_others(&path)?;
                 kept
@@ -81,7 +82,7 @@ fn make(path: &Path) -> Result<Vec<u8>, AuthFault> {
 }
 
 fn close_to_others(path: &Path) -> Result<(), AuthFault> {
-    File::open(path).and_then(|file| private::restrict(&file)).map_err(|error| {
+    files::open(path).and_then(|file| private::restrict(&file)).map_err(|error| {
         AuthFault::Internal(format!("{} cannot be closed to others: {error}", path.display()))
     })
 }

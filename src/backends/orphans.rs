@@ -5,8 +5,8 @@
 
 use super::instance::{log_path, record_path, runs_dir};
 use super::logs::old_path;
-use crate::system::private;
 use crate::system::process::{carrying, group_members, start_mark};
+use crate::system::{files, private};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -22,6 +22,8 @@ pub const MARK: &str = "MLX_GATEWAY_INSTANCE";
 const GONE_WAIT: Duration = Duration::from_secs(2);
 /// Ends the name of a record that is being written.
 const UNFINISHED: &str = ".new";
+/// Bytes of a record.
+const RECORD_MAX: u64 = 64 << 10;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A run's process, as written down beside the run's folder.
@@ -138,7 +140,7 @@ fn remove_files(data_dir: &Path, dir: &Path, record: Option<&Record>) {
 }
 
 fn read_record(dir: &Path) -> Option<Record> {
-    serde_json::from_slice(&std::fs::read(record_path(dir)).ok()?).ok()
+    serde_json::from_slice(&files::read(&record_path(dir), RECORD_MAX).ok()?).ok()
 }
 
 fn unfinished(record: &Path) -> PathBuf {

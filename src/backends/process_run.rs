@@ -15,6 +15,7 @@ use super::state::Failure;
 use super::target::Target;
 use super::workers::Workers;
 use crate::config::EngineKind;
+use crate::system::offload;
 use crate::system::process::start_mark;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -203,9 +204,13 @@ async fn run_elsewhere(job: &Job) -> Failure {
     let Some(upstream) = &job.spec.settings.upstream else {
         return Failure::because("engine = \"url\" needs `url`");
     };
-    match Target::upstream(upstream) {
-        Ok(target) => tell(job, Report::Answered(Box::new(target))).await,
-        Err(error) => return Failure::because(error.to_string()),
+    // Its key may lie in a file.
+    let (place, upstream) = (PathBuf::from(&upstream.url), upstream.clone());
+    let target = offload::run(&place, offload::PATIENT_TIME, move || Target::upstream(&upstream)).await;
+    match target {
+        Ok(Ok(target)) => tell(job, Report::Answered(Box::new(target))).await,
+        Ok(Err(error)) => return Failure::because(error.to_string()),
+        Err(error) => return Failure::because(format!("the key file cannot be read: {error}")),
     }
     job.stop.cancelled().await;
     Failure::because("it was stopped")

@@ -1,12 +1,16 @@
 //! Where a ready backend is reached. Knows nothing of requests.
 
 use crate::config::{KeySource, Upstream};
+use crate::system::files;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
 use std::path::Path;
 
 /// The path that takes the place of the client's `/v1` when a backend is one of our own processes.
 const LOCAL_BASE_PATH: &str = "/v1";
+
+/// Bytes of a file that holds a key.
+const KEY_FILE_MAX: u64 = 64 << 10;
 
 /// Where requests of a backend go: a process on this machine, or another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +84,7 @@ fn bearer(source: &KeySource) -> Result<HeaderValue, TargetError> {
 }
 
 fn read_key(path: &Path) -> Result<String, TargetError> {
-    std::fs::read_to_string(path)
+    files::read_to_string(path, KEY_FILE_MAX)
         .map_err(|source| TargetError::NoFile { path: path.display().to_string(), source })
 }
 

@@ -11,7 +11,7 @@ use zip::{ZipArchive, ZipWriter};
 
 use super::item::Item;
 use super::{BackupError, CONFIG, DATABASE, FORMAT, MANIFEST, Manifest, PLUGINS, Places, SECRET};
-use crate::system::{disk, private};
+use crate::system::{disk, files, private};
 
 /// Files of one backup.
 const FILES_MAX: usize = 10_000;
@@ -45,7 +45,7 @@ pub fn write<W: Write + Seek>(
     wanted.extend(plugin_files(&places.plugins)?);
     for (name, path) in wanted {
         let item = Item::of_entry(&name).ok_or_else(|| BackupError::Name { path: path.clone() })?;
-        let file = match File::open(&path) {
+        let file = match files::open(&path) {
             Ok(file) => file,
             // A gateway without a log-in so far has no secret yet.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && name != DATABASE => continue,
@@ -73,7 +73,7 @@ pub fn write<W: Write + Seek>(
 /// Unpacks an archive below `into`, each file verified. Nothing is written for an archive that holds anything else than
 /// a backup does. Blocks.
 pub fn read(file: &Path, into: &Path) -> Result<Manifest, BackupError> {
-    let mut open = File::open(file).map_err(|error| BackupError::io(file, error))?;
+    let mut open = files::open(file).map_err(|error| BackupError::io(file, error))?;
     count(&mut open).and_then(within).map_err(|reason| BackupError::foreign(file, reason))?;
     let mut zip = ZipArchive::new(open).map_err(|error| BackupError::foreign(file, error))?;
     let manifest = manifest(&mut zip, file)?;

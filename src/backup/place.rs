@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::item::Item;
 use super::restoring::{Journal, Kind, Move, Restoring, is_there, kept};
 use super::{BackupError, DATABASE, Manifest, Places, read};
+use crate::system::files;
 
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -111,10 +112,11 @@ fn set_aside(item: Item, places: &Places, moves: &mut Vec<Move>) {
 /// the operator's to decide.
 fn config(unpacked: &Path, places: &Places) -> Option<Item> {
     let Some(config) = &places.config else { return Some(Item::ConfigCopy) };
-    match (fs::read(Item::Config.unpacked(unpacked)), fs::read(config)) {
+    let read = |path: &Path| files::read(path, Item::Config.limit());
+    match (read(&Item::Config.unpacked(unpacked)), read(config)) {
         (Ok(theirs), Ok(ours)) if theirs == ours => None,
-        (_, Ok(_)) => Some(Item::ConfigCopy),
-        _ => Some(Item::Config),
+        (_, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Some(Item::Config),
+        _ => Some(Item::ConfigCopy),
     }
 }
 

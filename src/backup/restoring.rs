@@ -4,7 +4,7 @@
 //! unpacked to and holds names of [`Item`]s, no paths.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::Item;
 use super::{BackupError, Places};
-use crate::system::private;
+use crate::system::{files, private};
 
 /// In the data directory.
 pub const RESTORING: &str = "restoring";
@@ -91,7 +91,7 @@ impl Journal {
 
     fn read(path: &Path) -> Result<Option<Journal>, String> {
         let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(JOURNAL_MAX).read_to_end(&mut text));
+        let read = files::open(path).and_then(|file| file.take(JOURNAL_MAX).read_to_end(&mut text));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| error.to_string())?,
@@ -203,7 +203,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             let part = to.with_added_extension("part");
             let mut copy = private::create(&part)?;
-            io::copy(&mut File::open(from)?, &mut copy)?;
+            io::copy(&mut files::open(from)?, &mut copy)?;
             copy.sync_all()?;
             fs::rename(&part, to)?;
             to.parent().map_or(Ok(()), private::sync_dir)?;

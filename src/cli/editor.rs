@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use super::exit::CliError;
-use crate::system::{foreground, private};
+use crate::system::{files, foreground, private};
+
+/// Bytes of a text that was edited.
+const TEXT_MAX: u64 = 16 << 20;
 
 /// A text that was edited, in a file that stays until `done`.
 pub struct Edited {
@@ -35,8 +38,8 @@ pub async fn edit(editor: &[String], name: &str, text: &str) -> Result<Edited, C
             "the editor {program} ended with {status}; nothing is changed"
         )));
     }
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| failed("what was edited cannot be read", error))?;
+    let text = files::read_to_string(&path, TEXT_MAX)
+        .map_err(|error| failed("what was edited cannot be read", error))?;
     Ok(Edited { text, folder, name: name.to_owned() })
 }
 

@@ -15,12 +15,16 @@ use super::format::{self, or_none};
 use super::out::Column::{Left, Right};
 use super::out::Table;
 use super::plugins_args::{AddArgs, CallArgs, PluginsCommand};
+use crate::system::files;
 use crate::tools::{Manifest, PluginView};
 
 /// Tools of a plugin that a row of a table names.
 const FEW: usize = 3;
 
 const PATH: &str = "/api/v1/plugins";
+/// Bytes of a component and of a plugin.toml that are sent; the gateway takes less.
+const COMPONENT_MAX: u64 = 64 << 20;
+const MANIFEST_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Deserialize)]
 struct Plugins {
@@ -236,10 +240,10 @@ fn read(path: &Path) -> Result<Value, CliError> {
     let failed = |path: &Path, error: std::io::Error| {
         CliError::Usage(format!("{} cannot be read: {error}", path.display()))
     };
-    let bytes = |path: &Path| std::fs::read(path).map_err(|error| failed(path, error));
+    let bytes = |path: &Path| files::read(path, COMPONENT_MAX).map_err(|error| failed(path, error));
     if path.is_dir() {
         let file = path.join("plugin.toml");
-        let text = std::fs::read_to_string(&file).map_err(|error| failed(&file, error))?;
+        let text = files::read_to_string(&file, MANIFEST_MAX).map_err(|error| failed(&file, error))?;
         let manifest = Manifest::parse(&text).map_err(CliError::Usage)?;
         let wasm = bytes(&path.join(&manifest.wasm))?;
         return Ok(json!({"manifest": text, "wasm": STANDARD.encode(wasm)}));

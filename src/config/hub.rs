@@ -26,8 +26,8 @@ impl Hub {
             Secret(token.to_owned())
         });
         let token_file = reader.path("token_file");
-        if let Some(path) = token_file.as_ref().filter(|path| !path.is_file()) {
-            reader.warning("token_file", Fault::new(format!("there is no file {}", path.display())));
+        if let Some(fault) = token_file.as_ref().and_then(|path| values::absent(path, "file")) {
+            reader.warning("token_file", fault);
         }
         let endpoint = reader.value("endpoint", |node| values::http_url(node, DEFAULT_ENDPOINT));
         Hub {
@@ -46,8 +46,8 @@ fn folders(reader: &Reader<'_>) -> Vec<PathBuf> {
         reader.context.bases.absolute(&text, &node.origin)
     });
     let folders = folders.unwrap_or_default();
-    for folder in folders.iter().filter(|folder| !folder.is_dir()) {
-        reader.warning("folders", Fault::new(format!("there is no folder {}", folder.display())));
+    for fault in folders.iter().filter_map(|folder| values::absent(folder, "folder")) {
+        reader.warning("folders", fault);
     }
     folders
 }

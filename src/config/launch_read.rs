@@ -96,9 +96,10 @@ fn check_model(reader: &Reader<'_>, settings: &LaunchSettings) {
                 fault.suggest("add model = \"ORGANISATION/NAME\", a folder, or \"builtin:demo\""),
             );
         }
-        Some(ModelRef::Folder(folder)) if !folder.is_dir() => {
-            let fault = Fault::new(format!("there is no folder {}", folder.display()));
-            reader.warning("model", fault.suggest("the profile is unavailable until it is there"));
+        Some(ModelRef::Folder(folder)) => {
+            if let Some(fault) = values::absent(folder, "folder") {
+                reader.warning("model", fault.suggest("the profile is unavailable until it is there"));
+            }
         }
         _ => {}
     }
@@ -153,7 +154,11 @@ fn model(reader: &Reader<'_>, node: &Node, engine: EngineKind) -> Result<ModelRe
         return Ok(ModelRef::Hub(text.to_owned()));
     }
     let fault = Fault::new(format!("{text:?} is not the id of a model on the Hub"));
-    let folder = reader.context.bases.absolute(text, &node.origin).is_ok_and(|folder| folder.is_dir());
+    let folder = reader
+        .context
+        .bases
+        .absolute(text, &node.origin)
+        .is_ok_and(|folder| values::absent(&folder, "folder").is_none());
     Err(fault.suggest(match folder {
         true => format!("for the folder write \"./{text}\""),
         false => "write \"ORGANISATION/NAME\", a folder as \"./NAME\", or \"builtin:demo\"".to_owned(),
@@ -176,8 +181,8 @@ fn read_upstream(reader: &Reader<'_>) -> Option<Upstream> {
     {
         reader.warning("api_key_env", Fault::new(format!("the variable {name} is not set")));
     }
-    if let Some(path) = file.as_ref().filter(|path| !path.is_file()) {
-        reader.warning("api_key_file", Fault::new(format!("there is no file {}", path.display())));
+    if let Some(fault) = file.as_ref().and_then(|path| values::absent(path, "file")) {
+        reader.warning("api_key_file", fault);
     }
     let api_key = variable.map(KeySource::Env).or(file.map(KeySource::File));
     url.map(|url| Upstream { url, api_key })

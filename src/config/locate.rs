@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{Problem, Sources, environment};
+use crate::system::files;
 
 const FILE_NAME: &str = "config.toml";
 const FOLDER_NAME: &str = "mlx-gateway";
-/// Larger than any configuration that people write.
-const LARGEST_FILE: u64 = 1 << 20;
+/// Bytes of a configuration file, more than people write.
+pub const FILE_MAX: u64 = 1 << 20;
 /// What is used when there is no file at all, so that a fresh gateway serves the demo model.
 const BUILT_IN: &str = include_str!("../../config.toml");
 
@@ -56,19 +57,16 @@ fn xdg(sources: &Sources, variable: &str, in_home: &str) -> Option<PathBuf> {
 
 fn read(path: PathBuf) -> Result<Located, Box<Problem>> {
     let refuse = |message: String| Box::new(Problem::of_file(&path, message));
-    let metadata = std::fs::metadata(&path).map_err(|error| refuse(cannot_read(&error)))?;
-    if metadata.len() > LARGEST_FILE {
-        return Err(refuse("is larger than 1MiB, which no configuration is".to_owned()));
-    }
-    let bytes = std::fs::read(&path).map_err(|error| refuse(cannot_read(&error)))?;
+    let bytes = files::read(&path, FILE_MAX).map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => {
+            refuse("is larger than 1MiB, which no configuration is".to_owned())
+        }
+        _ => refuse(format!("cannot be read: {error}")),
+    })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Located { file: Some(clean(&path)), text }),
         Err(_) => Err(refuse("is not UTF-8 text".to_owned())),
     }
-}
-
-fn cannot_read(error: &std::io::Error) -> String {
-    format!("cannot be read: {error}")
 }
 
 fn clean(path: &Path) -> PathBuf {

@@ -33,6 +33,7 @@ pub use auth::{ApiAuth, Auth, Registration, Secret};
 pub use engine::{Engines, ManagedEngine};
 pub use hub::Hub;
 pub use load::{Flags, Sources, load};
+pub use locate::FILE_MAX;
 pub use log::Log;
 pub use media::Media;
 pub use memory::{Memory, MemoryBudget};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::tree::Node;
 use super::{ByteSize, Origin, Problem, parse_bytes, parse_duration, show_duration};
+use crate::system::offload;
 
 /// Two words at least this alike (Jaro-Winkler) are taken for a slip of the pen.
 const SIMILAR: f64 = 0.8;
@@ -54,6 +55,16 @@ pub(super) fn text(node: &Node) -> Result<String, Fault> {
     match node.text() {
         Some(text) => Ok(text.into_owned()),
         None => Err(Fault::wrong_type("a string", node)),
+    }
+}
+
+/// Why a `folder` or `file` that is named cannot be used now. None: it is there.
+pub(super) fn absent(path: &Path, kind: &str) -> Option<Fault> {
+    let is_there: fn(&Path) -> bool = if kind == "folder" { Path::is_dir } else { Path::is_file };
+    match offload::look(path, is_there) {
+        Some(true) => None,
+        Some(false) => Some(Fault::new(format!("there is no {kind} {}", path.display()))),
+        None => Some(Fault::new(format!("the {kind} {} does not answer", path.display()))),
     }
 }
 

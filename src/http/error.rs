@@ -10,6 +10,7 @@ use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
 use crate::proxy::{Failure, failed};
 use crate::store::StoreError;
+use crate::system::offload::OffloadError;
 use crate::tools::{CallError, PluginError};
 use crate::usage::UsageError;
 
@@ -139,6 +140,13 @@ impl From<StoreError> for ApiError {
         let mut failure = Failure::refused(503, "server_error", "store_unavailable", error.to_string());
         failure.retry_after_s = Some(5);
         ApiError(failure)
+    }
+}
+
+/// A disk that does not answer keeps one request, not the gateway.
+impl From<OffloadError> for ApiError {
+    fn from(error: OffloadError) -> ApiError {
+        Failure::refused(503, "server_error", "disk_unresponsive", error.to_string()).into()
     }
 }
 

@@ -9,17 +9,23 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use crate::system::files;
+
+/// Bytes of a certificate chain or a key.
+const PEM_MAX: u64 = 1 << 20;
+
 /// Reads both files. An error names the file and what is wrong with it.
 pub fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let wrong = |path: &Path, error: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidData, format!("server.tls: {}: {error}", path.display()))
     };
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = |path: &Path| files::read(path, PEM_MAX).map_err(|error| wrong(path, &error));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
     let chain = chain.map_err(|error| wrong(cert, &error))?;
     if chain.is_empty() {
         return Err(wrong(cert, &"it holds no certificate in PEM form"));
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| wrong(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

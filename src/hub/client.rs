@@ -131,7 +131,7 @@ impl HubClient {
         model: &str,
         max_bytes: usize,
     ) -> Result<(bytes::Bytes, Option<String>), HubError> {
-        let token = self.token.value();
+        let token = self.token.value().await;
         self.wire.read(Ask { url, token: token.as_deref(), from: 0, model }, max_bytes).await
     }
 
@@ -140,7 +140,7 @@ impl HubClient {
             return Err(HubError::BadId(model.to_owned()));
         }
         let (owner, name) = model.split_once('/').unwrap_or(("", model));
-        let repository = self.client()?.model(owner, name);
+        let repository = self.client().await?.model(owner, name);
         self.answered(repository.info().send(), model).await
     }
 
@@ -171,8 +171,8 @@ impl HubClient {
 
     /// Made anew only when the token has changed. It tries once: whoever asks decides what comes then,
     /// and a hub that asks for fewer requests is not asked more often.
-    fn client(&self) -> Result<HFClient, HubError> {
-        let token = self.token.value();
+    async fn client(&self) -> Result<HFClient, HubError> {
+        let token = self.token.value().await;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = made.as_ref().filter(|(of, _)| *of == token) {
             return Ok(client.clone());

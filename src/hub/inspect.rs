@@ -126,7 +126,7 @@ async fn headers(
 
 /// Reads a file's beginning as far as its table goes; then the connection is dropped.
 async fn header(hub: &HubClient, model: &str, commit: &str, path: &str) -> Result<Option<Header>, HubError> {
-    let (url, token) = (hub.file_url(model, commit, path), hub.token().value());
+    let (url, token) = (hub.file_url(model, commit, path), hub.token().value().await);
     let ask = Ask { url: &url, token: token.as_deref(), from: 0, model };
     let mut body = hub.wire().open(ask).await?.body;
     let mut read = Vec::new();

@@ -1,5 +1,6 @@
 //! The models on this machine: those of the Hugging Face cache, whoever put them there, and those of
-//! folders that were added. Reads the disk each time, so that nothing has to be announced; blocks.
+//! folders that were added. Reads the disk each time, so that nothing has to be announced; a disk that does not answer
+//! hides its own models alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::downloads::layout::Layout;
 use crate::models::hub_cache::{MAIN, commit_of, id_of, is_complete};
 use crate::models::{Facts, FactsCache};
+use crate::system::offload::{self, OffloadError};
 
 /// Models that are listed; a cache with more is shown in part.
 pub const MAX_MODELS: usize = 2_000;
@@ -60,6 +62,14 @@ pub struct LocalModel {
     pub problem: Option<String>,
 }
 
+/// The models of every place.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    pub models: Vec<LocalModel>,
+    /// Why the models of a place are missing: its disk does not answer.
+    pub problems: Vec<String>,
+}
+
 /// Why a model cannot be found or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
@@ -67,6 +77,8 @@ pub enum LibraryError {
     Unknown(String),
     #[error("{id} lies in a folder of your own, {}; remove it there", .path.display())]
     NotOurs { id: String, path: PathBuf },
+    #[error("{0}")]
+    Unanswered(#[from] OffloadError),
     #[error("{id} cannot be removed: {source}")]
     Disk { id: String, source: io::Error },
 }
@@ -83,52 +95,75 @@ impl Library {
     }
 
     /// Every model, by id.
-    pub fn list(&self) -> Vec<LocalModel> {
-        let mut models = self.cached();
-        for folder in &self.folders {
-            search(folder, DEPTH, &mut models);
+    pub async fn list(&self) -> Listing {
+        let roots = std::iter::once(&self.cache).chain(&self.folders);
+        let listed = futures_util::future::join_all(roots.map(|root| self.list_root(root))).await;
+        let mut listing = Listing::default();
+        for root in listed {
+            match root {
+                Ok(models) => listing.models.extend(models),
+                Err(error) => listing.problems.push(error.to_string()),
+            }
         }
+        let models = &mut listing.models;
         models.truncate(MAX_MODELS);
         models.sort_by(|a, b| a.id.cmp(&b.id));
         models.dedup_by(|a, b| a.path == b.path);
-        self.add_facts(&mut models);
-        models
+        listing
     }
 
     /// The model of that id, with its facts.
-    pub fn find(&self, id: &str) -> Option<LocalModel> {
-        let mut found: Vec<LocalModel> = match folder_of(&self.cache, id) {
-            Some(repo) => cached_model(&repo).into_iter().collect(),
-            None => Vec::new(),
-        };
-        if found.is_empty() {
-            for folder in &self.folders {
-                search(folder, DEPTH, &mut found);
-            }
-            found.retain(|model| model.id == id);
+    pub async fn find(&self, id: &str) -> Result<Option<LocalModel>, OffloadError> {
+        if let Some(repo) = folder_of(&self.cache, id) {
+            let (library, place) = (self.clone(), repo.clone());
+            let look = move || library.with_facts(cached_model(&repo).into_iter().collect()).pop();
+            return offload::run(&place, offload::PATIENT_TIME, look).await;
         }
-        found.truncate(1);
-        self.add_facts(&mut found);
-        found.pop()
+        for root in self.folders.iter().filter(|root| Path::new(id).starts_with(root)) {
+            let (library, below, wanted) = (self.clone(), root.clone(), id.to_owned());
+            let look = move || {
+                let mut found = Vec::new();
+                search(&below, DEPTH, &mut found);
+                found.retain(|model| model.id == wanted);
+                found.truncate(1);
+                library.with_facts(found).pop()
+            };
+            if let Some(model) = offload::run(root, offload::PATIENT_TIME, look).await? {
+                return Ok(Some(model));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a model of the cache. Whether anybody uses it, the caller knows.
-    pub fn remove(&self, id: &str) -> Result<LocalModel, LibraryError> {
-        let model = self.find(id).ok_or_else(|| LibraryError::Unknown(id.to_owned()))?;
+    pub async fn remove(&self, id: &str) -> Result<LocalModel, LibraryError> {
+        let model = self.find(id).await?.ok_or_else(|| LibraryError::Unknown(id.to_owned()))?;
         if model.source == ModelSource::Folder {
             return Err(LibraryError::NotOurs { id: id.to_owned(), path: model.path });
         }
-        let removed = Layout::new(&self.cache, id).remove();
+        let layout = Layout::new(&self.cache, id);
+        let removed = offload::run(&model.path, offload::PATIENT_TIME, move || layout.remove()).await?;
         removed.map_err(|source| LibraryError::Disk { id: id.to_owned(), source })?;
         Ok(model)
     }
 
-    fn cached(&self) -> Vec<LocalModel> {
-        let Ok(entries) = std::fs::read_dir(&self.cache) else { return Vec::new() };
-        entries.flatten().filter_map(|entry| cached_model(&entry.path())).collect()
+    /// The models of the cache or of an added folder.
+    async fn list_root(&self, root: &Path) -> Result<Vec<LocalModel>, OffloadError> {
+        let (library, path) = (self.clone(), root.to_owned());
+        let list = move || {
+            let mut models = Vec::new();
+            if path == library.cache {
+                let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+                models.extend(entries.filter_map(|entry| cached_model(&entry.path())));
+            } else {
+                search(&path, DEPTH, &mut models);
+            }
+            library.with_facts(models)
+        };
+        offload::run(root, offload::PATIENT_TIME, list).await
     }
 
-    fn add_facts(&self, models: &mut [LocalModel]) {
+    fn with_facts(&self, mut models: Vec<LocalModel>) -> Vec<LocalModel> {
         let paths: Vec<PathBuf> = models.iter().map(|model| model.path.clone()).collect();
         for (model, read) in models.iter_mut().zip(self.facts.read_all(&paths)) {
             match read {
@@ -136,6 +171,7 @@ impl Library {
                 Err(error) => model.problem = Some(error.to_string()),
             }
         }
+        models
     }
 }
 
@@ -225,6 +261,7 @@ fn size(folder: &Path) -> (u64, Option<i64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::files::testing::{OBSTACLES, obstruct};
 
     fn put(folder: &Path, files: &[(&str, &str)]) {
         std::fs::create_dir_all(folder).unwrap();
@@ -249,10 +286,10 @@ mod tests {
         (dir, Library::new(folders[0].with_file_name("hub"), folders, FactsCache::new()))
     }
 
-    #[test]
-    fn models_of_the_cache_and_of_added_folders_appear_by_themselves() {
+    #[tokio::test]
+    async fn models_of_the_cache_and_of_added_folders_appear_by_themselves() {
         let (dir, library) = library();
-        let models = library.list();
+        let models = library.list().await.models;
         let shown: Vec<_> = models.iter().map(|m| (m.id.as_str(), m.source, m.complete)).collect();
         let tiny = dir.path().join("mine/lab/tiny").display().to_string();
         let mut expected = [
@@ -262,21 +299,35 @@ mod tests {
         ];
         expected.sort();
         assert_eq!(shown, expected);
-        let of_cache = library.find("org/m").unwrap();
+        let of_cache = library.find("org/m").await.unwrap().unwrap();
         assert_eq!(of_cache.size_bytes, 22 + 4 + 6);
         assert_eq!(of_cache.facts.unwrap().model_type, "qwen3");
-        assert_eq!(library.find(&tiny).unwrap().id, tiny);
+        assert_eq!(library.find(&tiny).await.unwrap().unwrap().id, tiny);
     }
 
-    #[test]
-    fn a_model_of_the_cache_is_removed_whole_and_one_of_a_folder_is_left() {
+    #[tokio::test]
+    async fn a_model_of_the_cache_is_removed_whole_and_one_of_a_folder_is_left() {
         let (dir, library) = library();
-        library.remove("org/m").unwrap();
+        library.remove("org/m").await.unwrap();
         assert!(!dir.path().join("hub/models--org--m").exists());
-        assert!(matches!(library.remove("org/m"), Err(LibraryError::Unknown(_))));
+        assert!(matches!(library.remove("org/m").await, Err(LibraryError::Unknown(_))));
         let tiny = dir.path().join("mine/lab/tiny");
-        let refused = library.remove(&tiny.display().to_string());
+        let refused = library.remove(&tiny.display().to_string()).await;
         assert!(matches!(refused, Err(LibraryError::NotOurs { .. })) && tiny.exists());
-        assert!(matches!(library.remove("../.."), Err(LibraryError::Unknown(_))));
+        assert!(matches!(library.remove("../..").await, Err(LibraryError::Unknown(_))));
+    }
+
+    #[tokio::test]
+    async fn models_whose_configuration_is_no_regular_file_are_not_read() {
+        for obstacle in OBSTACLES {
+            let (dir, library) = library();
+            let config = dir.path().join("hub/models--org--m/snapshots/c0ffee/config.json");
+            std::fs::remove_file(&config).unwrap();
+            obstruct(&config, obstacle);
+            let model = library.find("org/m").await.unwrap().unwrap();
+            assert!(model.facts.is_none() && model.problem.is_some(), "{obstacle}: {model:?}");
+            let listing = library.list().await;
+            assert_eq!((listing.models.len(), listing.problems.len()), (3, 0), "{obstacle}");
+        }
     }
 }

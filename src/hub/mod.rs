@@ -16,7 +16,7 @@ pub use client::HubClient;
 pub use error::HubError;
 pub use files::{Digest, RepoFile};
 pub use inspect::HubFacts;
-pub use library::{Library, LibraryError, LocalModel, ModelSource};
+pub use library::{Library, LibraryError, Listing, LocalModel, ModelSource};
 pub use search::{Details, FileEntry, Hit, LIMIT, Query, REACH, Sort};
 pub use token::{Token, TokenOrigin, TokenPlaces};
 

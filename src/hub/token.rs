@@ -5,6 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 
+use crate::system::{files, offload};
+
+/// Bytes of a file that holds a token.
+const FILE_MAX: u64 = 64 << 10;
+
 /// The places a token may stand in; the first that has one counts.
 #[derive(Debug, Clone, Default)]
 pub struct TokenPlaces {
@@ -49,8 +54,16 @@ impl Token {
         *self.0.stored.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// The token and where it came from: environment > file > store > login.
-    pub fn find(&self) -> Option<(String, TokenOrigin)> {
+    /// The token and where it came from: environment > file > store > login. A file that does not answer in time counts
+    /// as none.
+    pub async fn find(&self) -> Option<(String, TokenOrigin)> {
+        let token = self.clone();
+        let file = self.0.places.file.as_ref().or(self.0.places.login.as_ref());
+        let place = file.cloned().unwrap_or_default();
+        offload::run(&place, offload::REQUEST_TIME, move || token.look()).await.ok()?
+    }
+
+    fn look(&self) -> Option<(String, TokenOrigin)> {
         let places = &self.0.places;
         let some = |token: String, origin| (!token.is_empty()).then_some((token, origin));
         let stored = || self.0.stored.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -64,13 +77,13 @@ impl Token {
     }
 
     /// The token itself, wherever it is from.
-    pub fn value(&self) -> Option<String> {
-        self.find().map(|(token, _)| token)
+    pub async fn value(&self) -> Option<String> {
+        self.find().await.map(|(token, _)| token)
     }
 }
 
 fn read(path: &Path) -> Option<String> {
-    match std::fs::read_to_string(path) {
+    match files::read_to_string(path, FILE_MAX) {
         Ok(text) => Some(text.trim().to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
@@ -91,12 +104,12 @@ mod tests {
         std::fs::write(&login, "from-login\n").unwrap();
         let mut places = TokenPlaces { environment: None, file: Some(file.clone()), login: Some(login) };
         let token = Token::new(places.clone());
-        assert_eq!(token.find(), Some(("from-login".into(), TokenOrigin::Login)));
+        assert_eq!(token.look(), Some(("from-login".into(), TokenOrigin::Login)));
         token.set_stored(Some("from-store".into()));
-        assert_eq!(token.find(), Some(("from-store".into(), TokenOrigin::Store)));
+        assert_eq!(token.look(), Some(("from-store".into(), TokenOrigin::Store)));
         std::fs::write(&file, " from-file\n").unwrap();
-        assert_eq!(token.find(), Some(("from-file".into(), TokenOrigin::File)));
+        assert_eq!(token.look(), Some(("from-file".into(), TokenOrigin::File)));
         places.environment = Some("from-environment".into());
-        assert_eq!(Token::new(places).find(), Some(("from-environment".into(), TokenOrigin::Environment)));
+        assert_eq!(Token::new(places).look(), Some(("from-environment".into(), TokenOrigin::Environment)));
     }
 }

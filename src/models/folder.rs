@@ -1,7 +1,6 @@
 //! Reads a model's folder: its small files whole, of its weights only the tables at their beginning.
 //! Must not know what follows from it, nor which program will serve the model.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::safetensors::{self, Header};
 use super::sources::{ModelFile, Sources, inspect};
 use super::{Facts, card, template};
+use crate::system::files;
 
 /// A configuration file larger than this is not read; the largest seen (a tokenizer's settings)
 /// have a few megabytes.
@@ -33,8 +33,6 @@ pub enum FactsError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{} is not valid JSON ({source}); download the model again", path.display())]
     Malformed { path: PathBuf, source: serde_json::Error },
-    #[error("{} has {bytes} bytes, more than the {MAX_CONFIG_BYTES} that are read of such a file", path.display())]
-    TooLarge { path: PathBuf, bytes: u64 },
 }
 
 /// Reads the facts of the model in `folder`.
@@ -121,7 +119,7 @@ fn header(path: &Path) -> Option<Header> {
     let told = |error: String| {
         tracing::debug!(path = %path.display(), error, "Could not read the weights' table.");
     };
-    let mut file = File::open(path).inspect_err(|error| told(error.to_string())).ok()?;
+    let mut file = files::open(path).inspect_err(|error| told(error.to_string())).ok()?;
     safetensors::read(&mut file).inspect_err(|error| told(error.to_string())).ok()
 }
 
@@ -163,16 +161,11 @@ fn json(path: &Path) -> Result<Option<Value>, FactsError> {
 }
 
 fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, FactsError> {
-    let unreadable = |source| FactsError::Unreadable { path: path.to_owned(), source };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-        Ok(meta) if meta.len() > MAX_CONFIG_BYTES => {
-            return Err(FactsError::TooLarge { path: path.to_owned(), bytes: meta.len() });
-        }
-        Ok(_) => {}
+    match files::read(path, MAX_CONFIG_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FactsError::Unreadable { path: path.to_owned(), source }),
     }
-    std::fs::read(path).map(Some).map_err(unreadable)
 }
 
 #[cfg(test)]

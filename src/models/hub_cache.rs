@@ -6,8 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::system::files;
+
 /// How the folder of a model begins; those of data sets begin otherwise.
 const PREFIX: &str = "models--";
+/// Bytes of the file that names a commit.
+const MAX_REF_BYTES: u64 = 4096;
+/// Bytes of the list of a model's shards.
+const MAX_INDEX_BYTES: u64 = 32 * 1024 * 1024;
 /// The branch that is meant when none is named.
 pub const MAIN: &str = "main";
 
@@ -35,7 +41,7 @@ pub fn id_of(folder_name: &str) -> Option<String> {
 
 /// The commit that a branch of a cached model stood at when it was fetched.
 pub fn commit_of(repo: &Path, branch: &str) -> Option<String> {
-    let commit = std::fs::read_to_string(repo.join("refs").join(branch)).ok()?;
+    let commit = files::read_to_string(&repo.join("refs").join(branch), MAX_REF_BYTES).ok()?;
     let commit = commit.trim();
     let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
     plain.then(|| commit.to_owned())
@@ -56,9 +62,10 @@ pub fn is_complete(snapshot: &Path) -> bool {
     if !snapshot.join("config.json").is_file() {
         return false;
     }
-    match std::fs::read(snapshot.join("model.safetensors.index.json")) {
+    match files::read(&snapshot.join("model.safetensors.index.json"), MAX_INDEX_BYTES) {
         Ok(bytes) => shards(&bytes).is_some_and(|all| all.iter().all(|one| snapshot.join(one).is_file())),
-        Err(_) => has_weights(snapshot),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => has_weights(snapshot),
+        Err(_) => false,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::dialect::rope::Rope;
 use crate::dialect::{embeddings, prompt};
 use crate::models;
 use crate::profiles::Entry;
+use crate::system::offload;
 use crate::worker::{NotText, Unanswered, Worker};
 
 /// Bytes of a body that no model's context is too short for.
@@ -61,12 +62,14 @@ impl Contexts {
     /// Refuses a prompt that its model's context cannot hold. One that cannot be counted is let through.
     pub async fn check(&self, entry: &Entry, asked: &Scanned) -> Result<(), Failure> {
         let Some(model) = local(&entry.profile.launch).cloned() else { return Ok(()) };
-        let (kinds, native) = (Arc::clone(&self.kinds), Arc::clone(&self.native));
-        let said = entry.profile.launch.context_length.map(u64::from);
+        let Some(folder) = self.kinds.folder(&model).await else { return Ok(()) };
+        let limit = match entry.profile.launch.context_length {
+            Some(said) => Some(u64::from(said)),
+            None => self.made_for(&model, &folder).await,
+        };
+        let Some(limit) = limit else { return Ok(()) };
         let (body, system) = (asked.body.clone(), entry.profile.system_prompt.clone());
         let read = move || {
-            let folder = kinds.folder(&model)?;
-            let limit = said.or_else(|| made_for(&native, &model, &folder))?;
             let body = body.to_vec();
             Weight::of(&body).check().ok()?;
             let mut texts = prompt::texts(&body);
@@ -76,11 +79,9 @@ impl Contexts {
                 return None;
             }
             let chat = prompt::chat(&body, system.as_deref()).map(|chat| chat.to_string());
-            Some((folder, limit, texts, chat))
+            Some((texts, chat))
         };
-        let Ok(Some((folder, limit, texts, chat))) = self.bodies.off_thread(read).await else {
-            return Ok(());
-        };
+        let Ok(Some((texts, chat))) = self.bodies.off_thread(read).await else { return Ok(()) };
         let as_prompted = match chat {
             Some(chat) => self.worker.count_chat(&folder, chat, limit).await,
             None => None,
@@ -100,16 +101,15 @@ impl Contexts {
     /// Counts the tokens of a chat by its model's tokenizer and template; if the template cannot be run, what it adds
     /// is estimated. None: the model has no tokenizer here, or one that cannot be used now.
     pub async fn count(&self, entry: &Entry, chat: Bytes) -> Option<u64> {
-        let (model, kinds) = (local(&entry.profile.launch)?.clone(), Arc::clone(&self.kinds));
+        let folder = self.kinds.folder(local(&entry.profile.launch)?).await?;
         let system = entry.profile.system_prompt.clone();
         let read = move || {
-            let folder = kinds.folder(&model)?;
             Weight::of(&chat).check().ok()?;
             let chat = prompt::chat(&chat, system.as_deref())?;
             let messages = chat["messages"].as_array().map_or(0, Vec::len) as u64;
-            Some((folder, chat.to_string(), messages))
+            Some((chat.to_string(), messages))
         };
-        let (folder, chat, messages) = self.bodies.off_thread(read).await.ok()??;
+        let (chat, messages) = self.bodies.off_thread(read).await.ok()??;
         if let Some(count) = self.worker.count_chat(&folder, chat.clone(), u64::MAX).await {
             return Some(count.estimate);
         }
@@ -128,9 +128,10 @@ impl Contexts {
     /// The request with the texts that its token numbers stand for.
     pub async fn as_text(&self, entry: &Entry, asked: &Scanned) -> Result<Rope, Failure> {
         let lists = embeddings::tokens(asked)?;
-        let model = local(&entry.profile.launch).cloned();
-        let kinds = Arc::clone(&self.kinds);
-        let folder = tokio::task::spawn_blocking(move || kinds.folder(&model?)).await.ok().flatten();
+        let folder = match local(&entry.profile.launch) {
+            Some(model) => self.kinds.folder(model).await,
+            None => None,
+        };
         let texts = match folder {
             Some(folder) => self.worker.decode(&folder, lists).await,
             None => Err(NotText::NoTokenizer),
@@ -149,6 +150,20 @@ impl Contexts {
         })?;
         Ok(embeddings::with_texts(asked, &texts))
     }
+
+    /// Returns the context that a model was made for, read once. None: its files do not say, or do not answer.
+    async fn made_for(&self, model: &ModelRef, folder: &Path) -> Option<u64> {
+        if let Some(limit) = known(&self.native, model) {
+            return limit;
+        }
+        let (read, native, model) = (folder.to_owned(), Arc::clone(&self.native), model.clone());
+        let reading = move || {
+            let limit = models::read(&read).ok()?.context_length.map(|known| known.value);
+            native.write().unwrap_or_else(PoisonError::into_inner).insert(model, limit);
+            limit
+        };
+        offload::run(folder, offload::REQUEST_TIME, reading).await.ok()?
+    }
 }
 
 /// The model whose files are here, behind an engine of ours.
@@ -163,14 +178,4 @@ fn bytes(entry: &Entry, asked: &Scanned) -> u64 {
 
 fn known(native: &Native, model: &ModelRef) -> Option<Option<u64>> {
     native.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
-}
-
-/// Reads it once.
-fn made_for(native: &Native, model: &ModelRef, folder: &Path) -> Option<u64> {
-    if let Some(limit) = known(native, model) {
-        return limit;
-    }
-    let limit = models::read(folder).ok()?.context_length.map(|known| known.value);
-    native.write().unwrap_or_else(PoisonError::into_inner).insert(model.clone(), limit);
-    limit
 }

@@ -1,18 +1,22 @@
 //! Which kind of model serves a profile and what it takes, so that an endpoint it cannot answer is
-//! refused before anything is started. Looks into a model's folder once.
+//! refused before anything is started. Looks into a model's folder once; a folder that does not answer in time leaves
+//! both unknown.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::config::{EngineKind, LaunchSettings, ModelRef, ModelType};
 use crate::models::{self, Kind, Modality, hub_cache};
+use crate::system::offload;
 
 /// Kinds of the models that were asked for.
 pub struct Kinds {
     hub_cache: PathBuf,
-    known: RwLock<HashMap<ModelRef, Known>>,
+    known: Memory,
 }
+
+type Memory = Arc<RwLock<HashMap<ModelRef, Known>>>;
 
 /// What the files of a model say.
 #[derive(Debug, Clone)]
@@ -25,61 +29,98 @@ struct Known {
 impl Kinds {
     /// Looks for models of the Hub in that cache.
     pub fn new(hub_cache: PathBuf) -> Kinds {
-        Kinds { hub_cache, known: RwLock::default() }
+        Kinds { hub_cache, known: Memory::default() }
     }
 
     /// As configured, else as the model's files say; unknown while it is not here, and of servers that are
     /// not ours.
-    pub fn of(&self, launch: &LaunchSettings) -> Option<ModelType> {
+    pub async fn of(&self, launch: &LaunchSettings) -> Option<ModelType> {
         if launch.model_type.is_some() || matches!(launch.engine, EngineKind::Command | EngineKind::Url) {
             return launch.model_type;
         }
-        self.known(launch, |known| known.kind)
+        self.known(launch).await.map(|known| known.kind)
     }
 
     /// What goes in, of models whose files are here and say it.
-    pub fn input(&self, launch: &LaunchSettings) -> Option<Arc<[Modality]>> {
+    pub async fn input(&self, launch: &LaunchSettings) -> Option<Arc<[Modality]>> {
         if matches!(launch.engine, EngineKind::Command | EngineKind::Url) {
             return None;
         }
-        self.known(launch, |known| Arc::clone(&known.input)).filter(|input| !input.is_empty())
+        self.known(launch).await.map(|known| known.input).filter(|input| !input.is_empty())
     }
 
-    fn known<T>(&self, launch: &LaunchSettings, wanted: impl Fn(&Known) -> T) -> Option<T> {
-        let model = launch.model.as_ref()?;
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(model).map(&wanted);
-        known.or_else(|| {
-            let found = self.look(model)?;
-            let answer = wanted(&found);
-            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(model.clone(), found);
-            Some(answer)
-        })
-    }
-
-    /// Where a model lies; none: it is not here, or made on first use.
-    pub fn folder(&self, model: &ModelRef) -> Option<PathBuf> {
+    /// Where a model lies; none: it is not here, or made on first use, or its disk does not answer.
+    pub async fn folder(&self, model: &ModelRef) -> Option<PathBuf> {
         match model {
             ModelRef::Demo => None,
             ModelRef::Folder(folder) => Some(folder.clone()),
-            ModelRef::Hub(id) => hub_cache::cached_snapshot(&self.hub_cache, id),
+            ModelRef::Hub(id) => {
+                let (cache, id) = (self.hub_cache.clone(), id.clone());
+                let look = move || hub_cache::cached_snapshot(&cache, &id);
+                offload::run(&self.place(model), offload::REQUEST_TIME, look).await.ok()?
+            }
         }
     }
 
-    fn look(&self, model: &ModelRef) -> Option<Known> {
-        let folder = match model {
-            ModelRef::Demo => return Some(Known { kind: ModelType::Lm, input: Arc::new([Modality::Text]) }),
-            model => self.folder(model)?,
-        };
-        let facts = models::read(&folder).ok()?;
-        let input = facts.input.map(|input| input.value).unwrap_or_default().into();
-        let kind = match facts.kind {
-            Kind::Lm => ModelType::Lm,
-            Kind::Multimodal => ModelType::Multimodal,
-            Kind::Embeddings => ModelType::Embeddings,
-            Kind::Whisper => ModelType::Whisper,
-            Kind::ImageGeneration => ModelType::ImageGeneration,
-            Kind::ImageEdit => ModelType::ImageEdit,
-        };
-        Some(Known { kind, input })
+    async fn known(&self, launch: &LaunchSettings) -> Option<Known> {
+        let model = launch.model.as_ref()?;
+        if let Some(known) = remembered(&self.known, model) {
+            return Some(known);
+        }
+        // Rare: kept out of the future of every request.
+        Box::pin(self.look(model)).await
     }
+
+    async fn look(&self, model: &ModelRef) -> Option<Known> {
+        if *model == ModelRef::Demo {
+            return Some(Known { kind: ModelType::Lm, input: Arc::new([Modality::Text]) });
+        }
+        let (memory, cache, wanted) = (Arc::clone(&self.known), self.hub_cache.clone(), model.clone());
+        let look = move || {
+            // Others may have waited for the same.
+            if let Some(known) = remembered(&memory, &wanted) {
+                return Some(known);
+            }
+            let folder = match &wanted {
+                ModelRef::Demo => return None,
+                ModelRef::Folder(folder) => folder.clone(),
+                ModelRef::Hub(id) => hub_cache::cached_snapshot(&cache, id)?,
+            };
+            let known = read(&folder)?;
+            memory.write().unwrap_or_else(PoisonError::into_inner).insert(wanted, known.clone());
+            Some(known)
+        };
+        let found = offload::run(&self.place(model), offload::REQUEST_TIME, look).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(%model, %error, "Type of the model is unknown");
+            None
+        })
+    }
+
+    /// What [`offload`] counts reads of a model by.
+    fn place(&self, model: &ModelRef) -> PathBuf {
+        match model {
+            ModelRef::Demo => PathBuf::new(),
+            ModelRef::Folder(folder) => folder.clone(),
+            ModelRef::Hub(id) => self.hub_cache.join(hub_cache::repo_name(id)),
+        }
+    }
+}
+
+fn remembered(memory: &Memory, model: &ModelRef) -> Option<Known> {
+    memory.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+}
+
+fn read(folder: &Path) -> Option<Known> {
+    let facts = models::read(folder).ok()?;
+    let input = facts.input.map(|input| input.value).unwrap_or_default().into();
+    let kind = match facts.kind {
+        Kind::Lm => ModelType::Lm,
+        Kind::Multimodal => ModelType::Multimodal,
+        Kind::Embeddings => ModelType::Embeddings,
+        Kind::Whisper => ModelType::Whisper,
+        Kind::ImageGeneration => ModelType::ImageGeneration,
+        Kind::ImageEdit => ModelType::ImageEdit,
+    };
+    Some(Known { kind, input })
 }

@@ -119,15 +119,10 @@ impl Proxy {
             Err(failure) => (Err(failure), None),
         };
         let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
-        let resolved = read.and_then(|scanned| {
-            let profiles = self.profiles.load();
-            let entry = resolve::resolve(&profiles, &caller, scanned.model()?)?.clone();
-            let (profile, launch) = (&entry.profile.name, &entry.profile.launch);
-            match operation.refused_by(profile, launch.engine, self.kinds.of(launch)) {
-                Some(words) => Err(Failure::invalid(words, Some("model".to_owned()))),
-                None => Ok((scanned, entry)),
-            }
-        });
+        let resolved = match read {
+            Ok(scanned) => self.resolved(&caller, operation, &scanned).await.map(|entry| (scanned, entry)),
+            Err(failure) => Err(failure),
+        };
         if let Ok((_, entry)) = &resolved {
             ongoing.set_profile(&entry.name, Some(&entry.model));
         }
@@ -191,6 +186,21 @@ impl Proxy {
         };
         scanned.body.hold(Some(held));
         Ok((scanned, rest))
+    }
+
+    /// The profile that a request names, if its caller may use it and its model does what is asked.
+    async fn resolved(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        scanned: &Scanned,
+    ) -> Result<Entry, Failure> {
+        let entry = resolve::resolve(&self.profiles.load(), caller, scanned.model()?)?.clone();
+        let (profile, launch) = (&entry.profile.name, &entry.profile.launch);
+        match operation.refused_by(profile, launch.engine, self.kinds.of(launch).await) {
+            Some(words) => Err(Failure::invalid(words, Some("model".to_owned()))),
+            None => Ok(entry),
+        }
     }
 
     /// A request whose pictures are in it, whose texts are texts, and whose prompt fits.

@@ -1,10 +1,13 @@
 //! The machine as `/proc` shows it.
 
-use std::fs;
+use std::path::Path;
 
+use super::files;
 use super::machine::{Machine, Pressure};
 use super::parse::MemInfo;
 
+/// Bytes of a file below `/proc` that are read.
+const PROC_MAX: u64 = 1 << 20;
 /// Share of the memory that is left when pressure begins, and when it is critical.
 const WARNING_LEFT: f64 = 0.10;
 const CRITICAL_LEFT: f64 = 0.03;
@@ -12,8 +15,10 @@ const CRITICAL_LEFT: f64 = 0.03;
 const CRITICAL_STALL: f64 = 25.0;
 
 pub fn machine() -> Machine {
-    let memory = fs::read_to_string("/proc/meminfo").map(|text| MemInfo::read(&text)).unwrap_or_default();
-    let stalls = fs::read_to_string("/proc/pressure/memory").ok();
+    let memory = files::read_to_string(Path::new("/proc/meminfo"), PROC_MAX)
+        .map(|text| MemInfo::read(&text))
+        .unwrap_or_default();
+    let stalls = files::read_to_string(Path::new("/proc/pressure/memory"), PROC_MAX).ok();
     Machine {
         memory_total: memory.total,
         memory_available: memory.available,

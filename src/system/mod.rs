@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod files;
 pub mod foreground;
 pub mod limits;
 #[cfg(target_os = "linux")]
@@ -11,6 +12,7 @@ mod machine;
 mod macos;
 pub mod memory;
 pub mod network;
+pub mod offload;
 pub mod parse;
 pub mod private;
 mod probe;

@@ -13,6 +13,7 @@ use super::protocol::{FRAME_MAX, Folder, Question, Reply};
 use super::{
     Answered, CompileError, Count, IDLE_TIME, JsonSchema, NotText, Program, QUEUE_TIME, Unanswered, Verdict,
 };
+use crate::system::offload;
 
 /// Longest wait for an answer. Its turn and two tries, each with a start, take less.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -172,9 +173,8 @@ impl Worker {
 
     /// The folder as it is now; none: it is blocked, or it cannot be looked at in time.
     async fn folder(&self, path: &Path) -> Option<Folder> {
-        let path = path.to_owned();
-        let look = tokio::task::spawn_blocking(move || stamp(&path));
-        let folder = tokio::time::timeout(QUEUE_TIME, look).await.ok()?.ok()?;
+        let looked_at = path.to_owned();
+        let folder = offload::run(path, QUEUE_TIME, move || stamp(&looked_at)).await.ok()?;
         (!self.blocked().contains(&folder, Instant::now())).then_some(folder)
     }
 

@@ -38,6 +38,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod models;
+mod obstacles;
 mod openai;
 mod pages;
 mod plugins;

@@ -6,6 +6,7 @@ use super::argv::ArgvError;
 use super::tool::ToolError;
 use crate::config::ModelType;
 use crate::models::FactsError;
+use crate::system::offload::OffloadError;
 
 /// Why an engine could not be installed or launched, in words for whoever asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +39,16 @@ pub enum EngineError {
     Argv(#[from] ArgvError),
     #[error("{0}")]
     Model(#[from] FactsError),
+    #[error("{0}")]
+    Unanswered(#[from] OffloadError),
     #[error("a profile with engine = \"{0}\" needs a `model`")]
     NoModel(&'static str),
     #[error("`command` is empty; it is the program and its arguments")]
     NoCommand,
     #[error("no program {0}; give its whole path in `command`, or add its folder to PATH")]
     NoProgram(String),
+    #[error("the engine did not tell its options within {0} s")]
+    Silent(u64),
     #[error("{0}; the first start sees to it")]
     NotYet(&'static str),
     #[error("engine = \"url\" has nothing to launch")]

@@ -29,9 +29,11 @@ const ENGINE_CONCURRENCY_1_6: u32 = 1;
 
 impl Preparer {
     /// The model type whose packages have to be installed for it; `None`: it brings its own.
-    pub(super) fn installed_for(&self, settings: &LaunchSettings) -> Option<ModelType> {
+    pub(super) async fn installed_for(&self, settings: &LaunchSettings) -> Option<ModelType> {
         match settings.engine {
-            EngineKind::MlxOpenaiServer => Some(self.model_type(settings, self.facts(settings).as_ref())),
+            EngineKind::MlxOpenaiServer => {
+                Some(self.model_type(settings, self.facts(settings).await.as_ref()))
+            }
             EngineKind::MlxLm => Some(ModelType::Lm),
             EngineKind::Command | EngineKind::Url => None,
         }

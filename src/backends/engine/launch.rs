@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Engines, Step, argv};
 use crate::backends::launcher::{Command, LaunchError, Launcher, Readiness};
-use crate::models::{self, fit};
+use crate::models::fit;
 use crate::profiles::LaunchSpec;
 
 /// Tokens that one conversation is taken to have where the profile does not say: models are made for
@@ -47,9 +47,7 @@ impl Launcher for Engines {
 
     fn estimate<'a>(&'a self, spec: &'a LaunchSpec) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
-            let (engines, settings) = (self.clone(), spec.settings.clone());
-            let reading = move || models::read(&engines.inner.present(&settings)?).ok();
-            let facts = tokio::task::spawn_blocking(reading).await.ok()??;
+            let facts = self.inner.facts(&spec.settings).await?;
             let native = facts.context_length.as_ref().map(|known| known.value);
             let context = match (spec.settings.context_length, native) {
                 (Some(said), _) => u64::from(said),

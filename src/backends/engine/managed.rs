@@ -20,12 +20,16 @@ use super::tool::{Tool, ToolError};
 use super::uv;
 use super::venv::{self, Installer, Venv};
 use crate::config::ModelType;
-use crate::system::private;
+use crate::system::{files, private};
 
 type Report<'a> = &'a (dyn Fn(Step) + Send + Sync);
 
 /// The first start after an installation compiles and caches, on a busy machine.
 const QUERY_LIMIT: Duration = Duration::from_secs(180);
+
+/// Bytes of the two files that describe an installation.
+const MARK_MAX: u64 = 1 << 20;
+const HELP_MAX: u64 = 1 << 20;
 
 /// Finds, makes and switches installations.
 pub struct Managed {
@@ -132,7 +136,7 @@ impl Managed {
     /// still there.
     pub fn installed(&self, id: &str) -> Option<Installed> {
         let dir = self.dir(id).canonicalize().ok()?;
-        let bytes = std::fs::read(dir.join("installed.json")).ok()?;
+        let bytes = files::read(&dir.join("installed.json"), MARK_MAX).ok()?;
         let mark: Mark = serde_json::from_slice(&bytes).ok()?;
         let venv = Venv { root: dir.join("venv") };
         (mark.place == dir && venv.has_interpreter()).then(|| Installed {
@@ -175,7 +179,7 @@ impl Managed {
     /// What the installed server can do; asked when it was installed.
     pub fn capabilities(&self, installed: &Installed) -> Result<Capabilities, EngineError> {
         let path = installed.dir.join("launch-help.txt");
-        let help = std::fs::read_to_string(&path).map_err(io("read", path))?;
+        let help = files::read_to_string(&path, HELP_MAX).map_err(io("read", path))?;
         Ok(Capabilities::parse(&installed.version, &help))
     }
 

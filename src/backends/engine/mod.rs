@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -49,6 +50,10 @@ use self::managed::{Installed, Managed};
 use self::platform::Platform;
 use self::prepare::Preparer;
 use crate::config::{self, LaunchSettings, ModelRef};
+use crate::system::offload;
+
+/// How long a program may take to tell its options for a preview.
+const PREVIEW_TIME: Duration = Duration::from_secs(10);
 
 /// Everything needed to spawn a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,22 +180,39 @@ impl Engines {
         settings: &LaunchSettings,
         served_name: &str,
     ) -> Result<Vec<String>, EngineError> {
-        let command = self.inner.preview(settings, served_name).await?;
+        let (inner, settings, name) = (Arc::clone(&self.inner), settings.clone(), served_name.to_owned());
+        // What hangs, if anything does, is this profile's program.
+        let place = self.inner.managed.root.join(served_name);
+        let preview = async move {
+            let preview = tokio::time::timeout(PREVIEW_TIME, inner.preview(&settings, &name));
+            preview.await.unwrap_or(Err(EngineError::Silent(PREVIEW_TIME.as_secs())))
+        };
+        let command = offload::run_future(&place, PREVIEW_TIME * 2, preview).await??;
         let words = std::iter::once(command.program.into_os_string()).chain(command.args);
         Ok(words.map(|word| word.to_string_lossy().into_owned()).collect())
     }
 
     /// The folder of a model that is whole and on this machine.
-    pub fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
+    pub async fn local_model(&self, model: &ModelRef) -> Option<PathBuf> {
         match model {
-            ModelRef::Folder(folder) => folder.is_dir().then(|| folder.clone()),
-            ModelRef::Hub(id) => self.inner.models.find(id),
+            ModelRef::Folder(folder) => {
+                let path = folder.clone();
+                let is_dir = offload::run(folder, offload::PATIENT_TIME, move || path.is_dir()).await;
+                is_dir.unwrap_or(false).then(|| folder.clone())
+            }
+            ModelRef::Hub(id) => self.inner.find_model(id).await.ok()?,
             ModelRef::Demo => None,
         }
     }
 
     /// What is installed, and what could be.
-    pub async fn list(&self) -> Vec<EngineStatus> {
+    pub async fn list(&self) -> Result<Vec<EngineStatus>, EngineError> {
+        let engines = self.clone();
+        let root = &self.inner.managed.root;
+        Ok(offload::run(root, offload::PATIENT_TIME, move || engines.list_blocking()).await?)
+    }
+
+    fn list_blocking(&self) -> Vec<EngineStatus> {
         let server = &self.inner.server;
         if !server.managed {
             return vec![EngineStatus {

@@ -4,8 +4,10 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::error::EngineError;
 use crate::config::ModelType;
-use crate::models::{Facts, FactsError, Kind, read};
+use crate::models::{Facts, Kind, read};
+use crate::system::offload;
 
 /// A model as a server is given it.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,9 +22,15 @@ pub struct Resolved {
 impl Resolved {
     /// A folder, which has to be a model's: a server that is given anything else may come up
     /// all the same and never answer.
-    pub fn folder(folder: &Path) -> Result<Resolved, FactsError> {
-        Ok(Resolved { argument: folder.into(), facts: Some(read(folder)?), offline: true })
+    pub async fn folder(folder: &Path) -> Result<Resolved, EngineError> {
+        Ok(Resolved { argument: folder.into(), facts: Some(facts(folder).await?), offline: true })
     }
+}
+
+/// Reads the facts of a folder, off the threads of the runtime.
+pub async fn facts(folder: &Path) -> Result<Facts, EngineError> {
+    let path = folder.to_owned();
+    Ok(offload::run(folder, offload::PATIENT_TIME, move || read(&path)).await??)
 }
 
 /// The type to launch a model with: as configured, else as its files say.

@@ -14,7 +14,7 @@ pub struct Arrival {
 
 /// Brings models here.
 pub trait ModelFetcher: Send + Sync + 'static {
-    /// The folder of a Hub model, if all of it is here.
+    /// The folder of a Hub model, if all of it is here. Blocks on the disk.
     fn find(&self, id: &str) -> Option<PathBuf>;
 
     /// Fetches a Hub model and gives its folder, or says why not. Whoever stops waiting does not stop

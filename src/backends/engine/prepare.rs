@@ -19,8 +19,9 @@ use super::programs::Program;
 use super::{Arrival, Command, ModelFetcher, Readiness, Report, Step, demo, upgrade};
 use crate::config::{self, EngineKind, LaunchSettings, ModelRef, ModelType};
 use crate::models::Facts;
-use crate::models::hub_cache::cached_snapshot;
+use crate::models::hub_cache::{cached_snapshot, repo_name};
 use crate::models::parsers;
+use crate::system::offload::{self, OffloadError};
 use crate::system::private;
 
 /// What stands for the port and for the folder of its own that each start chooses.
@@ -75,7 +76,7 @@ impl Preparer {
         settings: &LaunchSettings,
         served_name: &str,
     ) -> Result<Command, EngineError> {
-        if let Some(missing) = self.missing(settings) {
+        if let Some(missing) = self.missing(settings).await {
             return Err(EngineError::NotYet(missing));
         }
         let instance = Instance { served_name, port: PREVIEW_PORT, dir: Path::new(PREVIEW_DIR) };
@@ -83,19 +84,19 @@ impl Preparer {
     }
 
     /// What the first start would have to make first.
-    fn missing(&self, settings: &LaunchSettings) -> Option<&'static str> {
-        let model_type = self.installed_for(settings)?;
+    async fn missing(&self, settings: &LaunchSettings) -> Option<&'static str> {
+        let model_type = self.installed_for(settings).await?;
         // What cannot be installed at all is told as that.
         let lock = self.managed.locks.for_type(model_type).ok().filter(|_| self.server.managed);
         if lock.is_some_and(|lock| self.managed.current(lock.set).is_none()) {
             return Some("the engine is not installed yet");
         }
-        let unmade = settings.model == Some(ModelRef::Demo) && self.facts(settings).is_none();
+        let unmade = settings.model == Some(ModelRef::Demo) && self.facts(settings).await.is_none();
         unmade.then_some("the demo model is not made yet")
     }
 
-    pub(super) fn facts(&self, settings: &LaunchSettings) -> Option<Facts> {
-        crate::models::read(&self.present(settings)?).ok()
+    pub(super) async fn facts(&self, settings: &LaunchSettings) -> Option<Facts> {
+        model::facts(&self.present(settings).await?).await.ok()
     }
 
     pub(super) fn model_type(&self, settings: &LaunchSettings, facts: Option<&Facts>) -> ModelType {
@@ -111,7 +112,7 @@ impl Preparer {
     ) -> Result<(), EngineError> {
         let Some(ModelRef::Hub(id)) = &settings.model else { return Ok(()) };
         if !settings.engine.runs_mlx()
-            || !matches!(self.hub_model(settings, id), Err(EngineError::NotHere { .. }))
+            || !matches!(self.hub_model(settings, id).await, Err(EngineError::NotHere { .. }))
         {
             return Ok(());
         }
@@ -135,7 +136,7 @@ impl Preparer {
         };
         let env = env::installer(&self.host, None);
         let folder = demo::ensure(&new.venv.python(), &self.models_dir, &env, report).await?;
-        let model = Resolved::folder(&folder)?;
+        let model = Resolved::folder(&folder).await?;
         let settings = demo_settings();
         let words = port.to_string();
         let instance = Instance { served_name: "proof", port: &words, dir: dir.path() };
@@ -146,12 +147,12 @@ impl Preparer {
         upgrade::prove(&command, port, report).await.map_err(unproven)
     }
 
-    /// The model's folder, if it is here already. Looks at files.
-    pub(super) fn present(&self, settings: &LaunchSettings) -> Option<PathBuf> {
+    /// The model's folder, if it is here already.
+    async fn present(&self, settings: &LaunchSettings) -> Option<PathBuf> {
         match settings.model.as_ref()? {
             ModelRef::Folder(folder) => Some(folder.clone()),
             ModelRef::Demo => Some(demo::folder(&self.models_dir)),
-            ModelRef::Hub(id) => self.models.find(id),
+            ModelRef::Hub(id) => self.find_model(id).await.ok()?,
         }
     }
 
@@ -163,23 +164,39 @@ impl Preparer {
     ) -> Result<Resolved, EngineError> {
         let wanted = settings.model.as_ref();
         match wanted.ok_or(EngineError::NoModel(settings.engine.name()))? {
-            ModelRef::Folder(folder) => Ok(Resolved::folder(folder)?),
+            ModelRef::Folder(folder) => Resolved::folder(folder).await,
             ModelRef::Demo => {
                 let python = self.python(settings, report).await?;
                 let env = env::installer(&self.host, None);
                 let folder = demo::ensure(&python, &self.models_dir, &env, report).await?;
-                Ok(Resolved::folder(&folder)?)
+                Resolved::folder(&folder).await
             }
-            ModelRef::Hub(id) => self.hub_model(settings, id),
+            ModelRef::Hub(id) => self.hub_model(settings, id).await,
         }
     }
 
     /// A profile may have a cache of its own; else it is the gateway's.
-    fn hub_model(&self, settings: &LaunchSettings, id: &str) -> Result<Resolved, EngineError> {
-        let own = env::hub_cache(&self.host, &settings.env).and_then(|cache| cached_snapshot(&cache, id));
-        let snapshot = own.or_else(|| self.models.find(id));
+    async fn hub_model(&self, settings: &LaunchSettings, id: &str) -> Result<Resolved, EngineError> {
+        let own = match env::hub_cache(&self.host, &settings.env) {
+            Some(cache) => {
+                let (place, id) = (cache.join(repo_name(id)), id.to_owned());
+                let look = move || cached_snapshot(&cache, &id);
+                offload::run(&place, offload::PATIENT_TIME, look).await?
+            }
+            None => None,
+        };
+        let snapshot = match own {
+            Some(snapshot) => Some(snapshot),
+            None => self.find_model(id).await?,
+        };
         let snapshot = snapshot.ok_or_else(|| EngineError::NotHere { model: id.to_owned() })?;
-        Ok(Resolved::folder(&snapshot)?)
+        Resolved::folder(&snapshot).await
+    }
+
+    /// The folder of a Hub model in the gateway's cache, if all of it is here.
+    pub(super) async fn find_model(&self, id: &str) -> Result<Option<PathBuf>, OffloadError> {
+        let (models, wanted) = (Arc::clone(&self.models), id.to_owned());
+        offload::run(Path::new(id), offload::PATIENT_TIME, move || models.find(&wanted)).await
     }
 
     pub(super) fn launch<'a>(

@@ -14,6 +14,7 @@ use super::prepare::Preparer;
 use super::python::Search;
 use super::tool::Tool;
 use crate::config::{LaunchSettings, ModelType};
+use crate::system::files;
 
 const QUERY_LIMIT: Duration = Duration::from_secs(180);
 /// Programs whose options are remembered.
@@ -117,7 +118,7 @@ impl Preparer {
 /// The interpreter in a script's first line.
 fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
-    std::fs::File::open(script).ok()?.take(SHEBANG_BYTES).read_to_end(&mut head).ok()?;
+    files::open(script).ok()?.take(SHEBANG_BYTES).read_to_end(&mut head).ok()?;
     let head = String::from_utf8_lossy(&head);
     let mut lines = head.lines();
     let first = lines.next()?.strip_prefix("#!")?.trim();

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::system::private;
+use crate::system::{files, private};
+
+/// Bytes of the record of installations.
+const FILE_MAX: u64 = 1 << 20;
 
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,7 @@ impl State {
     /// What was recorded; nothing where there is no file. A file that cannot be read counts as
     /// none: the installations themselves are marked and are found again.
     pub fn load(path: &Path) -> State {
-        match std::fs::read(path) {
+        match files::read(path, FILE_MAX) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(path = %path.display(), error = %error, "The record of installed engines is damaged and is made anew.");
                 State::default()

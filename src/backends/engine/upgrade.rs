@@ -13,12 +13,14 @@ use tokio::process::Child;
 
 use super::fetch::{Fetch, FetchError};
 use super::{Command, Step};
-use crate::system::private;
+use crate::system::{files, private};
 
 /// The first start of an installation is its slowest.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Bytes of a server's log.
+const LOG_MAX: u64 = 64 << 20;
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A port that was free a moment ago.
@@ -135,7 +137,7 @@ fn has_choice(bytes: &[u8]) -> bool {
 }
 
 fn last_lines(log: &Path) -> Option<String> {
-    let bytes = std::fs::read(log).ok()?;
+    let bytes = files::read(log, LOG_MAX).ok()?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(5)..].join(" | ");

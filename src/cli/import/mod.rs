@@ -76,6 +76,10 @@ pub fn run(args: &ImportArgs, out: &mut Out) -> Result<(), CliError> {
     ))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an argument of the command line may be a pipe; at most TEXT_MAX is read"
+)]
 fn read(source: &Path) -> Result<Found, CliError> {
     let failed = |reason: String| CliError::Failed(format!("{}: {reason}", source.display()));
     let mut start = Vec::new();

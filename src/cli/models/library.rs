@@ -18,6 +18,7 @@ pub async fn list(args: &LsArgs, context: &mut Context) -> Result<(), CliError> 
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }
+    answer.value.problems.iter().try_for_each(|problem| context.out.note(problem))?;
     if answer.value.models.is_empty() {
         return context.out.note("No models here yet; `mlx-gateway models pull OWNER/NAME` fetches one.");
     }
@@ -62,7 +63,7 @@ pub async fn disk_use(context: &mut Context) -> Result<(), CliError> {
     if context.out.json() {
         return context.out.raw_json(&answer.raw);
     }
-    let Library { mut models, total_bytes, free_bytes, cache } = answer.value;
+    let Library { mut models, total_bytes, free_bytes, cache, problems } = answer.value;
     models.sort_by_key(|model| std::cmp::Reverse(model.size_bytes));
     let mut table = Table::new([Right("SIZE"), Left("MODEL")]);
     for model in &models {
@@ -70,6 +71,7 @@ pub async fn disk_use(context: &mut Context) -> Result<(), CliError> {
     }
     table.row([format::bytes(total_bytes), "in all".into()]);
     context.out.table(&table)?;
+    problems.iter().try_for_each(|problem| context.out.note(problem))?;
     let free = or_none(free_bytes, format::bytes);
     context.out.line(&format!("{free} free in {}", cache.unwrap_or_default()))
 }

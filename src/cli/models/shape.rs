@@ -43,6 +43,9 @@ pub struct Library {
     pub total_bytes: u64,
     pub free_bytes: Option<u64>,
     pub cache: Option<String>,
+    /// Folders that do not answer.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,10 @@ use crate::http::caller::Admin;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
 use crate::http::stream as http_stream;
+use crate::system::offload;
 
+/// Longest time that a backup is written before the first byte of it is sent.
+const BACKUP_TIME: Duration = Duration::from_secs(10 * 60);
 const PIECE: usize = 1 << 18;
 
 /// Back everything up: the store, the sessions' secret, the configuration file and the plugins, as a zip
@@ -37,13 +41,14 @@ pub async fn download(State(gateway): State<Shared>, Admin(caller): Admin) -> Re
     let database = folder.path().join(backup::DATABASE);
     gateway.store.copy_to(database.clone()).await?;
     let now = gateway.proxy.clock.unix_ms();
-    let written = tokio::task::spawn_blocking(move || {
+    let writing = move || {
         let mut file = tempfile::tempfile_in(folder.path())
             .map_err(|source| BackupError::Io { path: folder.path().to_owned(), source })?;
         backup::write(&mut file, &places, &database, now)?;
         Ok(file)
-    });
-    let file = written.await.map_err(|error| ApiError::internal("the backup", &error))?.map_err(failed)?;
+    };
+    // Plugins and the configuration may lie on other disks than the store.
+    let file = offload::run(&about.data_dir.join("backup"), BACKUP_TIME, writing).await?.map_err(failed)?;
     let name = "attachment; filename=\"mlx-gateway-backup.zip\"";
     let headers = [(header::CONTENT_TYPE, "application/zip"), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, http_stream::file(&caller, pieces(file).map_err(io)?)).into_response())

@@ -70,8 +70,14 @@ enum Work {
 
 /// List the engines.
 #[utoipa::path(get, path = "/engines", tag = "engines", responses((status = 200, body = EnginesView)))]
-pub async fn list(State(gateway): State<Shared>, _caller: AdminReader) -> Json<EnginesView> {
-    Json(EnginesView { engines: gateway.engines.list().await.iter().map(view).collect() })
+pub async fn list(
+    State(gateway): State<Shared>,
+    _caller: AdminReader,
+) -> Result<Json<EnginesView>, ApiError> {
+    let engines = gateway.engines.list().await;
+    let engines =
+        engines.map_err(|error| ApiError::internal("the engines could not be looked at", &error))?;
+    Ok(Json(EnginesView { engines: engines.iter().map(view).collect() }))
 }
 
 /// Install an engine, told step by step.

@@ -14,6 +14,7 @@ use crate::http::extract::{Json, Path, Query, Raw};
 use crate::http::state::Shared;
 use crate::hub::{self, Details, Hit, HubError, Sort, TokenOrigin};
 use crate::models::Facts;
+use crate::system::offload;
 
 /// Longest page of a search.
 const LIMIT_MAX: usize = 100;
@@ -127,14 +128,24 @@ pub async fn search(
     };
     let budget = gateway.about.memory_budget_bytes;
     let cache = gateway.hub.downloads.cache().to_owned();
-    let hit = |(model, facts): (Hit, Option<Arc<Facts>>)| SearchHit {
-        local: crate::models::hub_cache::cached_snapshot(&cache, &model.id).is_some(),
+    let ids: Vec<String> = hits.iter().map(|hit| hit.id.clone()).collect();
+    let place = cache.clone();
+    let look = move || {
+        ids.iter()
+            .map(|id| crate::models::hub_cache::cached_snapshot(&cache, id).is_some())
+            .collect::<Vec<_>>()
+    };
+    // Of a cache that does not answer nothing is known to be here.
+    let local = offload::run(&place, offload::REQUEST_TIME, look).await;
+    let local = local.unwrap_or_else(|_| vec![false; hits.len()]);
+    let hit = |((model, facts), local): ((Hit, Option<Arc<Facts>>), bool)| SearchHit {
+        local,
         fit: facts.as_deref().and_then(|facts| fit_of(facts, budget)),
         facts,
         model,
     };
     Ok(Json(SearchResult {
-        models: hits.into_iter().zip(facts).map(hit).collect(),
+        models: hits.into_iter().zip(facts).zip(local).map(hit).collect(),
         next_offset,
         problem: None,
     }))
@@ -177,7 +188,7 @@ pub async fn settings(
     _caller: AdminReader,
 ) -> Result<Json<HubSettings>, ApiError> {
     gateway.hub.downloads.load().await?;
-    Ok(Json(shown(&gateway)))
+    Ok(Json(shown(&gateway).await))
 }
 
 /// `PUT /api/v1/hub/token`
@@ -198,7 +209,7 @@ pub async fn set_token(
     gateway.hub.downloads.load().await?;
     gateway.hub.set_token(Some(token.to_owned())).await?;
     tracing::info!("The hub's token was set by request");
-    Ok(Json(shown(&gateway)))
+    Ok(Json(shown(&gateway).await))
 }
 
 /// `DELETE /api/v1/hub/token`
@@ -209,7 +220,7 @@ pub async fn remove_token(
 ) -> Result<Json<HubSettings>, ApiError> {
     gateway.hub.downloads.load().await?;
     gateway.hub.set_token(None).await?;
-    Ok(Json(shown(&gateway)))
+    Ok(Json(shown(&gateway).await))
 }
 
 /// The facts of a model that is not here; none where the hub cannot be asked.
@@ -265,11 +276,11 @@ fn query(asked: Asked) -> Result<hub::Query, ApiError> {
     })
 }
 
-fn shown(gateway: &Shared) -> HubSettings {
+async fn shown(gateway: &Shared) -> HubSettings {
     let client = &gateway.hub.client;
     HubSettings {
         endpoint: client.endpoint().to_owned(),
-        token_from: client.token().find().map(|(_, origin)| origin),
+        token_from: client.token().find().await.map(|(_, origin)| origin),
     }
 }
 

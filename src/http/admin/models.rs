@@ -14,8 +14,8 @@ use crate::http::caller::{Admin, AdminReader};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::state::{Gateway, Shared};
-use crate::hub::{LibraryError, LocalModel, ModelSource};
-use crate::system::disk;
+use crate::hub::{LibraryError, Listing, LocalModel, ModelSource};
+use crate::system::{disk, offload};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -61,6 +61,8 @@ pub struct ModelList {
     cache: std::path::PathBuf,
     /// Free on the disk of the cache.
     free_bytes: Option<u64>,
+    /// Folders whose models are missing here, since their disk does not answer, in words.
+    problems: Vec<String>,
 }
 
 /// `GET /api/v1/models`: the library.
@@ -70,9 +72,7 @@ pub async fn list(
     _caller: AdminReader,
     Query(asked): Query<Asked>,
 ) -> Result<Json<ModelList>, ApiError> {
-    let library = gateway.hub.library.clone();
-    let listed = tokio::task::spawn_blocking(move || library.list()).await;
-    let listed = listed.map_err(|error| ApiError::internal("the library could not be read", &error))?;
+    let Listing { models: listed, problems } = gateway.hub.library.list().await;
     let used = gateway.proxy.recorder.last_used().await?;
     let mut models: Vec<ModelView> = listed.into_iter().map(|model| view(&gateway, model, &used)).collect();
     if let Some(days) = asked.unused_days {
@@ -83,14 +83,14 @@ pub async fn list(
     }
     let cache = gateway.hub.library.cache().to_owned();
     let total_bytes = models.iter().map(|model| model.model.size_bytes).sum();
-    Ok(Json(ModelList { models, total_bytes, free_bytes: disk::free_bytes(&cache), cache }))
+    let looked_at = cache.clone();
+    let free = offload::run(&cache, offload::REQUEST_TIME, move || disk::free_bytes(&looked_at)).await;
+    Ok(Json(ModelList { models, total_bytes, free_bytes: free.ok().flatten(), cache, problems }))
 }
 
 /// The model of that id on this machine.
 pub async fn local(gateway: &Shared, id: &str) -> Result<Option<ModelView>, ApiError> {
-    let (library, wanted) = (gateway.hub.library.clone(), id.to_owned());
-    let found = tokio::task::spawn_blocking(move || library.find(&wanted)).await;
-    let found = found.map_err(|error| ApiError::internal("the library could not be read", &error))?;
+    let found = gateway.hub.library.find(id).await?;
     let used = gateway.proxy.recorder.last_used().await?;
     Ok(found.map(|model| view(gateway, model, &used)))
 }
@@ -109,15 +109,10 @@ pub async fn remove(
     if let Some(reason) = in_use(&gateway, &found, removal.force).await? {
         return Err(conflict(format!("{id} {reason}")));
     }
-    let library = gateway.hub.library.clone();
-    let removed = tokio::task::spawn_blocking({
-        let id = id.clone();
-        move || library.remove(&id)
-    });
-    let removed = removed.await.map_err(|error| ApiError::internal("the model was not removed", &error))?;
-    removed.map_err(|error| match error {
+    gateway.hub.library.remove(&id).await.map_err(|error| match error {
         LibraryError::Unknown(_) => missing(),
         LibraryError::NotOurs { .. } => conflict(error.to_string()),
+        LibraryError::Unanswered(error) => error.into(),
         LibraryError::Disk { .. } => ApiError::internal("the model could not be removed", &error),
     })?;
     tracing::info!(model = id, "A model was removed by request");

@@ -9,6 +9,7 @@ use crate::config::{self, Origin};
 use crate::http::caller::AdminReader;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
+use crate::system::offload;
 use crate::system::service::{self, Kind, Setup};
 
 /// `GET /api/v1/settings`
@@ -54,7 +55,8 @@ pub async fn service(State(gateway): State<Shared>, _caller: AdminReader) -> Res
         .map_err(|error| ApiError::internal("this installation's paths are not known", &error))?;
     let kind = Kind::here(false);
     let plan = service::plan(kind, &setup);
-    let installed = plan.file.exists();
+    let file = plan.file.clone();
+    let installed = offload::run(&plan.file, offload::REQUEST_TIME, move || file.exists()).await?;
     // Asking the supervisor starts a process, so only where there is something to ask for.
     let running = if installed {
         tokio::task::spawn_blocking(move || service::is_running(&plan)).await.ok().flatten()

@@ -49,7 +49,7 @@ pub struct Models {
 /// List the models that the caller may name: profiles.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
 pub async fn list(State(gateway): State<Shared>, ApiCaller(caller): ApiCaller) -> Json<Models> {
-    let mut data = all(&gateway, &gateway.proxy.profiles.load(), &states(&gateway));
+    let mut data = all(&gateway, &gateway.proxy.profiles.load_full(), &states(&gateway)).await;
     data.retain(|model| caller.may_use(&model.id));
     Json(Models { object: "list", data })
 }
@@ -61,15 +61,21 @@ pub async fn get(
     ApiCaller(caller): ApiCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
-    let profiles = gateway.proxy.profiles.load();
+    let profiles = gateway.proxy.profiles.load_full();
     let entry = profiles.entry(&id).filter(|entry| caller.may_use(&entry.profile.name));
     let entry = entry.ok_or_else(|| Failure::model_not_found(&id))?;
-    Ok(Json(model(entry, &gateway, &states(&gateway))))
+    Ok(Json(model(entry, &gateway, &states(&gateway)).await))
 }
 
 /// Returns the models of these profiles, whoever may use them.
-pub fn all(gateway: &Shared, profiles: &ProfileSet, states: &HashMap<String, &'static str>) -> Vec<Model> {
-    profiles.entries().iter().map(|entry| model(entry, gateway, states)).collect()
+pub async fn all(
+    gateway: &Shared,
+    profiles: &ProfileSet,
+    states: &HashMap<String, &'static str>,
+) -> Vec<Model> {
+    // At once: several folders that do not answer are one wait.
+    let models = profiles.entries().iter().map(|entry| model(entry, gateway, states));
+    futures_util::future::join_all(models).await
 }
 
 /// Returns the state of each backend by its id.
@@ -77,9 +83,9 @@ pub fn states(gateway: &Shared) -> HashMap<String, &'static str> {
     gateway.proxy.backends.snapshot().into_iter().map(|backend| (backend.id, backend.state)).collect()
 }
 
-fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>) -> Model {
+async fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>) -> Model {
     let launch = &entry.profile.launch;
-    let model_type = gateway.proxy.kinds.of(launch);
+    let model_type = gateway.proxy.kinds.of(launch).await;
     let operations = Operation::served_by(launch.engine, model_type);
     Model {
         id: entry.profile.name.clone(),
@@ -90,7 +96,7 @@ fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>
         aliases: entry.profile.aliases.clone(),
         context_length: launch.context_length,
         model_type: model_type.map(ModelType::name),
-        input: gateway.proxy.kinds.input(launch).map(|input| input.to_vec()),
+        input: gateway.proxy.kinds.input(launch).await.map(|input| input.to_vec()),
         capabilities: operations.into_iter().map(Operation::name).collect(),
         tools: entry.profile.tools.clone(),
         state: states.get(&entry.launch.id).copied().unwrap_or("stopped"),

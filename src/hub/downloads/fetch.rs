@@ -124,7 +124,7 @@ impl Fetcher<'_> {
         mut open: Partial,
     ) -> Result<(Partial, Result<(), Problem>), Problem> {
         let url = self.hub.file_url(self.model, self.commit, &state.file.path);
-        let token = self.hub.token().value();
+        let token = self.hub.token().value().await;
         let ask = Ask { url: &url, token: token.as_deref(), from: open.written(), model: self.model };
         let asking = tokio::select! {
             () = self.stop.cancelled() => return Ok((open, Err(Problem::Stopped))),

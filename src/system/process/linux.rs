@@ -1,11 +1,15 @@
 //! Processes as `/proc` shows them.
 
 use super::Running;
+use crate::system::files;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Clock ticks are told to programs in this unit, whatever the kernel counts in.
 const TICKS_PER_S: u64 = 100;
+/// Bytes of a file below `/proc` that are read.
+const PROC_MAX: u64 = 4 << 20;
 
 /// The fields of `/proc/PID/stat` that are asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ struct Stat {
 pub fn start_mark(pid: u32) -> Option<String> {
     let stat = stat(pid).filter(Stat::runs)?;
     // Ticks count from the machine's start, so they mean something only together with it.
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Some(format!("{}:{}", boot.trim(), stat.start_ticks))
 }
 
@@ -40,16 +44,16 @@ pub fn running() -> Vec<Running> {
 /// The proportional set: pages that several processes share count in parts, so that a tree's sum is
 /// true. What was swapped out is held too.
 pub fn memory_bytes(pid: u32) -> Option<u64> {
-    rollup(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+    rollup(&text(&format!("/proc/{pid}/smaps_rollup"))?)
 }
 
 pub fn command_line(pid: u32) -> String {
-    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned()
 }
 
 pub fn has_environment_entry(pid: u32, entry: &str) -> bool {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let environment = bytes(&format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
 }
 
@@ -59,8 +63,16 @@ impl Stat {
     }
 }
 
+fn bytes(path: &str) -> Option<Vec<u8>> {
+    files::read(Path::new(path), PROC_MAX).ok()
+}
+
+fn text(path: &str) -> Option<String> {
+    files::read_to_string(Path::new(path), PROC_MAX).ok()
+}
+
 fn stat(pid: u32) -> Option<Stat> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&text(&format!("/proc/{pid}/stat"))?)
 }
 
 /// The name, in parentheses, may hold anything, parentheses too; the fields come after the last.

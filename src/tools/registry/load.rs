@@ -11,6 +11,7 @@ use super::plugin::{Plugin, State};
 use super::scan::{Found, Source, scan};
 use super::tool::Tool;
 use super::{Registry, Set};
+use crate::system::offload;
 use crate::tools::error::PluginError;
 use crate::tools::manifest::Manifest;
 use crate::tools::permissions::Permissions;
@@ -20,12 +21,23 @@ use crate::tools::sandbox::{Access, Component, SecretHeader};
 const TOOLS_MAX: usize = 128;
 
 impl Registry {
-    pub(super) async fn prepare(&self, before: &Set) -> Set {
+    /// Returns the next set. None: the directory does not answer, and what was loaded stays.
+    pub(super) async fn prepare(&self, before: &Set) -> Option<Set> {
         let grants = self.grants().await;
         let (dir, bundled) = (self.0.deps.dir.clone(), self.0.deps.bundled.clone());
         let installed = installed(before, &grants, &dir);
-        let scanned = tokio::task::spawn_blocking(move || scan(&dir, &bundled, &installed)).await;
-        let found = scanned.unwrap_or_default();
+        let scanning = move || scan(&dir, &bundled, &installed);
+        let found = match offload::run(self.dir(), offload::PATIENT_TIME, scanning).await {
+            Ok(found) => found,
+            Err(error) if before.plugins.is_empty() => {
+                tracing::error!(%error, "Could not read the plugin directory; only the plugins that come along are there");
+                scan(Path::new(""), &self.0.deps.bundled, &HashMap::new())
+            }
+            Err(error) => {
+                tracing::error!(%error, "Could not read the plugin directory; plugins stay as they are");
+                return None;
+            }
+        };
         let mut next = Set::default();
         for one in found {
             let granted = grants.of(&one, self.dir());
@@ -36,7 +48,7 @@ impl Registry {
             self.bind(&grants, &plugin).await;
             next.insert(plugin);
         }
-        next
+        Some(next)
     }
 
     async fn load_one(&self, found: Found, granted: Permissions) -> Plugin {

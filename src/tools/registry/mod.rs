@@ -32,6 +32,7 @@ use super::sandbox::Sandbox;
 use crate::events::{Audience, Bus, Kind};
 use crate::store::Store;
 use crate::system::clock::Clock;
+use crate::system::offload;
 use crate::worker::Worker;
 
 /// What the registry works with.
@@ -100,8 +101,10 @@ impl Registry {
     }
 
     /// Whether there is anything beyond what comes with the program.
-    pub fn has_own(&self) -> bool {
-        std::fs::read_dir(&self.0.deps.dir).is_ok_and(|mut entries| entries.next().is_some())
+    pub async fn has_own(&self) -> bool {
+        let dir = self.dir().to_owned();
+        let look = move || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        offload::run(self.dir(), offload::PATIENT_TIME, look).await.unwrap_or(false)
     }
 
     /// Counts up whenever tools may have come, gone or changed.
@@ -148,7 +151,7 @@ impl Registry {
 
     async fn reload_locked(&self) {
         let before = self.0.set.load_full();
-        let next = self.prepare(&before).await;
+        let Some(next) = self.prepare(&before).await else { return };
         self.tell(&before, &next);
         self.0.set.store(Arc::new(next));
         self.0.changed.send_modify(|count| *count += 1);

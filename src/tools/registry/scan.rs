@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::bundled::Bundled;
+use crate::system::files;
 use crate::tools::error::PluginError;
 use crate::tools::manifest::{MANIFEST_MAX, Manifest};
 use crate::tools::permissions::Permissions;
@@ -126,15 +126,6 @@ fn is_plugin(path: &Path) -> bool {
 }
 
 fn limited(path: &Path, limit: u64) -> Result<Vec<u8>, PluginError> {
-    let unreadable = |reason: String| PluginError::Unreadable { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    if !file.metadata().is_ok_and(|about| about.is_file()) {
-        return Err(unreadable("it is not a file".to_owned()));
-    }
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > limit {
-        return Err(unreadable(format!("it is larger than {limit} bytes")));
-    }
-    Ok(bytes)
+    files::read(path, limit)
+        .map_err(|error| PluginError::Unreadable { path: path.to_owned(), reason: error.to_string() })
 }

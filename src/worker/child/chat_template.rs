@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::models::template;
+use crate::system::files;
 
 /// Steps of one rendering, of which it has some hundred for each message; one is spent for 64 bytes of text too.
 const STEPS_MAX: u64 = 2_000_000;
@@ -150,8 +151,7 @@ impl serde_json::ser::Formatter for AsPython {
 /// The tokenizer's settings; of those with many tokens in them the half is not needed, and they are read once.
 fn settings(folder: &Path) -> Option<Value> {
     let path = folder.join("tokenizer_config.json");
-    let length = std::fs::metadata(&path).ok()?.len();
-    (length <= SETTINGS_MAX).then(|| serde_json::from_slice(&std::fs::read(path).ok()?).ok())?
+    serde_json::from_slice(&files::read(&path, SETTINGS_MAX).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! folder, and dropped after a while without one.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokenizers::Tokenizer;
 
 use super::chat_template::ChatTemplate;
+use crate::system::files;
 use crate::worker::Count;
 use crate::worker::client::scaled;
 use crate::worker::protocol::{Folder, Reply};
@@ -105,14 +105,11 @@ impl Model {
     /// Reads a folder; none: it has no tokenizer.
     fn read(folder: &Path) -> Result<Option<Model>, String> {
         let path = folder.join("tokenizer.json");
-        let Ok(metadata) = std::fs::metadata(&path) else { return Ok(None) };
-        let unreadable = |error: std::io::Error| format!("tokenizer.json cannot be read: {error}");
-        if !metadata.is_file() || metadata.len() > FILE_MAX {
-            return Err(format!("tokenizer.json is no file, or has more than {FILE_MAX} bytes"));
-        }
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(&path).map_err(unreadable)?;
-        file.take(FILE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+        let bytes = match files::read(&path, FILE_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("tokenizer.json cannot be read: {error}")),
+        };
         let mut tokenizer =
             Tokenizer::from_bytes(&bytes).map_err(|error| format!("tokenizer.json is not valid: {error}"))?;
         drop(bytes);

@@ -17,7 +17,7 @@ use crate::auth::Scope;
 use crate::config::ApiAuth;
 use crate::http::caller::{AdminReader, ApiCaller};
 use crate::http::state::Shared;
-use crate::system::{disk, memory, network};
+use crate::system::{disk, memory, network, offload};
 
 /// Time the Hub may take to answer the door.
 const HUB_LIMIT: Duration = Duration::from_secs(4);
@@ -47,7 +47,7 @@ pub async fn get(
 
 async fn facts(gateway: &Shared) -> Facts {
     let about = &gateway.about;
-    let engines = gateway.engines.list().await;
+    let engines = gateway.engines.list().await.unwrap_or_default();
     let engines = engines.into_iter().map(|status| Engine {
         name: status.engine.to_owned(),
         version: status.version,
@@ -56,14 +56,17 @@ async fn facts(gateway: &Shared) -> Facts {
         program: status.command.and_then(|command| command.into_iter().next()),
     });
     let engines: Vec<Engine> = engines.collect();
-    let program_found = engines.iter().filter_map(|engine| engine.program.as_deref()).all(is_program);
+    let programs: Vec<String> = engines.iter().filter_map(|engine| engine.program.clone()).collect();
+    let data_dir = about.data_dir.clone();
+    let disk = offload::run(&about.data_dir, offload::PATIENT_TIME, move || Disk::look(&data_dir, &programs));
+    let disk = disk.await.unwrap_or_default();
     Facts {
-        program_found,
+        program_found: disk.program_found,
         engines,
-        runtime: PYTHONS.iter().find(|name| is_program(name)).map(|name| (*name).to_owned()),
+        runtime: disk.runtime,
         hub: about.hub_endpoint.clone(),
         hub_answers: answers(&about.hub_endpoint).await,
-        disk_free_bytes: disk::free_bytes(&about.data_dir),
+        disk_free_bytes: disk.free_bytes,
         memory_total_bytes: about.memory_total_bytes,
         memory_budget_bytes: about.memory_budget_bytes,
         serving: about.listen.get().cloned(),
@@ -74,8 +77,31 @@ async fn facts(gateway: &Shared) -> Facts {
         host_name: memory::host_name(),
         access: access(gateway),
         data_dir: about.data_dir.clone(),
-        data_dir_mode: mode(&about.data_dir),
-        data_dir_writable: tempfile::tempfile_in(&about.data_dir).is_ok(),
+        data_dir_mode: disk.mode,
+        data_dir_writable: disk.is_writable,
+    }
+}
+
+/// Facts that are read from disks; none of a disk that does not answer.
+#[derive(Default)]
+struct Disk {
+    program_found: bool,
+    runtime: Option<String>,
+    free_bytes: Option<u64>,
+    mode: Option<u32>,
+    is_writable: bool,
+}
+
+impl Disk {
+    /// Blocks.
+    fn look(data_dir: &Path, programs: &[String]) -> Disk {
+        Disk {
+            program_found: programs.iter().all(|name| is_program(name)),
+            runtime: PYTHONS.iter().find(|name| is_program(name)).map(|name| (*name).to_owned()),
+            free_bytes: disk::free_bytes(data_dir),
+            mode: mode(data_dir),
+            is_writable: tempfile::tempfile_in(data_dir).is_ok(),
+        }
     }
 }
 

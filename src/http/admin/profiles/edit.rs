@@ -18,6 +18,7 @@ use crate::models;
 use crate::profiles::{Placed, StoredProfile};
 use crate::store::profiles::{PROFILES_MAX, ProfileRow};
 use crate::store::{Store, StoreError, profiles as table};
+use crate::system::offload;
 
 /// What is wanted.
 pub struct Change {
@@ -71,7 +72,7 @@ pub async fn put(gateway: &Shared, change: Change) -> Result<Result<Profile, Ref
     };
     let mut settings = change.settings;
     settings.retain(|_, value| !value.is_null());
-    let (profile, warnings) = match checked(gateway, &settings, change.replaces.as_deref())? {
+    let (profile, warnings) = match checked(gateway, &settings, change.replaces.as_deref()).await? {
         Ok(checked) => checked,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -138,9 +139,10 @@ pub fn copied(original: &Placed, name: String) -> Result<Map<String, Value>, Api
 /// or on the hub.
 pub async fn suggest(gateway: &Shared, settings: &mut Map<String, Value>) {
     let Some(model) = settings.get("model").and_then(Value::as_str) else { return };
-    let facts = match folder(gateway, model) {
+    let facts = match folder(gateway, model).await {
         Some(folder) => {
-            let read = tokio::task::spawn_blocking(move || models::read(&folder)).await;
+            let path = folder.clone();
+            let read = offload::run(&folder, offload::PATIENT_TIME, move || models::read(&path)).await;
             read.ok().and_then(Result::ok)
         }
         None => crate::http::admin::hub::facts_of(gateway, model).await,
@@ -159,13 +161,13 @@ pub async fn suggest(gateway: &Shared, settings: &mut Map<String, Value>) {
     }
 }
 
-fn folder(gateway: &Shared, model: &str) -> Option<PathBuf> {
+async fn folder(gateway: &Shared, model: &str) -> Option<PathBuf> {
     let reference = if model.starts_with('/') {
         ModelRef::Folder(PathBuf::from(model))
     } else {
         ModelRef::Hub(model.to_owned())
     };
-    gateway.engines.local_model(&reference)
+    gateway.engines.local_model(&reference).await
 }
 
 /// The store's profile of that name, if it may be changed.
@@ -188,12 +190,16 @@ fn changeable(
 
 type Checked = Result<(config::Profile, Vec<config::Warning>), Refused>;
 
-fn checked(
+async fn checked(
     gateway: &Shared,
     settings: &Map<String, Value>,
     replaces: Option<&str>,
 ) -> Result<Checked, ApiError> {
-    let (profile, warnings) = match read_stored(settings, home().as_deref()) {
+    let model = settings.get("model").and_then(Value::as_str).unwrap_or_default();
+    let (place, unread) = (PathBuf::from(model), settings.clone());
+    // It looks for the model's folder.
+    let reading = move || read_stored(&unread, home().as_deref());
+    let (profile, warnings) = match offload::run(&place, offload::PATIENT_TIME, reading).await? {
         Ok(read) => read,
         Err(problems) => return Ok(Err(Refused(problems))),
     };

@@ -469,7 +469,7 @@ export interface paths {
          * Listen to what changes, as server-sent events with ids `epoch-sequence`.
          * @description Each event shows what the same caller may read with GET: `server.changed` (`/servers`), `profile.available`
          *     (`/v1/models/{id}`), `profile.changed`, `download.changed`, `model.changed`, `plugin.changed`, `chat.changed`,
-         *     `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
+         *     `request.changed` (the id of `/requests/{id}`), `user.pending` and `user.changed` (`/users`), `users.pending_count`, `config.changed` (`/system`) and
          *     `captures.changed`. After `stream.reset` read again whatever you keep.
          */
         get: operations["events_listen"];
@@ -2244,6 +2244,8 @@ export interface components {
              * @description Free on the disk of the cache.
              */
             free_bytes?: number | null;
+            /** @description Folders whose models are missing here, since their disk does not answer, in words. */
+            problems: string[];
         };
         /**
          * @description Where a model lies.
