@@ -14,7 +14,7 @@ use super::run::{Job, ProcessFacts, Report, Runner};
 use super::state::Failure;
 use super::target::Target;
 use super::workers::Workers;
-use crate::config::EngineKind;
+use crate::config::{EngineKind, KeySource};
 use crate::system::offload;
 use crate::system::process::start_mark;
 use futures_util::FutureExt;
@@ -204,9 +204,13 @@ async fn run_elsewhere(job: &Job) -> Failure {
     let Some(upstream) = &job.spec.settings.upstream else {
         return Failure::because("engine = \"url\" needs `url`");
     };
-    // Its key may lie in a file.
-    let (place, upstream) = (PathBuf::from(&upstream.url), upstream.clone());
-    let target = offload::run(&place, offload::PATIENT_TIME, move || Target::upstream(&upstream)).await;
+    let target = match &upstream.api_key {
+        Some(KeySource::File(path)) => {
+            let upstream = upstream.clone();
+            offload::run(path, offload::PATIENT_TIME, move || Target::upstream(&upstream)).await
+        }
+        _ => Ok(Target::upstream(upstream)),
+    };
     match target {
         Ok(Ok(target)) => tell(job, Report::Answered(Box::new(target))).await,
         Ok(Err(error)) => return Failure::because(error.to_string()),

@@ -57,10 +57,10 @@ impl Token {
     /// The token and where it came from: environment > file > store > login. A file that does not answer in time counts
     /// as none.
     pub async fn find(&self) -> Option<(String, TokenOrigin)> {
+        let places = &self.0.places;
+        let Some(place) = places.file.as_ref().or(places.login.as_ref()) else { return self.look() };
         let token = self.clone();
-        let file = self.0.places.file.as_ref().or(self.0.places.login.as_ref());
-        let place = file.cloned().unwrap_or_default();
-        offload::run(&place, offload::REQUEST_TIME, move || token.look()).await.ok()?
+        offload::run(place, offload::REQUEST_TIME, move || token.look()).await.ok()?
     }
 
     fn look(&self) -> Option<(String, TokenOrigin)> {

@@ -85,7 +85,10 @@ pub async fn run_future<T: Send + 'static>(
 pub fn look(path: &Path, look: fn(&Path) -> bool) -> Option<bool> {
     let (sender, answer) = std::sync::mpsc::sync_channel(1);
     let path = path.to_owned();
-    let run = move || drop(sender.send(look(&path)));
+    let run = move || {
+        // Whoever asked may not wait any more.
+        sender.send(look(&path)).ok();
+    };
     std::thread::Builder::new().name("files".to_owned()).spawn(run).ok()?;
     answer.recv_timeout(LOOK_TIME).ok()
 }
