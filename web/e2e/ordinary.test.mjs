@@ -164,8 +164,9 @@ test("an ordinary account: Requests and Home follow what its API keys ask for, a
   assert.equal(await rows.count(), before + 1);
   await page.goto(`${gateway.base}/`);
   const recent = page.getByRole('region', { name: 'Latest requests' });
-  await recent.getByRole('link').first().waitFor();
-  const newest = () => recent.getByRole('link').first().getAttribute('href');
+  const link = recent.locator('tbody').getByRole('link').first();
+  await link.waitFor();
+  const newest = () => link.getAttribute('href');
   const shown = await newest();
   await gateway.askAs(key, 'qwen', '#chunks=1 by key again');
   await until(async () => (await newest()) !== shown, 'the newest request is on the home page');
