@@ -117,7 +117,7 @@ const DISK: &[&str] = &[
     "models::read(",
     "cached_snapshot(",
     "disk::free_bytes(",
-    "files::",
+    "system::files",
 ];
 const MAY_WAIT_FOR_DISK: &[&str] = &[
     "src/http/admin/backup.rs",

@@ -22,6 +22,12 @@ const SIGNS_MAX: usize = 40;
 /// Changes that wait to be looked at; more would tell nothing new.
 const SIGNS: usize = 1;
 
+/// How often a file is read that is written meanwhile.
+const LOOKS_MAX: usize = 5;
+
+/// A configuration with its warnings, or what is wrong with it.
+type Loaded = Result<(Config, Vec<Warning>), String>;
+
 /// Why an emptied file is not followed.
 const EMPTIED: &str =
     "the configuration file is empty; to remove every profile and setting from it, leave a comment in it";
@@ -66,11 +72,15 @@ impl Reload {
                 return;
             }
         };
-        self.seen = read(&file).await;
-        self.is_filled = self.seen.as_deref().is_some_and(|text| !is_blank(text));
+        self.is_filled = !self.started.profiles.is_empty();
         // It may have changed between the start's look at it and now.
-        if !self.is_as_started().await {
-            self.read_again().await;
+        if let Some((now, loaded)) = self.look(&file).await {
+            if loaded.as_ref().is_ok_and(|(config, _)| self.is_as_started(config)) {
+                self.is_filled = !is_blank(&now);
+                self.seen = Some(now);
+            } else {
+                self.take(now, loaded);
+            }
         }
         loop {
             tokio::select! {
@@ -78,36 +88,49 @@ impl Reload {
                 sign = signs.recv() => if sign.is_none() { return },
             }
             settle(&mut signs).await;
-            let Some(now) = read(&file).await else { continue };
-            if self.seen.as_ref() == Some(&now) {
-                continue;
+            let Some((now, loaded)) = self.look(&file).await else { continue };
+            if self.seen.as_ref() != Some(&now) {
+                self.take(now, loaded);
             }
-            let is_emptied = self.is_filled && is_blank(&now);
-            self.seen = Some(now);
-            if is_emptied { self.refuse(EMPTIED.to_owned()) } else { self.read_again().await }
         }
     }
 
-    async fn is_as_started(&self) -> bool {
-        let same = |config: &Config| format!("{config:?}") == format!("{:?}", self.started);
-        self.load().await.is_ok_and(|(config, _)| same(&config))
+    fn is_as_started(&self, config: &Config) -> bool {
+        format!("{config:?}") == format!("{:?}", self.started)
     }
 
-    /// Reads the configuration, which looks for the folders and files that it names.
-    async fn load(&self) -> Result<(Config, Vec<Warning>), String> {
-        let sources = self.sources.clone();
-        let load = move || config::load(&sources).map_err(|error| error.to_string());
-        let loaded = offload::run(Path::new("config.toml"), offload::PATIENT_TIME, load).await;
-        loaded.unwrap_or_else(|error| Err(error.to_string()))
+    /// Reads the file and the configuration that it makes, which looks for the folders and files that it names. None:
+    /// it cannot be read, which the next look at it says.
+    async fn look(&self, file: &Path) -> Option<(Vec<u8>, Loaded)> {
+        let (path, sources) = (file.to_owned(), self.sources.clone());
+        let look = move || {
+            let mut now = files::read(&path, config::FILE_MAX).ok()?;
+            for _ in 0..LOOKS_MAX {
+                let loaded = config::load(&sources).map_err(|error| error.to_string());
+                // Nobody may have written in between.
+                let after = files::read(&path, config::FILE_MAX).ok()?;
+                if after == now {
+                    return Some((now, loaded));
+                }
+                now = after;
+            }
+            None
+        };
+        offload::run(file, offload::PATIENT_TIME, look).await.ok()?
     }
 
-    async fn read_again(&mut self) {
-        match self.load().await {
+    fn take(&mut self, now: Vec<u8>, loaded: Loaded) {
+        let is_blank = is_blank(&now);
+        self.seen = Some(now);
+        if self.is_filled && is_blank {
+            return self.refuse(EMPTIED.to_owned());
+        }
+        match loaded {
             Ok((config, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
-                self.is_filled = self.seen.as_deref().is_some_and(|text| !is_blank(text));
+                self.is_filled = !is_blank;
                 let needs_restart = sections_changed(&self.started, &config);
                 self.gateway.profiles.set_file(config.profiles);
                 tracing::info!(config.needs_restart = ?needs_restart, "The configuration file has changed and was read again");
@@ -128,13 +151,6 @@ impl Reload {
         self.gateway.events.publish(Kind::ConfigChanged, Audience::Readers, &status);
         self.gateway.about.config.store(Arc::new(status));
     }
-}
-
-/// The content of a file; none: it cannot be read, which the next look at it says.
-async fn read(file: &Path) -> Option<Vec<u8>> {
-    let path = file.to_owned();
-    let read = move || files::read(&path, config::FILE_MAX).ok();
-    offload::run(file, offload::PATIENT_TIME, read).await.ok()?
 }
 
 /// Whether a file has nothing in it, as one has that an editor has emptied and not written yet, or that a full disk did

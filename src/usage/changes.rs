@@ -18,6 +18,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Notes changes from now on: somebody has begun to listen.
+    pub fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
     /// Returns what was noted since the last call, and whether it is noted from now on.
     pub fn take(&self, watch: bool) -> HashMap<Option<Arc<str>>, Uuid> {
         self.watched.store(watch, Ordering::Relaxed);

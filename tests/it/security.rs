@@ -465,14 +465,12 @@ fn records_of_requests_that_end_with_their_callers_right_say_why() {
             std::thread::scope(|scope| {
                 for n in 0..STREAMS {
                     let (gateway, credential) = (&gateway, &credential);
-                    // Some are read on, some are not, some are plain answers.
-                    scope.spawn(move || match n % 3 {
-                        0 => drop(gateway.chat_as(credential, profile, "#gate-after=0")),
-                        _ => {
-                            let mut stream =
-                                gateway.stream_as(credential, profile, "#chunks=3 #gate-after=1");
-                            while stream.next().is_some() {}
-                        }
+                    // Two of three are streams.
+                    scope.spawn(move || {
+                        let headers = format!("authorization: Bearer {credential}\r\n");
+                        let body = crate::support::http::body(profile, "#chunks=3 #gate-after=1", n % 3 > 0);
+                        let body = serde_json::from_str(&body).unwrap();
+                        gateway.call("POST", "/v1/chat/completions", &headers, Some(&body))
                     });
                 }
                 let running =

@@ -86,6 +86,7 @@ pub async fn listen(
             (gateway.events.subscribe(Some(last)), last)
         }
     };
+    gateway.proxy.recorder.changes().watch();
     let name = if start == Start::Anew { "stream.reset" } else { "stream.opened" };
     let opening = format!("retry: {RETRY_MS}\n{}", written(&epoch, from, name, "{}"));
     let opening = Some(opening.into());
