@@ -9,26 +9,22 @@ use crate::store::chats::{self, Bounds, ChatChange, ChatFilter, ChatRow, Exceede
 use crate::store::{Store, StoreError};
 
 /// Messages of one conversation, all its branches together.
-pub const MESSAGES_MAX: usize = 10_000;
+pub const MESSAGES_MAX: i64 = 10_000;
 /// Bytes of one message, pictures included.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one conversation.
-pub const CHAT_BYTES_MAX: usize = 64 << 20;
+pub const CHAT_BYTES_MAX: i64 = 64 << 20;
 /// Conversations of one owner, and bytes of all of them.
-pub const CHATS_MAX: usize = 10_000;
-pub const OWNER_BYTES_MAX: usize = 512 << 20;
+pub const CHATS_MAX: i64 = 10_000;
+pub const OWNER_BYTES_MAX: i64 = 512 << 20;
 /// Conversations of one answer.
 pub const LIST_MAX: usize = 500;
 /// Characters of a title, and of a profile's name.
 pub const TITLE_MAX: usize = 200;
 const ID_MAX: usize = 64;
 const ROLES: [&str; 4] = ["user", "assistant", "tool", "system"];
-const BOUNDS: Bounds = Bounds {
-    messages: MESSAGES_MAX as i64,
-    chat_bytes: CHAT_BYTES_MAX as i64,
-    chats: CHATS_MAX as i64,
-    bytes: OWNER_BYTES_MAX as i64,
-};
+const BOUNDS: Bounds =
+    Bounds { messages: MESSAGES_MAX, chat_bytes: CHAT_BYTES_MAX, chats: CHATS_MAX, bytes: OWNER_BYTES_MAX };
 
 /// Why a conversation is not taken.
 #[derive(Debug, thiserror::Error)]
