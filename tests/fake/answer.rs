@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::form;
 use crate::http1::{Connection, Request};
 use crate::process::{burn, die, leak, log};
-use crate::script::Script;
+use crate::script::{Script, numbered};
 use crate::seen::{End, Seen};
 use crate::wire::{Identity, Piece, error_event, frame, json_response, plain_response, stream_head};
 
@@ -171,7 +171,14 @@ async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen:
         return Ok(Next::Close);
     }
     if let Some(error) = &script.error {
-        connection.write(&error_response(error)).await?;
+        let answer = error_response(error);
+        if script.error_stalls {
+            let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+            connection.write(&answer[..body + (answer.len() - body) / 2]).await?;
+            connection.client_left().await;
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        connection.write(&answer).await?;
         return Ok(Next::KeepAlive);
     }
     let talk = Talk {
@@ -205,6 +212,18 @@ impl Talk {
         connection.write(stream_head()).await?;
         let mut waiting = self.framed(self.identity.role_event().as_bytes());
         let mut gathered = 1;
+        if script.endless {
+            connection.write(&std::mem::take(&mut waiting)).await?;
+            let token = Piece::Content(numbered("w", 1, script.token_bytes));
+            let event = self.framed(self.identity.event_of(&token).as_bytes());
+            loop {
+                if script.interval_us > 0 {
+                    let interval = Duration::from_micros(script.interval_us);
+                    unless_left(connection, tokio::time::sleep(interval)).await?;
+                }
+                connection.write(&event).await?;
+            }
+        }
         for (n, piece) in self.pieces.iter().enumerate() {
             if self.pauses_before(n) {
                 connection.write(&std::mem::take(&mut waiting)).await?;

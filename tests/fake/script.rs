@@ -49,6 +49,10 @@ pub struct Script {
     /// Answers with bytes that are not HTTP.
     pub http_garbage: bool,
     pub error: Option<String>,
+    /// Of an error answer only the first half is written; then nothing more happens.
+    pub error_stalls: bool,
+    /// Content tokens without end.
+    pub endless: bool,
     pub usage: UsageMode,
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: u64,
@@ -101,6 +105,8 @@ impl Script {
             "close-first" => self.close_first = count() as u64,
             "http-garbage" => self.http_garbage = true,
             "error" | "status" => self.error = Some(value.to_owned()),
+            "error-stalls" => self.error_stalls = true,
+            "endless" => self.endless = true,
             "empty-body" => self.error = Some("500-empty".to_owned()),
             "usage" if value == "none" => self.usage = UsageMode::None,
             "usage" if value == "null" => self.usage = UsageMode::Null,
@@ -191,12 +197,10 @@ impl Script {
 }
 
 /// `w0`, ` w1`, …, padded with `x`.
-fn numbered(letter: &str, n: usize, bytes: usize) -> String {
-    let mut token = if n == 0 { format!("{letter}0") } else { format!(" {letter}{n}") };
-    while token.len() < bytes {
-        token.push('x');
-    }
-    token
+pub fn numbered(letter: &str, n: usize, bytes: usize) -> String {
+    let token = if n == 0 { format!("{letter}0") } else { format!(" {letter}{n}") };
+    let padding = "x".repeat(bytes.saturating_sub(token.len()));
+    token + &padding
 }
 
 fn max_tokens(body: &Value) -> Option<usize> {

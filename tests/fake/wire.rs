@@ -216,6 +216,9 @@ impl serde_json::ser::Formatter for Python {
         writer: &mut W,
         fragment: &str,
     ) -> std::io::Result<()> {
+        if fragment.is_ascii() {
+            return writer.write_all(fragment.as_bytes());
+        }
         for character in fragment.chars() {
             if character.is_ascii() {
                 writer.write_all(&[character as u8])?;
