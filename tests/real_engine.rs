@@ -12,6 +12,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,6 +21,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::{Gateway, lives, wait_for};
 
+/// For whichever test comes first: the engine is installed and the demo model made, maybe beside a build. Not a figure
+/// that is measured; a test that hangs is ended by its runner.
+const INSTALLATION: Duration = Duration::from_secs(14 * 60);
 const ANSWER: &str = "Hello! This tiny model runs on the real backend and always says exactly these words.";
 const THOUGHT: &str = "They greet me, so I reply politely now";
 
@@ -38,7 +42,9 @@ fn gateway_in(folder: Arc<tempfile::TempDir>, profiles: &str) -> Gateway {
     }
     let config = format!("[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n{profiles}");
     std::fs::write(folder.path().join("config.toml"), config).unwrap();
-    Gateway::serve(folder, &[])
+    let mut gateway = Gateway::serve(folder, &[]);
+    gateway.patience = INSTALLATION;
+    gateway
 }
 
 /// One model server at a time, also where all tests run in one process.

@@ -125,7 +125,11 @@ async fn until_ready(server: &mut Server, command: &Command, port: u16) {
         if answer.is_some_and(|answer| answer.contains(" 200 ")) {
             return;
         }
-        assert!(Instant::now() < deadline, "{}", log(command));
+        assert!(
+            Instant::now() < deadline,
+            "waited {READY_LIMIT:?} for the server to be ready:\n{}",
+            log(command)
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::support::bombs::{GROWING, deep, doubling, pattern_bomb};
 use crate::support::http::Answer;
 use crate::support::process::{peak_kib, workers};
 use crate::support::{Gateway, lives, wait_for};
@@ -31,32 +32,6 @@ const SHARED: &str = "{% set n = namespace(x=['a']) %}{% for i in range(40) %}{%
 const PADDED: &str = "{{ '{:>2000000000}'.format('a') }}";
 /// Two such lists, compared.
 const COMPARED: &str = "{% set n = namespace(x=['a'], y=['a']) %}{% for i in range(40) %}{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.x == n.y }}";
-
-/// A schema whose check takes memory in the depth of the value.
-const GROWING: &str = r##"{"type":"object","$defs":{"t":{"anyOf":[{"properties":{"a":{"$ref":"#/$defs/t"}},"required":["a","b"]},{"properties":{"a":{"$ref":"#/$defs/t"}},"required":["a","c"]},{"type":"null"}]}},"$ref":"#/$defs/t"}"##;
-
-/// A value for that.
-fn deep() -> String {
-    format!("{}null{}", "{\"a\":".repeat(20), "}".repeat(20))
-}
-
-/// A schema whose check takes twice as long with each level.
-fn doubling() -> Value {
-    let level = |n: usize| {
-        let next = json!({"$ref": format!("#/$defs/a{}", n + 1)});
-        (format!("a{n}"), json!({"allOf": [next, next]}))
-    };
-    let mut levels: serde_json::Map<String, Value> = (0..28).map(level).collect();
-    levels.insert("a28".into(), json!({"type": "object"}));
-    json!({"$defs": levels, "$ref": "#/$defs/a0"})
-}
-
-/// Patterns that are large when compiled.
-fn pattern_bomb() -> Value {
-    let property =
-        |n: usize| (format!("a{n}"), json!({"pattern": format!("[\\p{{L}}\\p{{N}}]{{{}}}", 150 + n)}));
-    json!({"type": "object", "properties": (0..50).map(property).collect::<serde_json::Map<_, _>>()})
-}
 
 fn chat(schema: &Value, prompt: &str, stream: bool) -> (&'static str, Value) {
     let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::{Gateway, PATIENCE};
+use super::Gateway;
 
 /// A whole answer.
 #[derive(Debug)]
@@ -134,12 +134,16 @@ impl Gateway {
 
     pub fn open(&self, request: &str) -> Stream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(self.patience)).unwrap();
         connection.write_all(request.as_bytes()).unwrap();
         let mut reader = BufReader::new(connection);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert!(reader.read_line(&mut head).unwrap() > 0, "the answer ended in its head: {head:?}");
+            let read = reader.read_line(&mut head).unwrap_or_else(|error| {
+                let (line, waited) = (request.lines().next().unwrap_or_default(), self.patience.as_secs());
+                panic!("{error}: waited up to {waited} s for the answer to {line}")
+            });
+            assert!(read > 0, "the answer ended in its head: {head:?}");
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Stream { status, head, reader, chunk: Vec::new() }

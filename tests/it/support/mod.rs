@@ -1,5 +1,6 @@
 //! A gateway of a test's own: a real process with a folder of its own, ended with the value.
 
+pub mod bombs;
 pub mod http;
 pub mod people;
 pub mod process;
@@ -22,6 +23,8 @@ pub struct Gateway {
     child: Child,
     pub address: String,
     pub folder: Arc<tempfile::TempDir>,
+    /// How long it is waited for; longer where it installs an engine first.
+    pub patience: Duration,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -76,7 +79,7 @@ impl Gateway {
         std::thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
-        Gateway { child, address, folder, log }
+        Gateway { child, address, folder, patience: PATIENCE, log }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -133,7 +136,7 @@ impl Gateway {
 
     /// The newest record, once it has the status.
     pub fn record(&self, status: &str) -> Value {
-        wait_for(&format!("a {status} record"), || {
+        wait_at_most(self.patience, &format!("a {status} record"), || {
             let requests = self.get("/api/v1/requests?limit=1").json();
             let newest = requests["requests"].get(0).cloned()?;
             (newest["status"] == status).then_some(newest)
@@ -142,7 +145,7 @@ impl Gateway {
 
     /// The backend of a profile, once it is in the state.
     pub fn backend(&self, profile: &str, state: &str) -> Value {
-        wait_for(&format!("{profile} to be {state}"), || {
+        wait_at_most(self.patience, &format!("{profile} to be {state}"), || {
             let servers = self.get("/api/v1/servers").json();
             let all = servers["servers"].as_array().unwrap().clone();
             all.into_iter().find(|server| server["id"] == profile && server["state"] == state)
@@ -231,13 +234,17 @@ pub fn write_config(folder: &Path, profiles: &str) {
 }
 
 /// Looks until `found` gives something; the condition is always one that another process brings about.
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_at_most(PATIENCE, what, found)
+}
+
+fn wait_at_most<T>(patience: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(Instant::now() < until, "waited in vain for {what}");
+        assert!(Instant::now() < until, "waited {} s in vain for {what}", patience.as_secs());
         std::thread::yield_now();
     }
 }
