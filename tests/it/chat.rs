@@ -183,7 +183,7 @@ fn what_fails_in_a_stream_that_has_begun_fails_in_the_stream() {
 #[test]
 fn a_backend_that_says_nothing_is_given_up_in_time() {
     let gateway = Gateway::start(
-        "[[profile]]\nname = \"q\"\nmodel = \"./model\"\ntimeouts = { first_token = \"300ms\", idle = \"300ms\", total = \"2s\" }\n",
+        "[[profile]]\nname = \"q\"\nmodel = \"./model\"\ntimeouts = { first_token = \"1s\", idle = \"1s\", total = \"20s\" }\n",
     );
     assert_eq!(gateway.chat("q", "#hang").error(), (504, "timeout".into()));
     let events = gateway.streamed("q", "#chunks=9 #hang-after=2").events();

@@ -52,7 +52,7 @@ fn a_backend_that_dies_before_its_first_byte_is_replaced_and_the_request_served_
 
 #[test]
 fn stop_waits_for_the_requests_inside_unless_it_is_told_not_to() {
-    let gateway = Gateway::start(IMPATIENT);
+    let gateway = Gateway::start("[[profile]]\nname = \"q\"\nmodel = \"./model\"\n");
     let mut stream = gateway.stream("q", "#chunks=5 #gate-after=1");
     while !stream.next().unwrap().contains("\"content\"") {}
     let inside = pid(&gateway);
