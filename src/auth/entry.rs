@@ -42,10 +42,14 @@ pub struct Origin {
 pub enum Proof {
     /// Nothing; the gateway needs a credential on the request's transport, for this reason.
     Missing(&'static str),
+    /// A set-up link that is not, or no longer, the gateway's.
+    StaleLink,
     /// The gateway is fresh and open on the request's transport.
     OpenGateway,
-    /// The set-up link, or an administrator's credential.
-    Given,
+    /// The set-up link.
+    Link,
+    /// An administrator's credential.
+    Administrator,
 }
 
 /// How a registration ended.
@@ -67,11 +71,12 @@ impl Accounts {
     pub fn proof(&self, setup_token: Option<&str>, caller: Option<&Caller>, transport: Transport) -> Proof {
         let is_setup_token = |sent: &str| bool::from(digest(sent).ct_eq(&digest(&self.setup)));
         if setup_token.is_some_and(is_setup_token) {
-            return Proof::Given;
+            return Proof::Link;
         }
         match caller.filter(|caller| caller.has(Scope::Admin)) {
             Some(caller) if caller.via == Via::Open => Proof::OpenGateway,
-            Some(_) => Proof::Given,
+            Some(_) => Proof::Administrator,
+            None if setup_token.is_some() => Proof::StaleLink,
             None => Proof::Missing(self.gate.reason(transport)),
         }
     }
@@ -86,7 +91,11 @@ impl Accounts {
 
     fn may_be_first(&self, proof: Proof) -> Result<(), AuthFault> {
         match (proof, self.registration) {
-            (Proof::Given, _) | (Proof::OpenGateway, Registration::Approval) => Ok(()),
+            (Proof::Link | Proof::Administrator, _) | (Proof::OpenGateway, Registration::Approval) => Ok(()),
+            (Proof::StaleLink, _) => Err(AuthFault::StaleLink(
+                "this set-up link was replaced when the gateway was started again; print the new one with \
+                 `mlx-gateway doctor`",
+            )),
             (Proof::OpenGateway, Registration::Closed) => {
                 Err(AuthFault::FirstAccount("auth.registration = \"closed\" is set"))
             }
@@ -106,6 +115,11 @@ impl Accounts {
         self.attempt(None, None, origin)?;
         if !self.index.has_accounts() {
             self.may_be_first(proof)?;
+        } else if matches!(proof, Proof::Link | Proof::StaleLink) {
+            return Err(AuthFault::StaleLink(
+                "this set-up link was replaced or already used: there is an administrator's account; log in, or \
+                 register without the link",
+            ));
         } else if self.registration == Registration::Closed {
             return Err(AuthFault::NotAllowed("registration is closed (auth.registration = \"closed\")"));
         } else if self.pending() >= PENDING_MAX {
@@ -116,7 +130,7 @@ impl Accounts {
         // An account or a key may have been made while the password was hashed.
         let may_be_first = match proof {
             Proof::OpenGateway => self.gate.is_fresh() && self.may_be_first(proof).is_ok(),
-            Proof::Given | Proof::Missing(_) => self.may_be_first(proof).is_ok(),
+            _ => self.may_be_first(proof).is_ok(),
         };
         let created_at = self.clock.unix_ms();
         let closed = self.registration == Registration::Closed;

@@ -45,6 +45,8 @@ pub enum AuthFault {
     )]
     FirstAccount(&'static str),
     #[error("{0}")]
+    StaleLink(&'static str),
+    #[error("{0}")]
     NotAllowed(&'static str),
     #[error("{0}")]
     NotFound(String),

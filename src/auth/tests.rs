@@ -71,7 +71,7 @@ impl Fixture {
 
     async fn first_account(&self) -> (String, Opened) {
         let origin = Origin::default();
-        let registered = self.accounts.register("a@b.c", "password 1".into(), Proof::Given, &origin);
+        let registered = self.accounts.register("a@b.c", "password 1".into(), Proof::Link, &origin);
         match registered.await.unwrap() {
             Registered::First { account, opened, .. } => (account.id.to_string(), *opened),
             Registered::Pending(_) => panic!("it is the first"),

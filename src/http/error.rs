@@ -73,6 +73,7 @@ impl From<AuthFault> for ApiError {
             AuthFault::FirstAccount(_) => {
                 ApiError(failure(401, "authentication_error", "setup_link_required"))
             }
+            AuthFault::StaleLink(_) => ApiError(failure(403, "permission_error", "setup_link_stale")),
             AuthFault::NotAllowed(_) => ApiError(failure(403, "permission_error", "permission_denied")),
             AuthFault::NotFound(message) => ApiError::not_found(message.clone()),
             AuthFault::Conflict(_) => ApiError(failure(409, "invalid_request_error", "conflict")),
@@ -125,8 +126,9 @@ impl From<AuthError> for ApiError {
 }
 
 impl From<AcquireError> for ApiError {
+    /// Only routes that start servers have these errors, so that their callers may see servers.
     fn from(error: AcquireError) -> Self {
-        ApiError(error.into())
+        ApiError(Failure::from(error).for_caller(true))
     }
 }
 

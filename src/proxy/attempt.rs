@@ -144,7 +144,7 @@ impl Attempt {
             Ok(lease) => lease,
             Err(failure) => {
                 ending::refuse(self.ongoing, &failure);
-                return Err(failure);
+                return Err(failure.for_caller(self.plan.sees_servers));
             }
         };
         let Attempt { proxy, plan, ongoing, asker, progress, number, round, .. } = self;

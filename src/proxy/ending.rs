@@ -82,7 +82,7 @@ impl Ending {
         let mut outcome = Outcome::new(failure.recorded, if begun { 0 } else { failure.status });
         outcome.tokens = tokens(facts);
         outcome.error_code = Some(Cow::Borrowed(failure.code));
-        outcome.error_message = Some(failure.message.clone());
+        outcome.error_message = Some(failure.recorded_message());
         self.end(outcome, Some(failure.message.clone()));
     }
 
@@ -120,7 +120,7 @@ impl Drop for Ending {
 pub fn refuse(ongoing: Ongoing, failure: &Failure) {
     let mut outcome = Outcome::new(failure.recorded, failure.status);
     outcome.error_code = Some(Cow::Borrowed(failure.code));
-    outcome.error_message = Some(failure.message.clone());
+    outcome.error_message = Some(failure.recorded_message());
     ongoing.finish(outcome);
 }
 

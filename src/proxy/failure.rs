@@ -10,7 +10,7 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::form::FormError;
 use crate::dialect::request::BadRequest;
 use crate::dialect::scan::ScanError;
-use crate::usage::{CANCELLED, CANCELLED_CODE, Status};
+use crate::usage::{CANCELLED, CANCELLED_CODE, Status, without_server_log};
 
 /// A failure with OpenAI's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Failure {
     pub kind: &'static str,
     pub code: &'static str,
     pub message: String,
+    /// More that only callers who may see servers read: the reason in full, lines of a backend's log.
+    pub server_log: Option<String>,
     pub param: Option<Cow<'static, str>>,
     /// Seconds after which another try makes sense.
     pub retry_after_s: Option<u32>,
@@ -129,6 +131,24 @@ impl Failure {
         Failure { recorded: Status::Cancelled, ..refused }
     }
 
+    /// The message as it is recorded. [`crate::usage::RequestView::for_owner`] takes from it what its reader may not see.
+    pub fn recorded_message(&self) -> String {
+        match &self.server_log {
+            None => self.message.clone(),
+            Some(log) => format!("{}\n{log}", self.message),
+        }
+    }
+
+    /// The same for a caller that may see servers, or may not.
+    pub fn for_caller(mut self, sees_servers: bool) -> Failure {
+        if self.server_log.is_some() {
+            self.message =
+                if sees_servers { self.recorded_message() } else { without_server_log(&self.message) };
+            self.server_log = None;
+        }
+        self
+    }
+
     /// OpenAI's error object.
     pub fn as_json(&self) -> String {
         serde_json::json!({"error": {
@@ -154,6 +174,7 @@ impl Failure {
             kind,
             code,
             message: message.into(),
+            server_log: None,
             param: None,
             retry_after_s: None,
             no_retry: false,
@@ -207,6 +228,7 @@ impl From<UpstreamFailure> for Failure {
             kind: failure.kind,
             code: failure.code,
             message: failure.message,
+            server_log: None,
             param: failure.param.map(Cow::Owned),
             retry_after_s: (failure.status == 429).then_some(1),
             no_retry: false,
@@ -218,15 +240,20 @@ impl From<UpstreamFailure> for Failure {
 impl From<AcquireError> for Failure {
     fn from(error: AcquireError) -> Self {
         let message = error.to_string();
-        let failed = |log_tail: &[String]| Failure {
+        let failed = |message: String| Failure {
             recorded: Status::Failed,
             no_retry: true,
-            ..Failure::refused(503, "server_error", "backend_failed", with_log(&message, log_tail))
+            ..Failure::refused(503, "server_error", "backend_failed", message)
         };
         match &error {
-            AcquireError::Failed { log_tail, .. } => failed(log_tail),
-            AcquireError::Unavailable { .. } => failed(&[]),
-            AcquireError::StartTimeout { log_tail, .. } => Failure::timed_out(with_log(&message, log_tail)),
+            AcquireError::Failed { profile, reason, log_tail } => Failure {
+                server_log: server_log(Some(reason), log_tail),
+                ..failed(format!("the backend of `{profile}` failed"))
+            },
+            AcquireError::Unavailable { .. } => failed(message),
+            AcquireError::StartTimeout { log_tail, .. } => {
+                Failure { server_log: server_log(None, log_tail), ..Failure::timed_out(message) }
+            }
             AcquireError::QueueFull { wait, .. } => {
                 let seconds = wait.map_or(1.0, |wait| wait.as_secs_f64().ceil());
                 Failure {
@@ -251,10 +278,10 @@ const LONGEST_RETRY_S: u32 = 600;
 /// Lines of a backend's log that an error quotes.
 const QUOTED_LINES: usize = 8;
 
-fn with_log(message: &str, log: &[String]) -> String {
-    if log.is_empty() {
-        return message.to_owned();
-    }
-    let tail = &log[log.len().saturating_sub(QUOTED_LINES)..];
-    format!("{message}\nlast log lines:\n{}", tail.join("\n"))
+/// The part of a message that only callers who may see servers read.
+fn server_log(reason: Option<&String>, log: &[String]) -> Option<String> {
+    let tail = log.get(log.len().saturating_sub(QUOTED_LINES)..).unwrap_or_default();
+    let lines = (!tail.is_empty()).then(|| format!("last log lines:\n{}", tail.join("\n")));
+    let all: Vec<String> = reason.cloned().into_iter().chain(lines).collect();
+    (!all.is_empty()).then(|| all.join("\n"))
 }

@@ -52,6 +52,8 @@ pub struct Plan {
     prompt_tokens: u64,
     /// How the caller's key stood when the request was let in.
     pub standing: Standing,
+    /// Whether the caller may read why a backend failed.
+    pub sees_servers: bool,
 }
 
 impl Plan {
@@ -103,6 +105,7 @@ impl Plan {
             launch: Arc::clone(&entry.launch),
             prompt_tokens,
             standing: Standing::default(),
+            sees_servers: false,
         })
     }
 

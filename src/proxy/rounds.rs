@@ -142,6 +142,7 @@ impl Opened {
         let ongoing = match admitted(ongoing, &caller, &plan) {
             Ok((ongoing, standing)) => {
                 plan.standing = standing;
+                plan.sees_servers = caller.sees_all();
                 ongoing
             }
             Err(why) => return refused(&why.0, why.1),
@@ -204,7 +205,7 @@ impl Rounds {
         if self.number == 0 && self.first.is_none() {
             self.admit(body)?;
         }
-        let (ongoing, plan) = match (self.first.take(), self.ongoing.take()) {
+        let (ongoing, mut plan) = match (self.first.take(), self.ongoing.take()) {
             (Some(plan), Some(ongoing)) => (ongoing, *plan),
             (_, ongoing) => {
                 self.ongoing = ongoing;
@@ -217,6 +218,7 @@ impl Rounds {
                 (ongoing, plan)
             }
         };
+        plan.sees_servers = self.caller.sees_all();
         let back = Back::default();
         let (proxy, progress) = (Arc::clone(&self.proxy), self.progress.clone());
         let attempt = Attempt::new(proxy, plan, ongoing, asker(&self.caller), progress);

@@ -22,7 +22,10 @@ pub use recorder::Recorder;
 pub use report::{GroupBy, UsageError, UsageQuery, usage};
 pub use retention::{prune_if_trusted, prune_once, retain};
 pub use throughput::{Throughput, WINDOW};
-pub use view::{AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport, rfc3339};
+pub use view::{
+    AttemptView, ByStatus, LiveView, Percentiles, RequestView, UsageGroup, UsageReport, rfc3339,
+    without_server_log,
+};
 
 use crate::system::clock::Clock;
 

@@ -11,7 +11,7 @@ use super::live::Live;
 use super::ongoing::{NewRequest, Ongoing, Outcome};
 use super::throughput::Throughput;
 use super::view::{LiveView, RequestView};
-use super::{Clock, Filter, Status, Tokens};
+use super::{Clock, Filter, RequestRecord, Status, Tokens};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, requests};
 
@@ -117,11 +117,13 @@ impl Recorder {
         self.shared.store.flush().await
     }
 
-    /// Records, newest first, as of now: what happened before the call is in the answer.
+    /// Records, newest first, as of now: what happened before the call is in the answer. Of one user they hold
+    /// what that user may see.
     pub async fn list(&self, filter: Filter) -> Result<Vec<RequestView>, StoreError> {
         self.catch_up().await;
+        let view = view_for(filter.user.as_deref());
         let records = requests::list(&self.shared.store, filter).await?;
-        Ok(records.into_iter().map(RequestView::from).collect())
+        Ok(records.into_iter().map(view).collect())
     }
 
     /// When each model was asked last, in milliseconds since 1970.
@@ -134,7 +136,7 @@ impl Recorder {
     /// everyone.
     pub async fn get(&self, id: &str, user: Option<&str>) -> Result<Option<RequestView>, StoreError> {
         self.catch_up().await;
-        Ok(requests::get(&self.shared.store, id, user).await?.map(RequestView::from))
+        Ok(requests::get(&self.shared.store, id, user).await?.map(view_for(user)))
     }
 
     /// Which accounts have requests that began or ended lately.
@@ -192,6 +194,11 @@ impl Recorder {
     fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Arc<Live>>> {
         lock(&self.shared.running[id.as_u128() as usize % SHARDS])
     }
+}
+
+/// Makes a record into what `user` may see of it, or everyone's administrator.
+fn view_for(user: Option<&str>) -> fn(RequestRecord) -> RequestView {
+    if user.is_some() { |record| RequestView::from(record).for_owner() } else { RequestView::from }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

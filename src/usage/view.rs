@@ -164,6 +164,26 @@ impl From<RequestRecord> for RequestView {
     }
 }
 
+/// Codes of errors whose messages have lines for those who may see servers behind their first one.
+const WITH_SERVER_LOG: [&str; 2] = ["backend_failed", "timeout"];
+
+/// Returns the part of such a message that every caller may read, and where the rest can be seen.
+pub fn without_server_log(message: &str) -> String {
+    let first = message.lines().next().unwrap_or_default();
+    format!("{first}; an administrator sees its log under Servers")
+}
+
+impl RequestView {
+    /// The same for the account that made the request, which may not see servers.
+    pub fn for_owner(mut self) -> RequestView {
+        let has_log = self.error_code.as_deref().is_some_and(|code| WITH_SERVER_LOG.contains(&code));
+        if let Some(message) = self.error_message.as_mut().filter(|text| has_log && text.contains('\n')) {
+            *message = without_server_log(message);
+        }
+        self
+    }
+}
+
 impl From<AttemptRecord> for AttemptView {
     fn from(attempt: AttemptRecord) -> AttemptView {
         AttemptView {

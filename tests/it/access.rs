@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::http::Answer;
 use crate::support::people::PASSWORD;
 use crate::support::{Gateway, PROFILES};
 
@@ -103,7 +104,8 @@ fn the_first_account_needs_proof(way: Way) {
         for headers in FORWARDED.into_iter().chain(["", "x-forwarded-for: 127.0.0.1\r\n"]) {
             assert_eq!(register(&gateway, headers, None), needs_link(401), "{case}: {headers:?}");
         }
-        assert_eq!(register(&gateway, "", Some("wrong")), needs_link(403), "{case}");
+        let stale = (403, "setup_link_stale".to_owned());
+        assert_eq!(register(&gateway, "", Some("wrong")), stale, "{case}");
         assert_eq!(register(&gateway, "authorization: Bearer wrong\r\n", None), needs_link(401), "{case}");
         if let Some(key) = &key {
             let headers = format!("authorization: Bearer {key}\r\n");
@@ -124,8 +126,29 @@ fn the_first_account_needs_proof(way: Way) {
         let token = gateway.setup_token();
         let headers = "x-forwarded-for: 203.0.113.9\r\n";
         assert_eq!(register(&gateway, headers, Some(&token)).0, 201, "{case}: by the link");
-        assert_ne!(register(&gateway, "", Some(&token)).0, 201, "{case}: the link works once");
+        assert_eq!(register(&gateway, "", Some(&token)), stale, "{case}: the link works once");
     }
+}
+
+#[test]
+fn a_set_up_link_from_before_a_restart_or_an_account_is_named_as_stale() {
+    let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_API_KEY", KEY)]);
+    let old = gateway.setup_token();
+    let gateway = Gateway::serve(gateway.crash(), &[("MLX_GATEWAY_API_KEY", KEY)]);
+    let ask = |email: &str, token: &str| {
+        let body = json!({"email": email, "password": PASSWORD, "setup_token": token});
+        gateway.call("POST", "/api/v1/auth/register", "", Some(&body))
+    };
+    let stale = |answer: Answer, words: &str| {
+        assert_eq!(answer.error(), (403, "setup_link_stale".into()), "{answer:?}");
+        assert!(answer.body.contains(words), "{answer:?}");
+    };
+    stale(ask("ada@example.com", &old), "print the new one with `mlx-gateway doctor`");
+    let present = gateway.setup_token();
+    assert_ne!(present, old);
+    assert_eq!(ask("ada@example.com", &present).json()["user"]["role"], "admin");
+    stale(ask("ben@example.com", &present), "already used");
+    stale(ask("ben@example.com", &old), "already used");
 }
 
 #[test]

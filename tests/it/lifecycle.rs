@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fake;
 use crate::support::http::{body, header};
@@ -50,6 +50,50 @@ fn a_backend_that_fails_to_load_says_why_to_the_client_and_in_the_list() {
     let answer = gone.chat("q", "hi");
     assert_eq!(answer.error(), (503, "backend_failed".into()));
     assert!(answer.json()["error"]["message"].as_str().unwrap().contains("no-such-model"), "{answer:?}");
+}
+
+/// A server that fails to load, and one that is never ready.
+const FAILING: &str = "[[profile]]\nname = \"fails\"\nmodel = \"./model\"\nenv = { FAKE_FAIL_LOAD = \"1\" }\n\
+    [[profile]]\nname = \"hangs\"\nmodel = \"./model\"\nenv = { FAKE_NEVER_READY = \"1\" }\ntimeouts = { start = \"500ms\" }\n";
+
+#[test]
+fn the_log_of_a_failed_server_is_shown_to_administrators_and_to_nobody_else() {
+    const HINT: &str = "an administrator sees its log under Servers";
+    let gateway = Gateway::start(FAILING);
+    let admin = gateway.admin();
+    let (ada, _) = gateway.user(&admin, "ada@example.com");
+    let (key, _) = gateway.key(&ada, &json!({"name": "laptop"}));
+    let as_admin = |path: &str| gateway.as_bearer(&admin, "GET", path, None).json();
+    let as_ada = |path: &str| gateway.as_bearer(&ada, "GET", path, None).json();
+    let is_public =
+        |text: &str| text.contains(HINT) && !text.contains("log lines") && text.lines().count() == 1;
+    let message = |error: &Value| error["message"].as_str().unwrap().to_owned();
+    for (model, code) in [("fails", "backend_failed"), ("hangs", "timeout")] {
+        for more in [json!({}), json!({"stream": true}), json!({"n": 2}), json!({"n": 2, "stream": true})] {
+            let mut body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let ask = |token: &str| {
+                let path = "/v1/chat/completions";
+                let answer = gateway.as_bearer(token, "POST", path, Some(&body)).body;
+                let error: Value =
+                    serde_json::from_str(answer.trim_start_matches("data: ").lines().next().unwrap())
+                        .unwrap();
+                assert_eq!(error["error"]["code"], code, "{answer}");
+                message(&error["error"])
+            };
+            let (all, some) = (ask(&admin), ask(&key));
+            assert!(all.contains("last log lines") && !all.contains(HINT), "{model} {more}: {all}");
+            assert!(is_public(&some) && some.contains(&format!("`{model}`")), "{model} {more}: {some}");
+            let record = as_ada("/api/v1/requests?limit=1")["requests"][0].clone();
+            let path = format!("/api/v1/requests/{}", record["id"].as_str().unwrap());
+            for seen in [record, as_ada(&path)] {
+                assert_eq!(seen["error_message"], some.as_str(), "{seen}");
+            }
+            let seen = as_admin(&path)["error_message"].as_str().unwrap().to_owned();
+            assert!(seen.contains("last log lines"), "{model} {more}: {seen}");
+        }
+    }
+    assert!(as_admin("/api/v1/requests?limit=1").to_string().contains("last log lines"));
 }
 
 #[test]
