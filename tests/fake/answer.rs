@@ -171,14 +171,7 @@ async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen:
         return Ok(Next::Close);
     }
     if let Some(error) = &script.error {
-        let answer = error_response(error);
-        if script.error_stalls {
-            let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
-            connection.write(&answer[..body + (answer.len() - body) / 2]).await?;
-            connection.client_left().await;
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        connection.write(&answer).await?;
+        connection.write(&error_response(error)).await?;
         return Ok(Next::KeepAlive);
     }
     let talk = Talk {
@@ -212,7 +205,7 @@ impl Talk {
         connection.write(stream_head()).await?;
         let mut waiting = self.framed(self.identity.role_event().as_bytes());
         let mut gathered = 1;
-        if script.endless {
+        if script.repeats {
             connection.write(&std::mem::take(&mut waiting)).await?;
             let token = Piece::Content(numbered("w", 1, script.token_bytes));
             let event = self.framed(self.identity.event_of(&token).as_bytes());

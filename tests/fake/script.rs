@@ -11,6 +11,8 @@ const GREETING: &str = "Hello! This tiny model runs on the real backend and alwa
 pub struct Script {
     /// Content tokens, one a chunk; `None`: the greeting.
     pub chunks: Option<usize>,
+    /// The same content token again and again.
+    pub repeats: bool,
     pub interval_us: u64,
     /// Between the role chunk and the first token.
     pub first_delay_ms: u64,
@@ -49,10 +51,6 @@ pub struct Script {
     /// Answers with bytes that are not HTTP.
     pub http_garbage: bool,
     pub error: Option<String>,
-    /// Of an error answer only the first half is written; then nothing more happens.
-    pub error_stalls: bool,
-    /// Content tokens without end.
-    pub endless: bool,
     pub usage: UsageMode,
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: u64,
@@ -81,6 +79,7 @@ impl Script {
         let count = || value.parse::<usize>().unwrap_or(0);
         match key {
             "chunks" => self.chunks = Some(count()),
+            "repeat" => self.repeats = true,
             "interval-us" => self.interval_us = count() as u64,
             "first-delay-ms" | "first-chunk-delay-ms" => self.first_delay_ms = count() as u64,
             "token-bytes" => self.token_bytes = count(),
@@ -105,8 +104,6 @@ impl Script {
             "close-first" => self.close_first = count() as u64,
             "http-garbage" => self.http_garbage = true,
             "error" | "status" => self.error = Some(value.to_owned()),
-            "error-stalls" => self.error_stalls = true,
-            "endless" => self.endless = true,
             "empty-body" => self.error = Some("500-empty".to_owned()),
             "usage" if value == "none" => self.usage = UsageMode::None,
             "usage" if value == "null" => self.usage = UsageMode::Null,

@@ -261,8 +261,8 @@ fn a_thousand_clients_that_do_not_read_cost_bounded_memory_and_keep_nobody_waiti
     const READERS: usize = 1000;
     // Some are sent more than any buffer holds, the others a little all the time.
     const FLOODED: usize = 100;
-    const FLOOD: &str = "#endless #token-bytes=10000";
-    const TRICKLE: &str = "#endless #interval-us=1000000";
+    const FLOOD: &str = "#repeat #token-bytes=10000";
+    const TRICKLE: &str = "#repeat #interval-us=1000000";
     // What the scripted server would send to the flooded has no end.
     const MOST: u64 = 512 << 20;
     let files = mlx_gateway::system::limits::raise_open_files().unwrap();
