@@ -145,7 +145,7 @@ async fn answers(engine: EngineKind) {
     let instance = tempfile::tempdir().unwrap();
     let port = free_port().await;
     let command = engines.prepare(&demo(engine), "demo", port, instance.path(), &report).await.unwrap();
-    let status = engines.list().await.remove(0);
+    let status = engines.list().await.unwrap().remove(0);
     assert_eq!(status.current, status.available, "{:?}", steps.lock().unwrap());
 
     // Nothing is left to do the second time.
