@@ -26,6 +26,7 @@ pub mod usage;
 pub mod bodies;
 pub mod config;
 pub mod events;
+pub mod fair;
 pub mod logging;
 pub mod metrics;
 pub mod models;

@@ -20,11 +20,14 @@ const EDGES: &[(&str, &str)] = &[
     ("responses", "LOWER BASE"),
     (
         "proxy",
-        "dialect backends usage profiles auth::Caller auth::Scope auth::Permit auth::Standing auth::Rate auth::LimitError BASE",
+        "dialect backends usage profiles auth::Caller auth::Scope auth::Permit auth::Estimate auth::Standing auth::Rate auth::LimitError BASE",
     ),
     ("dialect", "BASE"),
     ("backends", "profiles::LaunchSpec auth::Caller BASE"),
-    ("usage", "auth::Caller auth::Scope auth::Permit auth::LimitError auth::Right BASE"),
+    (
+        "usage",
+        "auth::Caller auth::Scope auth::Permit auth::Estimate auth::Standing auth::LimitError auth::Right BASE",
+    ),
     ("auth", "BASE"),
     ("backup", "system"),
     ("captures", "BASE"),
@@ -32,6 +35,7 @@ const EDGES: &[(&str, &str)] = &[
     ("profiles", "BASE"),
     ("models", "system::files"),
     ("events", ""),
+    ("fair", ""),
     ("outward", ""),
     ("bodies", ""),
     ("store", "system::private"),
@@ -39,13 +43,13 @@ const EDGES: &[(&str, &str)] = &[
     ("config", "outward::Network system::files system::offload"),
     ("metrics", ""),
     ("logging", "system::private system::terminal"),
-    ("worker", "models system::files system::offload"),
+    ("worker", "models fair system::files system::offload"),
 ];
 /// The layers that EDGES names as a whole.
 const LAYERS: &[(&str, &str)] = &[
     ("UPPER", "tools proxy chats responses"),
     ("LOWER", "dialect backends usage auth backup captures hub profiles"),
-    ("BASE", "bodies models events store system config metrics logging outward worker"),
+    ("BASE", "bodies fair models events store system config metrics logging outward worker"),
 ];
 
 /// Crates and paths that only some modules may name, and why.

@@ -202,10 +202,19 @@ impl Caller {
         self.meter.as_ref().and_then(|meter| meter.left())
     }
 
-    /// Takes a request of up to `tokens` into account, or says when there is room for it.
-    pub fn reserve(&self, tokens: u64) -> Result<Permit, LimitError> {
+    /// Admits a request that will use tokens, before anything is known or done of it.
+    pub fn admit(&self) -> Result<Permit, LimitError> {
+        self.begin(true)
+    }
+
+    /// Admits a request that uses none, such as a tool call: only rate and number of requests are limited.
+    pub fn admit_work(&self) -> Result<Permit, LimitError> {
+        self.begin(false)
+    }
+
+    fn begin(&self, has_tokens: bool) -> Result<Permit, LimitError> {
         match &self.meter {
-            Some(meter) => meter.reserve(tokens),
+            Some(meter) => meter.begin(has_tokens),
             None => Ok(Permit::unlimited()),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::limits::{Counts, Limits, Reserved, Standing};
+use super::limits::{Counts, Estimate, Limits, Refusal, Reserved, Standing};
 use crate::system::clock::Clock;
 
 /// Counts what a key uses. Outlives changes to the key.
@@ -21,9 +21,9 @@ struct Counted {
 
 /// Why a key has to wait, in words for its owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{message}")]
 pub struct LimitError {
-    words: String,
+    message: String,
     pub retry_after: Duration,
     pub standing: Standing,
 }
@@ -58,30 +58,40 @@ impl KeyMeter {
         counts.left(limits, now_ms)
     }
 
-    /// Takes a request of up to `tokens` into account.
-    pub fn reserve(self: &Arc<Self>, tokens: u64) -> Result<Permit, LimitError> {
+    /// Whether it has a limit that counts tokens.
+    pub fn has_tokens(&self) -> bool {
+        self.counted().limits.has_tokens()
+    }
+
+    /// Admits a request before anything is known of it; `has_tokens`: it will use some.
+    pub fn begin(self: &Arc<Self>, has_tokens: bool) -> Result<Permit, LimitError> {
+        let (reserved, standing) =
+            self.ask(|limits, counts, now_ms, at| counts.begin(limits, has_tokens, now_ms, at))?;
+        Ok(Permit { taken: Some((Arc::clone(self), reserved)), standing })
+    }
+
+    /// Asks the counts, and returns how the key stands after that.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Limits, &mut Counts, i64, Duration) -> Result<T, Refusal>,
+    ) -> Result<(T, Standing), LimitError> {
         let (now_ms, at) = self.time();
         let mut counted = self.counted();
         let Counted { limits, counts } = &mut *counted;
-        let reserved = counts.reserve(limits, tokens, now_ms, at);
+        let answer = question(limits, counts, now_ms, at);
         let standing = counts.standing(limits, at);
-        match reserved {
-            Ok(reserved) => Ok(Permit { taken: Some((Arc::clone(self), reserved)), standing }),
+        match answer {
+            Ok(answer) => Ok((answer, standing)),
             Err(refusal) => {
-                let words = refusal.words(limits, tokens, counts.left(limits, now_ms));
-                Err(LimitError { words, retry_after: refusal.retry_after, standing })
+                let message = refusal.message(limits, counts.left(limits, now_ms));
+                Err(LimitError { message, retry_after: refusal.retry_after, standing })
             }
         }
     }
 
-    fn extend(&self, reserved: &mut Reserved, tokens: u64) -> Result<(), LimitError> {
-        let (now_ms, at) = self.time();
-        let mut counted = self.counted();
-        let Counted { limits, counts } = &mut *counted;
-        counts.extend(limits, reserved, tokens, now_ms).map_err(|refusal| {
-            let words = refusal.words(limits, tokens, counts.left(limits, now_ms));
-            LimitError { words, retry_after: refusal.retry_after, standing: counts.standing(limits, at) }
-        })
+    fn end_round(&self, reserved: &mut Reserved, used: u64) {
+        let (now_ms, _) = self.time();
+        self.counted().counts.end_round(reserved, used, now_ms);
     }
 
     fn settle(&self, reserved: Reserved, used: u64) {
@@ -112,16 +122,29 @@ impl Permit {
         Permit::default()
     }
 
-    /// How the key stood when this was given.
+    /// How the key stood when it was asked last.
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Takes more of the key's budgets for a request that goes on.
-    pub fn extend(&mut self, tokens: u64) -> Result<(), LimitError> {
-        match &mut self.taken {
-            Some((meter, reserved)) => meter.extend(reserved, tokens),
-            None => Ok(()),
+    /// Whether the request's tokens are limited in any way.
+    pub fn has_tokens(&self) -> bool {
+        self.taken.as_ref().is_some_and(|(meter, _)| meter.has_tokens())
+    }
+
+    /// Reserves the tokens of the request, or of its next round.
+    pub fn reserve(&mut self, estimate: Estimate) -> Result<(), LimitError> {
+        let Some((meter, reserved)) = &mut self.taken else { return Ok(()) };
+        let ((), standing) =
+            meter.ask(|limits, counts, now_ms, at| counts.reserve(limits, reserved, estimate, now_ms, at))?;
+        self.standing = standing;
+        Ok(())
+    }
+
+    /// A round of the request has ended and used so many tokens.
+    pub fn end_round(&mut self, used: u64) {
+        if let Some((meter, reserved)) = &mut self.taken {
+            meter.end_round(reserved, used);
         }
     }
 

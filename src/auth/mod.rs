@@ -29,7 +29,7 @@ pub use error::{AuthError, AuthFault};
 pub use gate::{AuthGate, Credentials, ENVIRONMENT};
 pub use identity::{Caller, Scope, Scopes, Via};
 pub use index::{Account, Index, Key, Session};
-pub use limits::{Limits, Rate, Standing};
+pub use limits::{Estimate, Limits, Rate, Standing};
 pub use meter::{LimitError, Permit};
 pub use password::Passwords;
 pub use revocations::{Revocations, Unwritten};

@@ -11,10 +11,15 @@ pub enum AcquireError {
     Failed { profile: String, reason: String, log_tail: Vec<String> },
     #[error("the backend of `{profile}` was not ready after {} s; `timeouts.start` allows more", .after.as_secs_f64())]
     StartTimeout { profile: String, after: Duration, log_tail: Vec<String> },
-    #[error("{size} requests already wait for `{profile}`; try again later or raise `queue.size`")]
+    #[error(
+        "{size} requests already wait for `{profile}`{}; try again later or raise `queue.size`",
+        if *.displaced { ", and a caller with fewer took this one's place" } else { "" }
+    )]
     QueueFull {
         profile: String,
         size: u32,
+        /// It waited, and made way for another caller.
+        displaced: bool,
         /// How long a request would have waited, where that can be told.
         wait: Option<Duration>,
     },

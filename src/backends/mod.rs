@@ -25,7 +25,6 @@ mod ports;
 mod process;
 mod process_run;
 mod progress;
-mod queue;
 mod readiness;
 mod run;
 mod snapshot;
@@ -37,6 +36,7 @@ mod waiters;
 mod watch;
 mod workers;
 
+pub use crate::fair::FairQueue;
 pub use crate::profiles::LaunchSpec;
 pub use error::AcquireError;
 pub use gauge::Figures;
@@ -46,7 +46,6 @@ pub use logs::{LineCutter, LogBatch, LogLine, LogReader, MAX_LINE_BYTES, RawLine
 pub use needs::{Need, NeedSource};
 pub use orphans::{Reaped, reap_orphans};
 pub use progress::{Progress, QueuePlace, Waiting, Waits};
-pub use queue::FairQueue;
 pub use snapshot::BackendSnapshot;
 pub use target::{Target, TargetError};
 pub use waiters::Asker;

@@ -43,6 +43,7 @@ struct Told {
     newest: Option<Waiting>,
     first_place: Option<QueuePlace>,
     first_waits: Option<Waits>,
+    has_begun: bool,
 }
 
 impl Progress {
@@ -65,6 +66,16 @@ impl Progress {
         let mut told = self.lock();
         told.newest = None;
         told.first_waits.get_or_insert(waits);
+    }
+
+    /// The head of the answer goes out while the request still waits.
+    pub fn begin(&self) {
+        self.lock().has_begun = true;
+    }
+
+    /// Whether it has; then the request can no longer be refused by a status.
+    pub fn has_begun(&self) -> bool {
+        self.lock().has_begun
     }
 
     /// How long the first wait was; `None` as long as it lasts.

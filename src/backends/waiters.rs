@@ -7,7 +7,7 @@ use super::gauge::Figures;
 use super::lease::{Generation, Lease};
 use super::logs::LogBuffer;
 use super::progress::Progress;
-use super::queue::FairQueue;
+use crate::fair::{Bounds, FairQueue};
 use crate::profiles::LaunchSpec;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -146,24 +146,32 @@ impl Slot {
         }
     }
 
-    /// Puts a request into the queue and wakes the actor.
+    /// Puts a request into the queue and wakes the actor. In a full queue the caller with the most waiting requests
+    /// gives up its last one for a caller with fewer, if it can one whose answer has not begun.
     pub fn enqueue(self: &Arc<Slot>, asker: &Asker, progress: &Progress) -> Result<Place, AcquireError> {
         let spec = self.spec.load();
         let (sender, answer) = oneshot::channel();
         let (since, priority) = (Instant::now(), asker.priority);
         let waiter = Waiter { since, priority, progress: progress.clone(), answer: sender };
-        let ticket = {
+        let (ticket, displaced) = {
             let mut waiting = self.lock();
             if waiting.closed {
                 return Err(AcquireError::ShuttingDown);
             }
-            if waiting.queue.len() >= self.room(&spec) {
-                let (profile, size) = (spec.id.clone(), spec.queue.size);
-                let wait = waiting.pace.map(|pace| pace.saturating_mul(waiting.queue.len() as u32 + 1));
-                return Err(AcquireError::QueueFull { profile, size, wait });
-            }
-            waiting.queue.push(&asker.lane, priority, waiter)
+            let bounds = Bounds::entries(self.room(&spec));
+            let unanswered = |waiter: &Waiter| !waiter.progress.has_begun();
+            let Some(displaced) = waiting.queue.make_room(&asker.lane, 0, bounds, unanswered) else {
+                return Err(waiting.full(&spec, false));
+            };
+            let displaced: Vec<_> =
+                displaced.into_iter().map(|waiter| (waiter, waiting.full(&spec, true))).collect();
+            (waiting.queue.push(&asker.lane, priority, waiter), displaced)
         };
+        for (waiter, error) in displaced {
+            if waiter.answer.send(Err(error)).is_err() {
+                tracing::debug!("A request left before it lost its place in the queue");
+            }
+        }
         self.wake.notify_one();
         Ok(Place { slot: Arc::clone(self), ticket, answer })
     }
@@ -203,6 +211,14 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn full(&self, spec: &LaunchSpec, displaced: bool) -> AcquireError {
+        let (profile, size) = (spec.id.clone(), spec.queue.size);
+        let wait = self.pace.map(|pace| pace.saturating_mul(self.queue.len() as u32 + 1));
+        AcquireError::QueueFull { profile, size, displaced, wait }
     }
 }
 

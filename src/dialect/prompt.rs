@@ -14,6 +14,8 @@ struct Body<'a> {
     tools: Option<&'a RawValue>,
     #[serde(default, borrow)]
     prompt: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    input: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -30,7 +32,7 @@ struct Part<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-/// Every text of a chat or text completion; none of what is not one.
+/// Every text of a chat, text completion or embedding; none of what is not one.
 pub fn texts(body: &[u8]) -> Vec<String> {
     let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return Vec::new() };
     let mut texts = Vec::new();
@@ -39,6 +41,7 @@ pub fn texts(body: &[u8]) -> Vec<String> {
         texts.extend(message.tool_calls.map(|calls| calls.get().to_owned()));
     }
     texts.extend(body.prompt.into_iter().flat_map(of));
+    texts.extend(body.input.into_iter().flat_map(of));
     texts.extend(body.tools.map(|tools| tools.get().to_owned()));
     texts
 }
@@ -101,6 +104,8 @@ mod tests {
         );
         assert_eq!(texts(br#"{"prompt":"Once"}"#), ["Once"]);
         assert_eq!(texts(br#"{"prompt":["a","b"]}"#), ["a", "b"]);
+        assert_eq!(texts(br#"{"input":["c","d"]}"#), ["c", "d"]);
+        assert!(texts(br#"{"input":[1,2]}"#).is_empty());
         assert!(texts(b"{\"messages\":7}").is_empty() && texts(b"nonsense").is_empty());
     }
 

@@ -9,7 +9,7 @@ use super::edge::Arrival;
 use super::error::ApiError;
 use super::hosts::same_origin;
 use super::state::Shared;
-use crate::auth::{AuthError, Caller, Credentials, Scope, Transport, Trust, Via};
+use crate::auth::{AuthError, Caller, Credentials, Permit, Scope, Transport, Trust, Via};
 use crate::events::Audience;
 use crate::proxy::Failure;
 
@@ -31,6 +31,9 @@ pub struct ModelCaller(pub Caller);
 
 /// Anybody who may call tools.
 pub struct ToolCaller(pub Caller);
+
+/// A [`ToolCaller`] whose limits admit a call; the permit is held until its end. A parameter before the body.
+pub struct AdmittedToolCaller(pub Caller, pub Permit);
 
 /// Somebody who may see everything.
 pub struct AdminReader(pub Caller);
@@ -146,6 +149,16 @@ impl FromRequestParts<Shared> for ToolCaller {
             return Ok(ToolCaller(caller));
         }
         Err(Failure::not_allowed("this key may not call tools; use one with the scope tools").into())
+    }
+}
+
+impl FromRequestParts<Shared> for AdmittedToolCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, ApiError> {
+        let ToolCaller(caller) = ToolCaller::from_request_parts(parts, gateway).await?;
+        let permit = caller.admit_work().map_err(|error| Failure::rate_limited(&error))?;
+        Ok(AdmittedToolCaller(caller, permit))
     }
 }
 

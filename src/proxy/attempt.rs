@@ -113,6 +113,7 @@ impl Attempt {
             Ok(Ok(answered)) => answered.stream(&plan).await,
             Ok(Err(failure)) => refused(&failure, plan.standing),
             Err(_) => {
+                progress.begin();
                 let name = Arc::from(plan.profile.name.as_str());
                 let later = Arc::clone(&plan);
                 let answer = Box::pin(async move { run.await?.metered(&later) });
@@ -143,7 +144,7 @@ impl Attempt {
         let lease = match self.lease().await {
             Ok(lease) => lease,
             Err(failure) => {
-                ending::refuse(self.ongoing, &failure);
+                ending::unserved(self.ongoing, &failure, self.progress.has_begun());
                 return Err(failure.for_caller(self.plan.sees_servers));
             }
         };

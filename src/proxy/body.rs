@@ -23,6 +23,9 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Bytes a second that a longer one has to come with, on the whole.
 const SLOWEST: u64 = 1024;
 
+/// Time for a body that nobody reads.
+const DISCARDED_FOR: Duration = Duration::from_secs(5);
+
 /// Bytes of a form that is read whole before a backend hears of it, so that it can be sent again.
 const HELD_WHOLE: usize = 1 << 20;
 
@@ -80,6 +83,26 @@ where
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
+}
+
+/// Drops what still arrives of a body that nobody reads, up to `limit` bytes and for [`DISCARDED_FOR`]: a client that
+/// cannot send it to the end may not come to read the answer.
+pub async fn discard<B>(mut body: B, limit: u64)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let all = async {
+        let mut arrived = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            arrived += frame.data_ref().map_or(0, Bytes::len) as u64;
+            if arrived > limit {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(DISCARDED_FOR, all).await.is_err() {
+        tracing::debug!("A client is slow to send a body that nobody reads");
+    }
 }
 
 /// Scans a body that was put together here.

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use serde_json::Value;
 
+use super::estimate::{Measured, Size};
 use super::failure::Failure;
 use super::kinds::Kinds;
 use crate::bodies::{Bodies, Weight};
@@ -18,7 +20,7 @@ use crate::dialect::{embeddings, prompt};
 use crate::models;
 use crate::profiles::Entry;
 use crate::system::offload;
-use crate::worker::{NotText, Unanswered, Worker};
+use crate::worker::{Count, NotText, Unanswered, Worker};
 
 /// Bytes of a body that no model's context is too short for.
 const ALWAYS_FITS: u64 = 2 << 10;
@@ -44,11 +46,28 @@ impl Contexts {
         Contexts { kinds, worker, bodies, native: Arc::default() }
     }
 
-    /// Whether a prompt is so long that it has to be looked at. A token has at least one byte, and around each
-    /// message there are more bytes here than tokens there.
-    pub fn may_exceed(&self, entry: &Entry, operation: Operation, asked: &Scanned) -> bool {
+    /// Whether a prompt has to be looked at: it may exceed its context, or `has_limits` and its tokens can be counted.
+    pub fn is_measured(
+        &self,
+        entry: &Entry,
+        operation: Operation,
+        asked: &Scanned,
+        has_limits: bool,
+    ) -> bool {
+        match operation {
+            Operation::Chat | Operation::Completion => {
+                (has_limits && local(&entry.profile.launch).is_some()) || self.may_exceed(entry, asked)
+            }
+            Operation::Embedding => has_limits && local(&entry.profile.launch).is_some(),
+            Operation::Image | Operation::ImageEdit | Operation::Transcription => false,
+        }
+    }
+
+    /// Whether a prompt is so long that it may not fit. A token has at least one byte, and around each message there are
+    /// more bytes here than tokens there.
+    fn may_exceed(&self, entry: &Entry, asked: &Scanned) -> bool {
         let bytes = bytes(entry, asked);
-        if bytes <= ALWAYS_FITS || !matches!(operation, Operation::Chat | Operation::Completion) {
+        if bytes <= ALWAYS_FITS {
             return false;
         }
         let Some(model) = local(&entry.profile.launch) else { return false };
@@ -59,15 +78,23 @@ impl Contexts {
         }
     }
 
-    /// Refuses a prompt that its model's context cannot hold. One that cannot be counted is let through.
-    pub async fn check(&self, entry: &Entry, asked: &Scanned) -> Result<(), Failure> {
-        let Some(model) = local(&entry.profile.launch).cloned() else { return Ok(()) };
-        let Some(folder) = self.kinds.folder(&model).await else { return Ok(()) };
-        let limit = match entry.profile.launch.context_length {
-            Some(said) => Some(u64::from(said)),
-            None => self.made_for(&model, &folder).await,
+    /// Counts a prompt by its model's tokenizer, and refuses one that the model's context cannot hold. One that cannot be
+    /// counted is let through. Unless `has_limits`, what fits in any case is not counted.
+    pub async fn measure(
+        &self,
+        entry: &Entry,
+        operation: Operation,
+        asked: &Scanned,
+        lane: &Arc<str>,
+        has_limits: bool,
+    ) -> Result<Measured, Failure> {
+        let Some(model) = local(&entry.profile.launch).cloned() else { return Ok(Measured::default()) };
+        let Some(folder) = self.kinds.folder(&model).await else { return Ok(Measured::default()) };
+        let context = match (operation, entry.profile.launch.context_length) {
+            (Operation::Chat | Operation::Completion, Some(said)) => Some(u64::from(said)),
+            (Operation::Chat | Operation::Completion, None) => self.made_for(&model, &folder).await,
+            _ => None,
         };
-        let Some(limit) = limit else { return Ok(()) };
         let (body, system) = (asked.body.clone(), entry.profile.system_prompt.clone());
         let read = move || {
             let body = body.to_vec();
@@ -75,47 +102,68 @@ impl Contexts {
             let mut texts = prompt::texts(&body);
             texts.extend(system.clone());
             let bytes: usize = texts.iter().map(String::len).sum();
-            if bytes as u64 <= limit {
+            if !has_limits && context.is_none_or(|limit| bytes as u64 <= limit) {
                 return None;
             }
-            let chat = prompt::chat(&body, system.as_deref()).map(|chat| chat.to_string());
-            Some((texts, chat))
+            Some((texts, prompt::chat(&body, system.as_deref())))
         };
-        let Ok(Some((texts, chat))) = self.bodies.off_thread(read).await else { return Ok(()) };
-        let as_prompted = match chat {
-            Some(chat) => self.worker.count_chat(&folder, chat, limit).await,
-            None => None,
+        let Ok(Some((texts, chat))) = self.bodies.off_thread(read).await else {
+            return Ok(Measured::default());
         };
-        let count = match as_prompted {
-            Some(count) => Some(count),
-            None => self.worker.count(&folder, &texts, limit).await,
+        let limit = context.unwrap_or(u64::MAX);
+        let Some((count, texts)) = self.counted(lane, &folder, texts, chat, limit).await else {
+            return Ok(Measured { counted: None, context });
         };
-        let Some(count) = count.filter(|count| count.tokens > limit) else { return Ok(()) };
-        let least = if count.whole { "" } else { "at least " };
-        Err(Failure::context_length(format!(
-            "this model's context holds {limit} tokens, and the prompt has {least}{}; shorten it",
-            count.tokens
-        )))
+        if count.tokens > limit {
+            let least = if count.whole { "" } else { "at least " };
+            return Err(Failure::context_length(format!(
+                "this model's context holds {limit} tokens, and the prompt has {least}{}; shorten it",
+                count.tokens
+            )));
+        }
+        let bytes = texts.unwrap_or(Size::of(entry, asked, operation).bytes);
+        let size = Size { bytes, media: 0 };
+        Ok(Measured { counted: count.whole.then_some((count.estimate, size)), context })
+    }
+
+    /// Counts a chat as its model's template writes it, or else the texts, whose bytes are returned then: there may be
+    /// more that the model reads.
+    async fn counted(
+        &self,
+        lane: &Arc<str>,
+        folder: &Path,
+        texts: Vec<String>,
+        chat: Option<Value>,
+        limit: u64,
+    ) -> Option<(Count, Option<u64>)> {
+        let messages = chat.as_ref().and_then(|chat| chat["messages"].as_array()).map_or(0, Vec::len) as u64;
+        let is_chat = chat.is_some();
+        let worker = self.worker.for_lane(lane);
+        if let Some(chat) = chat
+            && let Some(count) = worker.count_chat(folder, chat.to_string(), limit).await
+        {
+            return Some((count, None));
+        }
+        if texts.is_empty() {
+            return None;
+        }
+        let mut count = worker.count(folder, &texts, limit).await?;
+        count.estimate += if is_chat { messages * AROUND_MESSAGE + BEFORE_ANSWER } else { 0 };
+        Some((count, Some(texts.iter().map(|text| text.len() as u64).sum())))
     }
 
     /// Counts the tokens of a chat by its model's tokenizer and template; if the template cannot be run, what it adds
     /// is estimated. None: the model has no tokenizer here, or one that cannot be used now.
-    pub async fn count(&self, entry: &Entry, chat: Bytes) -> Option<u64> {
+    pub async fn count(&self, entry: &Entry, chat: Bytes, lane: &Arc<str>) -> Option<u64> {
         let folder = self.kinds.folder(local(&entry.profile.launch)?).await?;
         let system = entry.profile.system_prompt.clone();
         let read = move || {
             Weight::of(&chat).check().ok()?;
             let chat = prompt::chat(&chat, system.as_deref())?;
-            let messages = chat["messages"].as_array().map_or(0, Vec::len) as u64;
-            Some((chat.to_string(), messages))
+            Some((prompt::texts(chat.to_string().as_bytes()), chat))
         };
-        let (chat, messages) = self.bodies.off_thread(read).await.ok()??;
-        if let Some(count) = self.worker.count_chat(&folder, chat.clone(), u64::MAX).await {
-            return Some(count.estimate);
-        }
-        let texts = tokio::task::spawn_blocking(move || prompt::texts(chat.as_bytes())).await.ok()?;
-        let count = self.worker.count(&folder, &texts, u64::MAX).await?;
-        Some(count.estimate + messages * AROUND_MESSAGE + BEFORE_ANSWER)
+        let (texts, chat) = self.bodies.off_thread(read).await.ok()??;
+        self.counted(lane, &folder, texts, Some(chat), u64::MAX).await.map(|(count, _)| count.estimate)
     }
 
     /// Whether a request's input is token numbers that have to be read first.
@@ -126,14 +174,14 @@ impl Contexts {
     }
 
     /// The request with the texts that its token numbers stand for.
-    pub async fn as_text(&self, entry: &Entry, asked: &Scanned) -> Result<Rope, Failure> {
+    pub async fn as_text(&self, entry: &Entry, asked: &Scanned, lane: &Arc<str>) -> Result<Rope, Failure> {
         let lists = embeddings::tokens(asked)?;
         let folder = match local(&entry.profile.launch) {
             Some(model) => self.kinds.folder(model).await,
             None => None,
         };
         let texts = match folder {
-            Some(folder) => self.worker.decode(&folder, lists).await,
+            Some(folder) => self.worker.for_lane(lane).decode(&folder, lists).await,
             None => Err(NotText::NoTokenizer),
         };
         let texts = texts.map_err(|error| match error {

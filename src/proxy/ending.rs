@@ -25,7 +25,8 @@ pub struct Ending {
 
 impl Ending {
     /// `number`: of the attempt, from 0.
-    pub fn new(ongoing: Ongoing, lease: Lease, number: u32, started_at: i64) -> Ending {
+    pub fn new(mut ongoing: Ongoing, lease: Lease, number: u32, started_at: i64) -> Ending {
+        ongoing.note_sent();
         let (ongoing, started) = (Some(ongoing), Instant::now());
         Ending { ongoing, lease, number, started, started_at, upstream_status: None, back: None }
     }
@@ -65,8 +66,9 @@ impl Ending {
     /// The answer went out whole.
     pub fn complete(mut self, facts: &Facts) {
         if let Some(back) = self.back.take()
-            && let Some(ongoing) = self.ongoing.take()
+            && let Some(mut ongoing) = self.ongoing.take()
         {
+            ongoing.end_round(&tokens(facts));
             ongoing.push_attempt(self.record(Status::Completed, tokens(facts), None));
             *back.lock().unwrap_or_else(PoisonError::into_inner) = Some((ongoing, facts.clone()));
             return;
@@ -118,7 +120,13 @@ impl Drop for Ending {
 
 /// A request that ended before any backend was asked.
 pub fn refuse(ongoing: Ongoing, failure: &Failure) {
-    let mut outcome = Outcome::new(failure.recorded, failure.status);
+    unserved(ongoing, failure, false);
+}
+
+/// The same for one whose answer may have begun while it waited.
+pub fn unserved(ongoing: Ongoing, failure: &Failure, has_begun: bool) {
+    let status = if has_begun { 200 } else { failure.status };
+    let mut outcome = Outcome::new(failure.recorded, status);
     outcome.error_code = Some(Cow::Borrowed(failure.code));
     outcome.error_message = Some(failure.recorded_message());
     ongoing.finish(outcome);

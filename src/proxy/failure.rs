@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::auth::LimitError;
+use crate::auth::{LimitError, Standing};
 use crate::backends::AcquireError;
 use crate::bodies::{Full, ParseError};
 use crate::dialect::failure::UpstreamFailure;
@@ -29,6 +29,8 @@ pub struct Failure {
     pub no_retry: bool,
     /// How the record names the end.
     pub recorded: Status,
+    /// How the caller's key stands, if that is why.
+    pub standing: Option<Box<Standing>>,
 }
 
 impl Failure {
@@ -109,6 +111,7 @@ impl Failure {
         let seconds = error.retry_after.as_secs_f64().ceil().max(1.0);
         Failure {
             retry_after_s: Some(seconds as u32),
+            standing: Some(Box::new(error.standing)),
             ..Failure::refused(429, "rate_limit_error", "rate_limit_exceeded", error.to_string())
         }
     }
@@ -179,6 +182,7 @@ impl Failure {
             retry_after_s: None,
             no_retry: false,
             recorded: Status::Refused,
+            standing: None,
         }
     }
 }
@@ -233,6 +237,7 @@ impl From<UpstreamFailure> for Failure {
             retry_after_s: (failure.status == 429).then_some(1),
             no_retry: false,
             recorded: Status::Failed,
+            standing: None,
         }
     }
 }

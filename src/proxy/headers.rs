@@ -45,6 +45,11 @@ pub fn response<B>(standing: Standing, body: B) -> Response<B> {
     response
 }
 
+/// Returns the headers that say how a key stands.
+pub fn standing_headers(standing: Standing) -> HeaderMap {
+    told(standing).unwrap_or_default()
+}
+
 /// The headers of an event stream as it goes to a client.
 pub fn event_stream(out: &mut HeaderMap) {
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

@@ -7,6 +7,7 @@ mod body;
 mod context;
 mod deadlines;
 mod ending;
+mod estimate;
 mod events;
 mod failure;
 mod flow;
@@ -34,9 +35,11 @@ use http_body::Body;
 use uuid::Uuid;
 
 pub use answer::Answer;
+pub use body::discard;
 pub use context::Contexts;
 pub use events::Events;
 pub use failure::Failure;
+pub use headers::standing_headers;
 pub use kinds::Kinds;
 pub use media::Media;
 pub use metered::BoxError;
@@ -45,9 +48,10 @@ pub use upstream::Upstreams;
 pub use waiting::comment;
 pub use working::working;
 
+use estimate::Measured;
 use upload::Rest;
 
-use crate::auth::{Caller, Scope, Standing};
+use crate::auth::{Caller, Permit, Scope, Standing};
 use crate::backends::Backends;
 use crate::bodies::{Bodies, Held};
 use crate::dialect::operation::Operation;
@@ -80,6 +84,8 @@ pub struct Inference<B> {
     /// What the client asked, for the record.
     pub endpoint: &'static str,
     pub caller: Caller,
+    /// The caller's limits let it in.
+    pub permit: Permit,
     pub id: Uuid,
     /// The client's own id, when it sent a valid one.
     pub client_id: Option<Arc<str>>,
@@ -112,13 +118,15 @@ impl Proxy {
         B::Error: std::fmt::Display,
     {
         let arrived = Instant::now();
-        let Inference { operation, endpoint, caller, id, client_id, told_id, headers, body, held } = request;
+        let Inference { operation, endpoint, caller, permit, id, client_id, told_id, headers, body, held } =
+            request;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
         let (read, rest) = match self.read(&caller, operation, kind.as_ref(), body, held).await {
             Ok((scanned, rest)) => (Ok(scanned), rest),
             Err(failure) => (Err(failure), None),
         };
-        let ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        let mut ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        ongoing.hold(permit);
         let resolved = match read {
             Ok(scanned) => self.resolved(&caller, operation, &scanned).await.map(|entry| (scanned, entry)),
             Err(failure) => Err(failure),
@@ -126,19 +134,20 @@ impl Proxy {
         if let Ok((_, entry)) = &resolved {
             ongoing.set_profile(&entry.name, Some(&entry.model));
         }
+        let has_limits = ongoing.has_token_limits();
         let ready = match resolved {
             // Rare, and in a place of its own: most prompts are short texts, and hold what they show.
             Ok((scanned, entry))
                 if scanned.scan.foreign_media.is_some()
-                    || self.contexts.may_exceed(&entry, operation, &scanned)
+                    || self.contexts.is_measured(&entry, operation, &scanned, has_limits)
                     || self.contexts.holds_tokens(&entry, operation, &scanned) =>
             {
-                Box::pin(self.made_ready(scanned, entry, operation)).await
+                Box::pin(self.made_ready(scanned, entry, operation, &caller.fairness, has_limits)).await
             }
-            Ok(ready) => Ok(ready),
+            Ok((scanned, entry)) => Ok((scanned, entry, Measured::default())),
             Err(failure) => Err(failure),
         };
-        let (scanned, entry) = match ready {
+        let (scanned, entry, measured) = match ready {
             Ok(ready) => ready,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
@@ -150,7 +159,7 @@ impl Proxy {
             headers.insert(header::CONTENT_TYPE, kind);
         }
         let proxy = Arc::clone(self);
-        Ok(Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived })
+        Ok(Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived, measured })
     }
 
     /// Reads a body, if there is room for it: all of it, or of a long form as much as it takes to know the model.
@@ -203,19 +212,23 @@ impl Proxy {
         }
     }
 
-    /// A request whose pictures are in it, whose texts are texts, and whose prompt fits.
+    /// A request whose pictures are in it, whose texts are texts, and whose prompt fits. `has_limits`: its tokens are
+    /// counted, if they can be.
     async fn made_ready(
         &self,
         mut scanned: Scanned,
         entry: Entry,
         operation: Operation,
-    ) -> Result<(Scanned, Entry), Failure> {
+        lane: &Arc<str>,
+        has_limits: bool,
+    ) -> Result<(Scanned, Entry, Measured), Failure> {
         let held = scanned.body.held();
-        if self.contexts.may_exceed(&entry, operation, &scanned) {
-            self.contexts.check(&entry, &scanned).await?;
-        }
         if self.contexts.holds_tokens(&entry, operation, &scanned) {
-            scanned = body::scanned(self.contexts.as_text(&entry, &scanned).await?)?;
+            scanned = body::scanned(self.contexts.as_text(&entry, &scanned, lane).await?)?;
+        }
+        let mut measured = Measured::default();
+        if self.contexts.is_measured(&entry, operation, &scanned, has_limits) {
+            measured = self.contexts.measure(&entry, operation, &scanned, lane, has_limits).await?;
         }
         if scanned.scan.foreign_media.is_some() {
             scanned = self.media.inline(scanned, self.max_body).await?;
@@ -224,7 +237,7 @@ impl Proxy {
             held.grow(scanned.body.len() as u64)?;
         }
         scanned.body.hold(held);
-        Ok((scanned, entry))
+        Ok((scanned, entry, measured))
     }
 
     /// Reads a body that is to be translated into a chat, of a caller that may ask models. Beside it stands what it
@@ -243,9 +256,9 @@ impl Proxy {
     }
 
     /// Tokens of a chat by its model's own tokenizer; none: it has none here, or there is no such model.
-    pub async fn count_tokens(&self, model: &str, chat: Bytes) -> Option<u64> {
+    pub async fn count_tokens(&self, caller: &Caller, model: &str, chat: Bytes) -> Option<u64> {
         let entry = self.profiles.load().entry(model)?.clone();
-        self.contexts.count(&entry, chat).await
+        self.contexts.count(&entry, chat, &caller.fairness).await
     }
 
     /// Records a request that is refused before it can be opened.
@@ -302,6 +315,7 @@ pub fn failed(failure: &Failure) -> Response<Answer> {
 
 /// The same, with how the caller's key stands.
 fn refused(failure: &Failure, standing: Standing) -> Response<Answer> {
+    let standing = failure.standing.as_deref().copied().unwrap_or(standing);
     let mut response = headers::response(standing, Answer::Full(failure.as_json().into()));
     *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let headers = response.headers_mut();
@@ -315,6 +329,14 @@ fn refused(failure: &Failure, standing: Standing) -> Response<Answer> {
     let headers = response.headers_mut();
     if failure.no_retry {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}
+
+/// An answer that says how the caller's key stands, if it does not yet.
+pub fn with_standing(mut response: Response<Answer>, standing: Standing) -> Response<Answer> {
+    for (name, value) in &standing_headers(standing) {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
     response
 }

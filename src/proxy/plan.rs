@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::estimate::{self, Measured, Prompt, Size};
 use super::failure::Failure;
 use super::flow::Flow;
 use super::upload::{Outcome, Rest, Upload};
 use super::upstream::{Message, UpstreamRequest};
-use crate::auth::Standing;
+use crate::auth::{Estimate, Standing};
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{ModelRef, Profile, Timeouts};
 use crate::dialect::embeddings::Wish;
@@ -18,13 +19,6 @@ use crate::dialect::quirks::Quirks;
 use crate::dialect::repair::Repair;
 use crate::dialect::request::{self, Rewrite, Scanned};
 use crate::profiles::Entry;
-
-/// Bytes of a request's body that make a token, about.
-const BYTES_PER_TOKEN: u64 = 4;
-/// No body counts for more: what is larger holds images, of which few tokens are made.
-const PROMPT_TOKENS_MAX: u64 = 16_384;
-/// Tokens reserved for an answer without a limit.
-const ANSWER_TOKENS: u64 = 1_024;
 
 /// A request and the way it will take.
 #[derive(Debug)]
@@ -49,7 +43,10 @@ pub struct Plan {
     pub embeddings: Option<Wish>,
     /// A transcription of an engine of ours, and whether it is to be text.
     pub transcript: Option<bool>,
-    prompt_tokens: u64,
+    /// Tokens of the prompt, about.
+    pub prompt_tokens: u64,
+    /// Tokens that the whole request may use.
+    pub estimate: Estimate,
     /// How the caller's key stood when the request was let in.
     pub standing: Standing,
     /// Whether the caller may read why a backend failed.
@@ -59,18 +56,19 @@ pub struct Plan {
 impl Plan {
     /// Decides how `request` is served by `entry`, or why it cannot be. `budget`: tokens that the caller
     /// has left, if those are counted; an answer without a limit of its own gets what is left as one.
+    /// `measured`: what is known of the prompt's tokens.
     pub fn new(
         entry: &Entry,
         request: &Scanned,
         operation: Operation,
         headers: HeaderMap,
         budget: Option<u64>,
+        measured: &Measured,
     ) -> Result<Plan, Failure> {
         let profile = &entry.profile;
         let quirks = Quirks::of(profile.launch.engine);
         let served_name = served_name(entry);
-        let prompt = profile.system_prompt.as_deref().map_or(0, str::len) + request.body.len();
-        let prompt_tokens = (prompt as u64 / BYTES_PER_TOKEN).min(PROMPT_TOKENS_MAX);
+        let prompt = Prompt::of(Size::of(entry, request, operation), measured);
         let target = request::Target {
             operation,
             quirks,
@@ -78,11 +76,15 @@ impl Plan {
             system_prompt: profile.system_prompt.as_deref(),
             defaults: &profile.defaults,
             context_length: profile.launch.context_length,
-            answer_max: budget.map(|left| left.saturating_sub(prompt_tokens).max(1)),
+            answer_max: budget.map(|left| prompt.answer_max(left)),
         };
         let mut prepared = request::prepare(request, target)?;
         prepared.body.hold(request.body.held());
+        let choices = estimate::choices(request, operation);
+        let context = measured.context.or(profile.launch.context_length.map(u64::from));
         Ok(Plan {
+            prompt_tokens: prompt.likely,
+            estimate: prompt.estimate(operation, prepared.max_tokens, choices, context),
             stream: prepared.stream,
             include_usage: prepared.include_usage,
             max_tokens: prepared.max_tokens,
@@ -103,7 +105,6 @@ impl Plan {
             stops: prepared.stops,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
-            prompt_tokens,
             standing: Standing::default(),
             sees_servers: false,
         })
@@ -137,20 +138,6 @@ impl Plan {
     pub fn wants_text(&self) -> bool {
         let late = self.upload().and_then(Outcome::end);
         self.transcript.is_some() && late.map_or(self.transcript == Some(true), |end| end.plain)
-    }
-
-    /// Tokens of the prompt, about.
-    pub fn prompt_tokens(&self) -> u64 {
-        self.prompt_tokens
-    }
-
-    /// Tokens that the whole request may use, about.
-    pub fn tokens(&self) -> u64 {
-        let answer = match self.operation {
-            Operation::Chat | Operation::Completion => self.max_tokens.unwrap_or(ANSWER_TOKENS),
-            Operation::Embedding | Operation::Image | Operation::ImageEdit | Operation::Transcription => 0,
-        };
-        self.prompt_tokens().saturating_add(answer)
     }
 
     pub fn timeouts(&self) -> Timeouts {

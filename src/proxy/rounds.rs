@@ -10,14 +10,15 @@ use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::attempt::Attempt;
+use super::estimate::Measured;
 use super::events::Events;
 use super::failure::Failure;
 use super::metered::Metered;
 use super::plan::Plan;
 use super::upload::Rest;
 use super::upstream::UpstreamBody;
-use super::{Proxy, ending, failed, headers, refused};
-use crate::auth::{Caller, Permit, Standing};
+use super::{Proxy, ending, failed, headers};
+use crate::auth::{Caller, Standing};
 use crate::backends::{Asker, Progress};
 use crate::bodies::{Held, Weight};
 use crate::config::Profile;
@@ -41,10 +42,9 @@ pub struct Opened {
     pub(super) ongoing: Ongoing,
     pub caller: Caller,
     pub arrived: Instant,
+    /// What is known of its prompt's tokens.
+    pub(super) measured: Measured,
 }
-
-/// Why a request may not go on, and how its key stands.
-type Refused = Box<(Failure, Standing)>;
 
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 
@@ -58,6 +58,8 @@ pub struct Rounds {
     operation: Operation,
     headers: HeaderMap,
     caller: Caller,
+    /// What is known of the first prompt's tokens.
+    measured: Measured,
     live: Arc<Live>,
     /// Between rounds.
     ongoing: Option<Ongoing>,
@@ -76,6 +78,11 @@ impl Opened {
     /// The profile that answers.
     pub fn profile(&self) -> &Profile {
         &self.entry.profile
+    }
+
+    /// How the caller's key stood when the request was let in.
+    pub fn standing(&self) -> Standing {
+        self.ongoing.standing()
     }
 
     /// Whether the client asked for a stream.
@@ -125,8 +132,10 @@ impl Opened {
 
     /// Passed through, in one round.
     pub async fn answer(self) -> Response<Answer> {
-        let Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived } = self;
-        let mut plan = match Plan::new(&entry, &scanned, operation, headers, caller.budget_left()) {
+        let Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived, measured } =
+            self;
+        let mut plan = match Plan::new(&entry, &scanned, operation, headers, caller.budget_left(), &measured)
+        {
             Ok(plan) => plan,
             Err(failure) => {
                 ending::refuse(ongoing, &failure);
@@ -145,7 +154,7 @@ impl Opened {
                 plan.sees_servers = caller.sees_all();
                 ongoing
             }
-            Err(why) => return refused(&why.0, why.1),
+            Err(failure) => return failed(&failure),
         };
         let attempt = Attempt::new(proxy, plan, ongoing, asker(&caller), Progress::new());
         timed(attempt.answer().await, arrived)
@@ -166,6 +175,7 @@ impl Opened {
             operation: self.operation,
             headers: self.headers,
             caller: self.caller,
+            measured: self.measured,
             ongoing: Some(self.ongoing),
             round: None,
             number: 0,
@@ -195,7 +205,7 @@ impl Rounds {
             ongoing.warn(warning.as_str());
         }
         // All rounds are one request to the caller's limits.
-        let (ongoing, _) = admitted(ongoing, &self.caller, &plan).map_err(|refused| refused.0)?;
+        let (ongoing, _) = admitted(ongoing, &self.caller, &plan)?;
         (self.ongoing, self.first) = (Some(ongoing), Some(Box::new(plan)));
         Ok(())
     }
@@ -210,7 +220,7 @@ impl Rounds {
             (_, ongoing) => {
                 self.ongoing = ongoing;
                 let (mut ongoing, plan) = self.plan(body)?;
-                if let Err(error) = ongoing.reserve_more(plan.tokens(), plan.prompt_tokens()) {
+                if let Err(error) = ongoing.reserve(plan.estimate, plan.prompt_tokens) {
                     let failure = Failure::rate_limited(&error);
                     ending::refuse(ongoing, &failure);
                     return Err(failure);
@@ -235,7 +245,7 @@ impl Rounds {
         };
         let planned = scanned(body).and_then(|scanned| {
             let (headers, budget) = (self.headers.clone(), self.caller.budget_left());
-            Plan::new(&self.entry, &scanned, self.operation, headers, budget)
+            Plan::new(&self.entry, &scanned, self.operation, headers, budget, &self.measured)
         });
         match planned {
             Ok(plan) => Ok((ongoing, plan)),
@@ -331,28 +341,22 @@ pub fn collected(json: Vec<u8>, profile: &str, arrived: Instant) -> Response<Ans
     timed(response, arrived)
 }
 
-/// The request with its place among those of its caller's key; a refused one has ended.
-fn admitted(mut ongoing: Ongoing, caller: &Caller, plan: &Plan) -> Result<(Ongoing, Standing), Refused> {
-    match admit(caller, plan) {
-        Ok(permit) => {
-            let standing = permit.standing();
-            ongoing.hold(permit, plan.prompt_tokens());
-            Ok((ongoing, standing))
-        }
-        Err(refused) => {
-            ending::refuse(ongoing, &refused.0);
-            Err(refused)
-        }
-    }
-}
-
-/// Leave for one request of the caller's key, or why it has to wait.
-fn admit(caller: &Caller, plan: &Plan) -> Result<Permit, Refused> {
+/// The request with its tokens reserved; a refused one has ended.
+fn admitted(mut ongoing: Ongoing, caller: &Caller, plan: &Plan) -> Result<(Ongoing, Standing), Failure> {
     // Asked only now that the record runs: a key revoked from here on finds and ends it.
-    if caller.has_ended() {
-        return Err(Box::new((Failure::revoked(), Standing::default())));
+    let reserved = match caller.has_ended() {
+        true => Err(Failure::revoked()),
+        false => {
+            ongoing.reserve(plan.estimate, plan.prompt_tokens).map_err(|error| Failure::rate_limited(&error))
+        }
+    };
+    match reserved {
+        Ok(standing) => Ok((ongoing, standing)),
+        Err(failure) => {
+            ending::refuse(ongoing, &failure);
+            Err(failure)
+        }
     }
-    caller.reserve(plan.tokens()).map_err(|error| Box::new((Failure::rate_limited(&error), error.standing)))
 }
 
 fn asker(caller: &Caller) -> Asker {

@@ -30,7 +30,7 @@ pub enum CallError {
     Flood(&'static str),
     #[error("the tool's result does not match its own output schema: {0}")]
     InvalidResult(String),
-    #[error("{0} calls of this plugin are running or waiting already; try again later")]
+    #[error("{0} calls run already, and many others wait, most of them of the same caller; try again later")]
     Busy(u32),
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::live::Live;
 use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
-use crate::auth::{LimitError, Permit, Right};
+use crate::auth::{Estimate, LimitError, Permit, Right, Standing};
 
 /// Why a request ended that was ended from outside, as records and clients are told it.
 pub const CANCELLED_CODE: &str = "cancelled";
@@ -73,13 +73,15 @@ pub struct Ongoing {
     live: Arc<Live>,
     recorder: Recorder,
     ended: bool,
-    /// What the caller's key has reserved, and the prompt's part of it.
+    /// What the caller's key has reserved, and tokens of the prompts, about.
     permit: Option<(Permit, u64)>,
+    /// Whether a backend has got the request.
+    is_sent: bool,
 }
 
 impl Ongoing {
     pub(super) fn new(live: Arc<Live>, recorder: Recorder) -> Ongoing {
-        Ongoing { live, recorder, ended: false, permit: None }
+        Ongoing { live, recorder, ended: false, permit: None, is_sent: false }
     }
 
     /// Our own id.
@@ -122,18 +124,42 @@ impl Ongoing {
         self.live.push_attempt(attempt);
     }
 
-    /// Holds what the caller's key has reserved until the end. `prompt`: tokens of the prompt, about,
-    /// for the case that the backend does not come to tell.
-    pub fn hold(&mut self, permit: Permit, prompt: u64) {
-        self.permit = Some((permit, prompt));
+    /// Holds what the caller's key has admitted until the end.
+    pub fn hold(&mut self, permit: Permit) {
+        self.permit = Some((permit, 0));
     }
 
-    /// Reserves more of the key's budgets for another round; `prompt`: of that round.
-    pub fn reserve_more(&mut self, tokens: u64, prompt: u64) -> Result<(), LimitError> {
-        let Some((permit, prompts)) = &mut self.permit else { return Ok(()) };
-        permit.extend(tokens)?;
+    /// How the caller's key stood when it was asked last.
+    pub fn standing(&self) -> Standing {
+        self.permit.as_ref().map(|(permit, _)| permit.standing()).unwrap_or_default()
+    }
+
+    /// Whether the caller's key limits tokens.
+    pub fn has_token_limits(&self) -> bool {
+        self.permit.as_ref().is_some_and(|(permit, _)| permit.has_tokens())
+    }
+
+    /// A backend gets the request, and begins to read its prompt.
+    pub fn note_sent(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// Reserves the tokens of the request or of its next round, and returns how the key stands then. `prompt`: tokens of
+    /// the prompt, about, for the case that the backend does not come to tell.
+    pub fn reserve(&mut self, estimate: Estimate, prompt: u64) -> Result<Standing, LimitError> {
+        let Some((permit, prompts)) = &mut self.permit else { return Ok(Standing::default()) };
+        permit.reserve(estimate)?;
         *prompts = prompts.saturating_add(prompt);
-        Ok(())
+        Ok(permit.standing())
+    }
+
+    /// A round has ended, others may follow. What the backend does not tell stays reserved.
+    pub fn end_round(&mut self, tokens: &Tokens) {
+        if let (Some((permit, _)), Some(prompt), Some(completion)) =
+            (&mut self.permit, tokens.prompt, tokens.completion)
+        {
+            permit.end_round(prompt.saturating_add(completion));
+        }
     }
 
     /// The end, told once.
@@ -148,11 +174,14 @@ impl Ongoing {
                 outcome.error_code = Some(Cow::Borrowed(CANCELLED_CODE));
                 outcome.error_message = Some(CANCELLED.to_owned());
             }
+            let was_left = outcome.status == Status::Cancelled && self.is_sent;
             let tokens = self.recorder.end(&self.live, outcome);
             if let Some((permit, prompt)) = self.permit.take() {
-                // Without a single token nothing is known to have been computed.
+                // A prompt that failed without a single token is not known to have been computed; one whose client
+                // left is.
                 let completion = tokens.completion.unwrap_or(0);
-                let prompt = tokens.prompt.unwrap_or(if completion > 0 { prompt } else { 0 });
+                let is_read = completion > 0 || was_left;
+                let prompt = tokens.prompt.unwrap_or(if is_read { prompt } else { 0 });
                 permit.settle(prompt.saturating_add(completion));
             }
         }

@@ -29,9 +29,13 @@ const TEXTS_MAX: usize = 4 << 20;
 const FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
 
-/// The worker processes of one gateway.
+/// The worker processes of one gateway, as one caller asks them.
 #[derive(Clone)]
-pub struct Worker(Arc<Owner>);
+pub struct Worker {
+    owner: Arc<Owner>,
+    /// Questions of one lane take turns with those of others.
+    lane: Arc<str>,
+}
 
 struct Owner {
     pool: Arc<Pool>,
@@ -48,12 +52,17 @@ impl Worker {
     /// Workers that are this program.
     pub fn new(program: Program) -> Worker {
         let pool = Arc::new(Pool::new(program, IDLE_TIME));
-        Worker(Arc::new(Owner { pool, blocked: Mutex::default() }))
+        Worker { owner: Arc::new(Owner { pool, blocked: Mutex::default() }), lane: Arc::from("") }
+    }
+
+    /// The same workers, asked for the caller of that lane (`Caller::fairness`).
+    pub fn for_lane(&self, lane: &Arc<str>) -> Worker {
+        Worker { owner: Arc::clone(&self.owner), lane: Arc::clone(lane) }
     }
 
     /// Ends the workers; blocks until they have ended.
     pub fn close(&self) {
-        self.0.pool.close();
+        self.owner.pool.close();
     }
 
     /// Counts the tokens of `texts` until there are more than `limit`. None: the folder has no tokenizer that can be
@@ -163,7 +172,7 @@ impl Worker {
 
     async fn ask(&self, question: Question) -> Answered {
         let frame = question.to_frame().ok_or(Unanswered::TooLarge(FRAME_MAX))?;
-        let answer = self.0.pool.ask(frame)?;
+        let answer = self.owner.pool.ask(&self.lane, frame)?;
         match tokio::time::timeout(WAIT_MAX, answer).await {
             Ok(Ok(answered)) => answered,
             // The pool has been closed.
@@ -179,7 +188,7 @@ impl Worker {
     }
 
     fn blocked(&self) -> std::sync::MutexGuard<'_, Blocked> {
-        self.0.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owner.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,6 @@
 //! first question that needs them, and end when there are none for a while. A question that is lost with its worker
 //! is asked once more, for it may have been another program that killed it.
 
-use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 use super::process::{Death, Process, Program};
 use super::protocol::Reply;
 use super::{Answered, QUEUE_BYTES_MAX, QUEUE_MAX, QUEUE_TIME, Unanswered, WORKERS_MAX};
+use crate::fair::{Bounds, FairQueue};
 
 /// Questions and workers of one gateway.
 pub struct Pool {
@@ -27,8 +27,7 @@ pub struct Pool {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
-    queue_bytes: usize,
+    queue: FairQueue<Job>,
     workers: [Slot; WORKERS_MAX],
     threads: Vec<JoinHandle<()>>,
     is_closed: bool,
@@ -57,20 +56,29 @@ impl Pool {
         Pool { program, idle_time, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Puts a question's frame into the queue.
-    pub fn ask(self: &Arc<Self>, frame: Vec<u8>) -> Result<oneshot::Receiver<Answered>, Unanswered> {
+    /// Puts a question's frame into the queue. Callers (`lane`) take turns; in a full queue the one with the most waiting
+    /// questions gives up its last ones for another.
+    pub fn ask(
+        self: &Arc<Self>,
+        lane: &Arc<str>,
+        frame: Vec<u8>,
+    ) -> Result<oneshot::Receiver<Answered>, Unanswered> {
         let mut state = self.state();
-        if state.is_closed
-            || state.queue.len() >= QUEUE_MAX
-            || state.queue_bytes + frame.len() > QUEUE_BYTES_MAX
-        {
+        if state.is_closed {
             return Err(Unanswered::Busy);
         }
         self.start_if_needed(&mut state)?;
+        state.queue.take_if(|job| job.reply.is_closed());
+        let bounds = Bounds { entries: QUEUE_MAX, bytes: QUEUE_BYTES_MAX };
+        let displaced = state.queue.make_room(lane, frame.len(), bounds, |_| true).ok_or(Unanswered::Busy)?;
         let (reply, answer) = oneshot::channel();
-        state.queue_bytes += frame.len();
-        state.queue.push_back(Job { frame, since: Instant::now(), reply });
+        state.queue.push_sized(lane, 0, frame.len(), Job { frame, since: Instant::now(), reply });
         drop(state);
+        for job in displaced {
+            if job.reply.send(Err(Unanswered::Busy)).is_err() {
+                tracing::debug!("A caller left before its question lost its place");
+            }
+        }
         self.changed.notify_all();
         Ok(answer)
     }
@@ -79,7 +87,7 @@ impl Pool {
     pub fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
-        state.queue.clear();
+        state.queue.take_if(|_| true);
         for slot in &state.workers {
             if let Slot::Busy(Some(handle)) = slot
                 && let Err(error) = handle.shutdown(Shutdown::Both)
@@ -142,8 +150,7 @@ impl Pool {
         state.set(index, Slot::Idle);
         loop {
             let is_first = state.workers.iter().take(index).all(|slot| !matches!(slot, Slot::Idle));
-            if is_first && let Some(job) = state.queue.pop_front() {
-                state.queue_bytes -= job.frame.len();
+            if is_first && let Some(job) = state.queue.pop() {
                 state.set(index, Slot::Busy(None));
                 drop(state);
                 self.changed.notify_all();
@@ -235,24 +242,39 @@ mod tests {
         Arc::new(pool)
     }
 
-    #[test]
-    fn the_queue_is_bounded_in_number() {
-        let pool = busy();
-        let waiting: Vec<_> = (0..QUEUE_MAX).map(|_| pool.ask(vec![0; 10]).unwrap()).collect();
-        assert_eq!(pool.ask(Vec::new()).unwrap_err(), Unanswered::Busy);
-        assert_eq!((waiting.len(), pool.state().queue_bytes), (QUEUE_MAX, 10 * QUEUE_MAX));
+    fn lane(name: &str) -> Arc<str> {
+        Arc::from(name)
     }
 
-    #[test]
-    fn the_queue_is_bounded_in_bytes() {
-        let pool = busy();
-        let large = pool.ask(vec![0; QUEUE_BYTES_MAX]).unwrap();
-        assert_eq!(pool.ask(vec![0]).unwrap_err(), Unanswered::Busy);
+    #[tokio::test]
+    async fn ask_bounds_the_queue_in_number_and_takes_from_the_caller_with_the_most() {
+        let (pool, a) = (busy(), lane("a"));
+        let mut waiting: Vec<_> = (0..QUEUE_MAX).map(|_| pool.ask(&a, vec![0; 10]).unwrap()).collect();
+        assert_eq!(pool.ask(&a, Vec::new()).unwrap_err(), Unanswered::Busy);
+        assert_eq!((waiting.len(), pool.state().queue.bytes()), (QUEUE_MAX, 10 * QUEUE_MAX));
+        let other = pool.ask(&lane("b"), vec![7]).unwrap();
+        assert_eq!(waiting.pop().unwrap().await.unwrap(), Err(Unanswered::Busy));
+        let order: Vec<u8> = (0..2).map(|_| pool.state().queue.pop().unwrap().frame[0]).collect();
+        assert_eq!(order, [0, 7], "callers take turns");
+        drop((waiting, other));
+        assert!(pool.ask(&a, Vec::new()).is_ok(), "those who left free their places");
+        assert_eq!(pool.state().queue.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn ask_bounds_the_queue_in_bytes() {
+        let (pool, a) = (busy(), lane("a"));
+        let half = || vec![0; QUEUE_BYTES_MAX / 2];
+        let (first, second) = (pool.ask(&a, half()).unwrap(), pool.ask(&a, half()).unwrap());
+        assert_eq!(pool.ask(&a, vec![0]).unwrap_err(), Unanswered::Busy);
+        let other = pool.ask(&lane("b"), vec![0]).unwrap();
+        assert_eq!(second.await.unwrap(), Err(Unanswered::Busy));
+        assert_eq!(pool.state().queue.bytes(), QUEUE_BYTES_MAX / 2 + 1);
         // The place is free again once a worker takes the question.
         let job = pool.next(0).unwrap();
-        assert_eq!(pool.state().queue_bytes, 0);
-        drop(job);
-        assert!(large.blocking_recv().is_err());
+        assert_eq!(pool.state().queue.bytes(), 1);
+        drop((job, other));
+        assert!(first.await.is_err());
     }
 
     #[test]
@@ -271,7 +293,7 @@ mod tests {
         assert_eq!(count(), 2);
         pool.close();
         assert_eq!(count(), 0);
-        assert_eq!(pool.ask(Vec::new()).unwrap_err(), Unanswered::Busy);
+        assert_eq!(pool.ask(&lane("a"), Vec::new()).unwrap_err(), Unanswered::Busy);
     }
 
     #[test]
@@ -279,7 +301,7 @@ mod tests {
         let pool = Arc::new(Pool::new(Program::Thread, Duration::ZERO));
         for _ in 0..2 {
             let question = Question::Compile { digest: [0; 32], schema: "true".into() };
-            let answer = pool.ask(question.to_frame().unwrap()).unwrap().blocking_recv().unwrap();
+            let answer = pool.ask(&lane("a"), question.to_frame().unwrap()).unwrap().blocking_recv().unwrap();
             assert_eq!(answer, Ok(Reply::Compiled { unchecked: Vec::new() }));
             let threads = std::mem::take(&mut pool.state().threads);
             threads.into_iter().for_each(|thread| thread.join().unwrap());

@@ -30,6 +30,7 @@ mod hosts;
 mod import;
 mod keys;
 mod lifecycle;
+mod limits;
 mod log;
 mod log_in;
 mod matrix;

@@ -232,7 +232,10 @@ async fn a_full_queue_refuses_at_once() {
     let _waits = world.ask(&spec);
     world.until_queued(1).await;
     let refused = outcome(world.ask(&spec).await);
-    assert_eq!(refused, AcquireError::QueueFull { profile: "qwen".into(), size: 1, wait: None });
+    assert_eq!(
+        refused,
+        AcquireError::QueueFull { profile: "qwen".into(), size: 1, displaced: false, wait: None }
+    );
 }
 
 #[tokio::test(start_paused = true)]

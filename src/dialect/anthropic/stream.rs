@@ -67,7 +67,9 @@ impl Events {
     fn chunk(&mut self, chunk: &Value, out: &mut Vec<u8>) {
         if chunk.get("error").is_some_and(Value::is_object) {
             self.over = true;
-            return emit("error", &error(500, chunk, None), out);
+            // Its status has left with the head.
+            let status = if chunk["error"]["type"] == "rate_limit_error" { 429 } else { 500 };
+            return emit("error", &error(status, chunk, None), out);
         }
         self.start(chunk["id"].as_str(), out);
         if chunk["usage"].is_object() {

@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use super::path::{self, Place, Wanted};
-use super::{ForeignMedia, Kind, MAX_DEPTH, MAX_MEMBERS, Member, Scan, ScanError};
+use super::{ForeignMedia, InlineMedia, Kind, MAX_DEPTH, MAX_MEMBERS, Member, Scan, ScanError};
 
 /// Bytes of a key or wanted string that are kept; longer ones are compared by their beginning only
 /// where that is enough, and otherwise refused as unknown.
@@ -90,6 +90,7 @@ impl Default for Scanner {
                 developer_roles: Vec::new(),
                 has_system: false,
                 foreign_media: None,
+                inline_media: InlineMedia::default(),
             },
             done: false,
         }
@@ -335,7 +336,14 @@ impl Scanner {
     }
 
     fn medium(&mut self, part: &'static str, bare: bool) {
-        let inline = self.kept_text().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+        let text = self.kept_text();
+        let begins = |with: &str| text.get(..with.len()).is_some_and(|text| text.eq_ignore_ascii_case(with));
+        let inline = begins("data:");
+        // Models read the text of other types.
+        if bare || ["data:image/", "data:audio/", "data:video/"].into_iter().any(begins) {
+            self.scan.inline_media.count += 1;
+            self.scan.inline_media.bytes += (self.at - self.string_start) as u64;
+        }
         if !inline && self.scan.foreign_media.as_ref().is_none_or(|found| found.bare && !bare) {
             self.scan.foreign_media = Some(ForeignMedia { part, at: self.string_start, bare });
         }

@@ -46,6 +46,15 @@ pub struct Scan {
     pub has_system: bool,
     /// The first medium that is not a `data:` URL.
     pub foreign_media: Option<ForeignMedia>,
+    /// The media that are in the body itself.
+    pub inline_media: InlineMedia,
+}
+
+/// Pictures, sounds and videos within a body: `data:` URLs at places where a model does not read their text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InlineMedia {
+    pub count: u64,
+    pub bytes: u64,
 }
 
 /// A medium that points somewhere instead of being there.
@@ -88,6 +97,7 @@ impl Scan {
             developer_roles: Vec::new(),
             has_system: false,
             foreign_media: None,
+            inline_media: InlineMedia::default(),
         }
     }
 

@@ -91,6 +91,28 @@ fn only_inline_media_pass() {
 }
 
 #[test]
+fn inline_media_are_counted_where_models_do_not_read_their_text() {
+    let part = |part: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#);
+        let found = scan(&body).unwrap().inline_media;
+        (found.count, found.bytes)
+    };
+    let url = "\"data:image/png;base64,AAAA\"";
+    let bytes = url.len() as u64;
+    assert_eq!(part(&format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#)), (1, bytes));
+    assert_eq!(part(&format!(r#"{{"image_url":{url}}},{{"image_url":{url}}}"#)), (2, 2 * bytes));
+    assert_eq!(part(r#"{"type":"input_audio","input_audio":{"data":"AAAA"}}"#), (1, 6));
+    for read in [
+        format!(r#"{{"type":"text","text":{url}}}"#),
+        url.to_owned(),
+        r#"{"type":"file","file":{"file_data":"data:text/plain;base64,AAAA"}}"#.to_owned(),
+        r#"{"image_url":{"url":"http://example.com/a.png"}}"#.to_owned(),
+    ] {
+        assert_eq!(part(&read), (0, 0), "{read}");
+    }
+}
+
+#[test]
 fn broken_bodies_are_named() {
     assert_eq!(scan("[1]"), Err(ScanError::NotAnObject));
     assert_eq!(scan(""), Err(ScanError::Malformed { at: 0, reason: "the end comes too early" }));

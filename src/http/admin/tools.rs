@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::http::caller::ToolCaller;
+use crate::http::caller::{AdmittedToolCaller, ToolCaller};
 use crate::http::edge::Arrival;
 use crate::http::error::{ApiError, JsonBody};
 use crate::http::state::Shared;
-use crate::proxy::Failure;
+use crate::proxy::{Failure, standing_headers};
 use crate::tools::{Call, CallError, Content, Origin, ToolView};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -50,11 +51,11 @@ pub async fn list(State(gateway): State<Shared>, caller: ToolCaller) -> Json<Too
 #[utoipa::path(post, path = "/tools/{name}/call", tag = "tools", request_body = CallBody, responses((status = 200, body = CallResult)))]
 pub async fn call(
     State(gateway): State<Shared>,
-    ToolCaller(caller): ToolCaller,
+    AdmittedToolCaller(caller, permit): AdmittedToolCaller,
     Extension(arrival): Extension<Arrival>,
     Path(name): Path<String>,
     JsonBody(body): JsonBody<CallBody>,
-) -> Result<Json<CallResult>, ApiError> {
+) -> Result<(HeaderMap, Json<CallResult>), ApiError> {
     let unknown = || CallError::UnknownTool(name.clone());
     let tool = gateway.tools.tool(&name).await.filter(|tool| caller.may_use_tool(&tool.name));
     let tool = tool.ok_or_else(unknown)?;
@@ -75,10 +76,11 @@ pub async fn call(
         output = tool.call(&call) => output?,
         () = caller.ended() => return Err(Failure::revoked().into()),
     };
-    Ok(Json(CallResult {
+    let result = CallResult {
         content: output.content.iter().map(Content::to_json).collect(),
         structured: output.structured,
         is_error: output.is_error,
         duration_ms: began.elapsed().as_secs_f64() * 1000.0,
-    }))
+    };
+    Ok((standing_headers(permit.standing()), Json(result)))
 }

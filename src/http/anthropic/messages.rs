@@ -16,7 +16,7 @@ use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
 
 /// Bytes of a whole answer that is put into other words.
 const ANSWER_MAX: usize = 64 << 20;
@@ -78,13 +78,16 @@ where
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, &arrival, &parts)?;
+    let path = Asked::Message.path();
+    let (permit, body) = inference::admit(gateway, path, &caller, &arrival, body).await?;
     let (chat, held) = translated(gateway, &caller, body, true).await?;
     let Chat { body, model, tokens, streamed } = chat;
     let tools = inference::tools_asked(&parts.headers);
     let inference = Inference {
         operation: Operation::Chat,
-        endpoint: Asked::Message.path(),
+        endpoint: path,
         caller,
+        permit,
         id: arrival.id,
         client_id: arrival.client_id,
         told_id: arrival.told_id,
@@ -111,10 +114,12 @@ where
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, arrival, &parts)?;
+    let (permit, body) = inference::admit_work(gateway, &caller, body).await?;
     let (chat, _held) = translated(gateway, &caller, body, false).await?;
     gateway.proxy.may_ask(&caller, &chat.model)?;
-    let counted = gateway.proxy.count_tokens(&chat.model, chat.body).await;
-    Ok(json_response(&json!({"input_tokens": counted.unwrap_or(chat.tokens)})))
+    let counted = gateway.proxy.count_tokens(&caller, &chat.model, chat.body).await;
+    let counted = json!({"input_tokens": counted.unwrap_or(chat.tokens)});
+    Ok(with_standing(json_response(&counted), permit.standing()))
 }
 
 /// A message's chat, as bytes: a tree would take many times their memory while the request waits.

@@ -3,6 +3,7 @@
 
 mod handler;
 mod listener;
+mod rate;
 mod session_table;
 mod sessions;
 
@@ -78,8 +79,15 @@ async fn visit(caller: &Caller, request: Request<Body>, next: Next) -> Response 
         Ok(request) => request,
         Err(error) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, &error),
     };
+    let (request, standing) = match rate::admit(caller, request).await {
+        Ok(admitted) => admitted,
+        Err(answer) => return answer,
+    };
     let error = match Visit::new(caller, address).run(next.run(request)).await {
-        Ok(answer) => return answer,
+        Ok(mut answer) => {
+            answer.headers_mut().extend(standing);
+            return answer;
+        }
         Err(error) => error,
     };
     let (status, code) = match &error {

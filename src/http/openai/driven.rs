@@ -56,7 +56,10 @@ where
     let response = if stream {
         match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
             Ok(Err(failure)) => failed(&failure),
-            Ok(Ok(())) | Err(_) => streamed(Events::of_request(&live, driven), &profile, arrived),
+            Ok(Ok(())) | Err(_) => {
+                progress.begin();
+                streamed(Events::of_request(&live, driven), &profile, arrived)
+            }
         }
     } else {
         match form {

@@ -9,13 +9,13 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::{Frame, SizeHint};
 
 use super::{several, tools};
-use crate::auth::Caller;
+use crate::auth::{Caller, Permit, Scope};
 use crate::dialect::operation::Operation;
 use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, Failure, Inference, failed};
+use crate::proxy::{Answer, Failure, Inference, discard, failed, with_standing};
 use crate::tools::chat::Wanted;
 
 /// Bytes of a translated body that are looked at before the serving thread does something else.
@@ -87,11 +87,16 @@ where
         Ok(caller) => caller,
         Err(error) => return failed(&ApiError::from(error).0),
     };
+    let (permit, body) = match admit(gateway, operation.path(), &caller, &arrival, body).await {
+        Ok(admitted) => admitted,
+        Err(failure) => return failed(&failure),
+    };
     let tools = tools_asked(&parts.headers);
     let inference = Inference {
         operation,
         endpoint: operation.path(),
         caller,
+        permit,
         id: arrival.id,
         client_id: arrival.client_id,
         told_id: arrival.told_id,
@@ -106,6 +111,46 @@ where
 pub fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
     let known = caller::identify(&parts.headers, &parts.method, arrival.transport, gateway);
     known.map_err(|error| ApiError::from(error).0)
+}
+
+/// Admits a caller's request by its limits, before anything of it is read. A refused one is in the records.
+pub async fn admit<B>(
+    gateway: &Shared,
+    endpoint: &'static str,
+    caller: &Caller,
+    arrival: &Arrival,
+    body: B,
+) -> Result<(Permit, B), Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    // The others are refused where the request is resolved, and count for nobody.
+    if !caller.has(Scope::Inference) {
+        return Ok((Permit::unlimited(), body));
+    }
+    match caller.admit() {
+        Ok(permit) => Ok((permit, body)),
+        Err(error) => {
+            let failure = Failure::rate_limited(&error);
+            gateway.proxy.refuse(endpoint, caller, arrival.id, arrival.client_id.clone(), &failure);
+            discard(body, gateway.proxy.max_body).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Admits a request that uses no tokens and leaves no record, such as counting them.
+pub async fn admit_work<B>(gateway: &Shared, caller: &Caller, body: B) -> Result<(Permit, B), Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    match caller.admit_work() {
+        Ok(permit) => Ok((permit, body)),
+        Err(error) => {
+            discard(body, gateway.proxy.max_body).await;
+            Err(Failure::rate_limited(&error))
+        }
+    }
 }
 
 /// Which of the gateway's tools a request's headers ask for.
@@ -133,13 +178,15 @@ where
     if operation != Operation::Chat {
         return opened.answer().await;
     }
+    let standing = opened.standing();
     if let Some(wanted) = tools::wanted(asked, &opened) {
         // Rare, and large: in a place of its own.
-        return Box::pin(tools::answer(gateway, opened, wanted, id, told)).await;
+        let answer = Box::pin(tools::answer(gateway, opened, wanted, id, told)).await;
+        return with_standing(answer, standing);
     }
     match several::wanted(&opened) {
         Ok(None) => opened.answer().await,
-        Ok(Some(wanted)) => Box::pin(several::answer(gateway, opened, wanted)).await,
+        Ok(Some(wanted)) => with_standing(Box::pin(several::answer(gateway, opened, wanted)).await, standing),
         Err(failure) => opened.refuse(&failure),
     }
 }

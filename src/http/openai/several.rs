@@ -71,7 +71,8 @@ pub async fn answer(gateway: &Shared, opened: Opened, several: Several) -> Respo
     body.insert("stream".into(), true.into());
     body.insert("stream_options".into(), json!({"include_usage": true}));
     let choices = usize::try_from(several.choices).unwrap_or(1);
-    let (worker, is_unchecked) = (gateway.proxy.worker.clone(), Arc::new(AtomicBool::new(false)));
+    let (worker, is_unchecked) =
+        (gateway.proxy.worker.for_lane(&opened.caller.fairness), Arc::new(AtomicBool::new(false)));
     let unchecked = Arc::clone(&is_unchecked);
     let mut response = driven::answer(opened, Whole::Object(choices), move |asking, out| {
         let work = Work { body, several, tells_usage, out, worker, unchecked, sums: Sums::default() };

@@ -15,9 +15,9 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::operation::Operation;
 use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
-use crate::http::openai::inference::{self, Sliced, known, tools_asked};
+use crate::http::openai::inference::{self, Sliced, admit, admit_work, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, Failure, Inference, failed};
+use crate::proxy::{self, Answer, Failure, Inference, failed, with_standing};
 use crate::responses::Responses;
 
 /// Bytes of a whole answer that is put into other words.
@@ -61,6 +61,14 @@ where
         Ok(caller) => caller,
         Err(failure) => return failed(&failure),
     };
+    let admitted = match asked {
+        Asked::Response => admit(gateway, asked.path(), &caller, &arrival, body).await,
+        Asked::Tokens => admit_work(gateway, &caller, body).await,
+    };
+    let (permit, body) = match admitted {
+        Ok(admitted) => admitted,
+        Err(failure) => return failed(&failure),
+    };
     let kept = of(gateway, &caller);
     let stem = arrival.id.simple().to_string();
     let understood = match understand(gateway, &caller, body, &stem).await {
@@ -74,8 +82,9 @@ where
         }
     };
     if asked == Asked::Tokens {
-        let counted = gateway.proxy.count_tokens(&understood.model, understood.chat).await;
-        return whole_of(&request::counted(counted.unwrap_or(understood.tokens)));
+        let counted = gateway.proxy.count_tokens(&caller, &understood.model, understood.chat).await;
+        let counted = request::counted(counted.unwrap_or(understood.tokens));
+        return with_standing(whole_of(&counted), permit.standing());
     }
     let Understood { chat, held, model, stream, background, telling: begun, .. } = understood;
     let tools = tools_asked(&parts.headers);
@@ -83,6 +92,7 @@ where
         operation: Operation::Chat,
         endpoint: asked.path(),
         caller,
+        permit,
         id: arrival.id,
         client_id: arrival.client_id,
         told_id: arrival.told_id,

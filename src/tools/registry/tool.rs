@@ -128,7 +128,8 @@ impl Tool {
         if let Some(reason) = &self.withheld {
             return Err(CallError::Denied(reason.clone()));
         }
-        self.input.check(&self.worker, call.arguments).await.map_err(|unfit| match unfit {
+        let worker = self.worker.for_lane(&Arc::from(call.principal.unwrap_or_default()));
+        self.input.check(&worker, call.arguments).await.map_err(|unfit| match unfit {
             Unfit::Faults(faults) => CallError::InvalidArguments(faults),
             Unfit::Unchecked(why) => {
                 CallError::Unavailable(format!("its arguments could not be checked: {why}"))
@@ -140,7 +141,7 @@ impl Tool {
         }
         match (&self.output, &output.structured) {
             (Some(schema), Some(structured)) => {
-                let checked = schema.check(&self.worker, &structured.to_string()).await;
+                let checked = schema.check(&worker, &structured.to_string()).await;
                 checked.map_err(|unfit| match unfit {
                     Unfit::Faults(faults) => CallError::InvalidResult(faults),
                     Unfit::Unchecked(why) => {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::bindings::ToolPluginPre;
 use super::bindings::mlx_gateway::plugin::types;
 use super::connector::{Access, Connector};
-use super::engine::{CALLS_MAX, COMPONENT_MAX, Sandbox};
+use super::engine::{CALLS_MAX, COMPONENT_MAX, Sandbox, WAITING_MAX};
 use super::guest::{Guest, Listener, Origin, Stop, plain};
 use super::meter::{Meter, Metered};
 use super::output::{self, ListedTool};
+use crate::fair::Places;
 use crate::tools::content::ToolOutput;
 use crate::tools::error::{CallError, PluginError};
 use crate::tools::manifest::Limits;
@@ -33,7 +33,7 @@ pub struct Component {
     config: Arc<BTreeMap<String, String>>,
     access: Arc<Access>,
     limits: Limits,
-    places: Arc<Semaphore>,
+    places: Places,
     sandbox: Arc<Sandbox>,
 }
 
@@ -57,6 +57,8 @@ struct Job {
     guest: Guest,
     fuel: usize,
     ask: Ask,
+    /// Of the caller, who takes turns with others.
+    lane: Arc<str>,
 }
 
 enum Ask {
@@ -105,7 +107,7 @@ impl Component {
             plugin: Arc::from(plugin),
             config: Arc::new(config),
             access: Arc::new(access),
-            places: Arc::new(Semaphore::new(limits.concurrent as usize)),
+            places: Places::new(limits.concurrent as usize, WAITING_MAX),
             limits,
             sandbox: Arc::clone(sandbox),
         })
@@ -115,7 +117,8 @@ impl Component {
     pub async fn list(&self) -> Result<Vec<ListedTool>, CallError> {
         let limits = Limits { cpu_ms: self.limits.cpu_ms.max(LIST_CPU_MS), ..self.limits.clone() };
         // Whoever lists has no need to reach anything.
-        let job = self.job(Ask::List, &limits, Access::none().into(), None, LIST_MAX);
+        let lane = Arc::from("");
+        let job = self.job(Ask::List, lane, &limits, Access::none().into(), None, LIST_MAX);
         match self.run(job, &limits, self.limits.wall()).await? {
             Told::List(list) => list,
             Told::Call(_) => Err(CallError::Internal("it answered another question".to_owned())),
@@ -137,7 +140,9 @@ impl Component {
         };
         let ask = Ask::Call { tool: call.tool.to_owned(), arguments: call.arguments.to_owned(), context };
         let fuel = usize::try_from(self.limits.output_bytes).unwrap_or(usize::MAX) + HAND_OVER_SLACK;
-        let job = self.job(ask, &self.limits, Arc::clone(&self.access), call.listener.clone(), fuel);
+        let lane = Arc::from(call.principal.unwrap_or_default());
+        let access = Arc::clone(&self.access);
+        let job = self.job(ask, lane, &self.limits, access, call.listener.clone(), fuel);
         match self.run(job, &self.limits, wall).await? {
             Told::Call(Ok(result)) => output::output(result, self.limits.output_bytes),
             Told::Call(Err(error)) => Err(output::told(error, call.tool)),
@@ -148,6 +153,7 @@ impl Component {
     fn job(
         &self,
         ask: Ask,
+        lane: Arc<str>,
         limits: &Limits,
         access: Arc<Access>,
         listener: Option<Arc<dyn Listener>>,
@@ -161,7 +167,7 @@ impl Component {
             Connector::new(access),
             listener,
         );
-        Job { pre: self.pre.clone(), guest, fuel, ask }
+        Job { pre: self.pre.clone(), guest, fuel, ask, lane }
     }
 
     /// Runs a job within `wall`, the wait for a place included.
@@ -175,14 +181,9 @@ impl Component {
     }
 
     async fn placed(&self, job: Job) -> Result<Left, CallError> {
-        let own = match self.places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => self.places.acquire().await.map_err(|_| CallError::Busy(self.limits.concurrent))?,
-        };
-        let all = match self.sandbox.places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => self.sandbox.places.acquire().await.map_err(|_| CallError::Busy(CALLS_MAX))?,
-        };
+        let concurrent = self.limits.concurrent;
+        let own = self.places.enter(&job.lane).await.ok_or(CallError::Busy(concurrent))?;
+        let all = self.sandbox.places.enter(&job.lane).await.ok_or(CallError::Busy(CALLS_MAX))?;
         let running = self.sandbox.ticker.enter();
         let meter = Arc::clone(&job.guest.meter);
         let call = Metered { inner: Box::pin(perform(job)), meter: Arc::clone(&meter) };
@@ -212,7 +213,7 @@ impl Component {
 }
 
 async fn perform(job: Job) -> Left {
-    let Job { pre, guest, fuel, ask } = job;
+    let Job { pre, guest, fuel, ask, .. } = job;
     let mut store = Store::new(pre.engine(), guest);
     store.limiter(|guest| &mut guest.limiter);
     store.set_hostcall_fuel(fuel);

@@ -1,10 +1,8 @@
 //! The engine: how components are compiled, what they may import, and where long calls run.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -13,10 +11,13 @@ use super::cache::Cache;
 use super::guest::Guest;
 use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use super::ticker::Ticker;
+use crate::fair::Places;
 use crate::tools::error::PluginError;
 
 /// Calls at once, of all plugins together.
 pub const CALLS_MAX: u32 = 128;
+/// Calls that wait for such a place, and for one of each plugin's own.
+pub const WAITING_MAX: usize = 256;
 /// Core instances, memories and tables of them all.
 const CORE_INSTANCES: u32 = 4096;
 const MEMORIES: u32 = 384;
@@ -36,7 +37,7 @@ pub struct Sandbox {
     pub linker: Linker<Guest>,
     pub ticker: Ticker,
     pub cache: Cache,
-    pub places: Arc<Semaphore>,
+    pub places: Places,
     /// Where calls go on that take longer than a tick; threads of their own.
     runtime: Option<Runtime>,
 }
@@ -65,7 +66,7 @@ impl Sandbox {
             .enable_all()
             .build()
             .map_err(|error| PluginError::Engine(error.to_string()))?;
-        let places = Arc::new(Semaphore::new(CALLS_MAX as usize));
+        let places = Places::new(CALLS_MAX as usize, WAITING_MAX);
         Ok(Sandbox { engine, linker, ticker, cache: Cache::new(cache), places, runtime: Some(runtime) })
     }
 

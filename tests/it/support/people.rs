@@ -32,6 +32,19 @@ impl Gateway {
         self.call(method, path, &format!("authorization: Bearer {token}\r\n"), body)
     }
 
+    /// What somebody reads there.
+    pub fn get_as(&self, token: &str, path: &str) -> Value {
+        self.as_bearer(token, "GET", path, None).json()
+    }
+
+    /// Where the backend of a profile listens, as somebody reads it.
+    pub fn backend_address_as(&self, token: &str, profile: &str) -> String {
+        let servers = self.get_as(token, "/api/v1/servers");
+        let all = servers["servers"].as_array().unwrap();
+        let server = all.iter().find(|server| server["id"] == profile).unwrap();
+        format!("127.0.0.1:{}", server["port"])
+    }
+
     pub fn register(&self, email: &str) -> Answer {
         self.call("POST", "/api/v1/auth/register", "", Some(&json!({"email": email, "password": PASSWORD})))
     }
