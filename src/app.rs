@@ -158,6 +158,7 @@ impl App {
             events,
             tools,
             captures,
+            body_timeout: config.server.body_timeout,
             max_rounds: config.plugins.max_rounds,
             about: about(&config, clock.unix_ms(), budget, memory::total_bytes()),
         });

@@ -13,6 +13,8 @@ use super::{Auth, Origin};
 pub const DEFAULT_PORT: u16 = 10242;
 const DEFAULT_MAX_BODY: u64 = 64 << 20;
 const LARGEST_MAX_BODY: u64 = 16 << 30;
+const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 const LONGEST_SHUTDOWN_GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -23,6 +25,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// Bytes.
     pub max_body: u64,
+    /// Time without much of a request's body, after which the request ends.
+    pub body_timeout: Duration,
     pub allowed_hosts: Vec<String>,
     pub cors_origins: Vec<String>,
     pub trusted_proxies: Vec<IpAddr>,
@@ -56,6 +60,7 @@ impl Server {
             listen: read_listen(reader),
             data_dir: read_data_dir(reader, default_data_dir),
             max_body: reader.bytes("max_body", 1..=LARGEST_MAX_BODY).unwrap_or(DEFAULT_MAX_BODY),
+            body_timeout: reader.duration("body_timeout", BODY_TIMEOUTS).unwrap_or(DEFAULT_BODY_TIMEOUT),
             allowed_hosts: reader.list("allowed_hosts", host).unwrap_or_default(),
             cors_origins: reader.list("cors_origins", web_origin).unwrap_or_default(),
             trusted_proxies: reader.list("trusted_proxies", proxy).unwrap_or_default(),

@@ -23,6 +23,7 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         ("server.listen", texts(server.listen.iter().map(ToString::to_string).collect())),
         ("server.data_dir", json!(server.data_dir)),
         ("server.max_body", json!(size(server.max_body))),
+        ("server.body_timeout", json!(show_duration(server.body_timeout))),
         ("server.allowed_hosts", json!(server.allowed_hosts)),
         ("server.cors_origins", json!(server.cors_origins)),
         ("server.trusted_proxies", texts(server.trusted_proxies.iter().map(ToString::to_string).collect())),

@@ -201,13 +201,38 @@ impl FromRequestParts<Shared> for Anyone {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Self::Rejection> {
-        Ok(Anyone(identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)))
+        Ok(Anyone(admit(&parts.headers, &parts.method, &parts.extensions, gateway)))
     }
 }
 
 /// Returns the transport that a request came in over.
 pub fn transport(extensions: &Extensions) -> Transport {
     extensions.get::<Arrival>().map_or(Transport::Network, |arrival| arrival.transport)
+}
+
+/// Returns the caller of a request, whose answer ends when that caller loses its right, even one that nobody reads.
+pub fn admit(
+    headers: &HeaderMap,
+    method: &Method,
+    extensions: &Extensions,
+    gateway: &Shared,
+) -> Result<Caller, AuthError> {
+    match extensions.get::<Arrival>() {
+        Some(arrival) => admit_arrival(headers, method, arrival, gateway),
+        None => identify(headers, method, Transport::Network, gateway),
+    }
+}
+
+/// The same for a request that was not handed to the router.
+pub fn admit_arrival(
+    headers: &HeaderMap,
+    method: &Method,
+    arrival: &Arrival,
+    gateway: &Shared,
+) -> Result<Caller, AuthError> {
+    let caller = identify(headers, method, arrival.transport, gateway)?;
+    arrival.connection.watch_right(caller.right());
+    Ok(caller)
 }
 
 /// Returns the caller who sends these headers over that transport.
@@ -230,7 +255,7 @@ pub fn has_credential(headers: &HeaderMap, method: &Method, gateway: &Shared) ->
 }
 
 fn caller(parts: &mut Parts, gateway: &Shared) -> Result<Caller, ApiError> {
-    let caller = identify(&parts.headers, &parts.method, transport(&parts.extensions), gateway)?;
+    let caller = admit(&parts.headers, &parts.method, &parts.extensions, gateway)?;
     // Looked at again when the body has arrived, see `extract`.
     parts.extensions.insert(caller.right().clone());
     Ok(caller)

@@ -2,6 +2,7 @@
 //! how long, is not known here.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::edge::{Arrival, Reply};
 use super::state::Shared;
 use crate::captures::{Share, Taking};
 use crate::proxy::{Answer, BoxError};
+use crate::usage::Live;
 
 /// A request's body that is noted as it is read.
 pub struct Noted<B> {
@@ -23,6 +25,13 @@ pub struct Noted<B> {
 pub struct Captured {
     answer: Answer,
     taking: Taking,
+}
+
+impl Captured {
+    /// The request that it answers, while that runs.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.answer.live()
+    }
 }
 
 /// The request, and what is being captured of it.

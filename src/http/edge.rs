@@ -17,17 +17,21 @@ use tower::Service;
 use uuid::Uuid;
 
 use super::anthropic::{self, Asked};
+use super::body_timeout::Timed;
 use super::caller::has_credential;
 use super::capture::{self, Captured};
+use super::connection::{Busy, Connection};
 use super::error::ApiError;
 use super::hosts::{HostError, HostKind};
+use super::mcp;
 use super::openai::inference::{infer, operation};
 use super::peer::Peer;
 use super::responses;
 use super::state::Shared;
 use crate::auth::Transport;
 use crate::dialect::operation::Operation;
-use crate::proxy::{Answer, BoxError, Failure, working};
+use crate::proxy::{Answer, BoxError, Failure, failed, working};
+use crate::usage::Live;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a client's own request id.
@@ -45,6 +49,7 @@ pub struct Arrival {
     pub client_id: Option<Arc<str>>,
     /// Whichever of the two the client is told.
     pub told_id: HeaderValue,
+    pub connection: Arc<Connection>,
 }
 
 /// The routes with what stands around them.
@@ -53,20 +58,27 @@ pub struct Edge {
     routes: Router,
     gateway: Shared,
     peer: Peer,
+    connection: Arc<Connection>,
 }
 
 impl Edge {
     /// For requests that come in over `transport`.
     pub fn new(routes: Router, gateway: Shared, transport: Transport) -> Edge {
-        Edge { routes, gateway, peer: Peer { address: None, transport, secure: false } }
+        let peer = Peer { address: None, transport, secure: false };
+        Edge { routes, gateway, peer, connection: Connection::new() }
     }
 
     /// For one connection.
-    pub fn of(&self, address: Option<IpAddr>, secure: bool) -> Edge {
+    pub fn of(&self, address: Option<IpAddr>, secure: bool, connection: Arc<Connection>) -> Edge {
         let address = address.map(|address| address.to_canonical());
         let is_elsewhere = address.is_some_and(|address| !address.is_loopback());
         let transport = if is_elsewhere { Transport::Network } else { self.peer.transport };
-        Edge { peer: Peer { address, transport, secure }, ..self.clone() }
+        Edge { peer: Peer { address, transport, secure }, connection, ..self.clone() }
+    }
+
+    /// The connection whose requests come in here.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     fn admit<B>(&self, request: &Request<B>, arrival: &Arrival) -> Result<(), ApiError> {
@@ -106,18 +118,26 @@ impl Edge {
         if transport == Transport::Proxied {
             self.gateway.note_proxy(self.peer.address);
         }
-        Arrival { transport, address, secure, id, client_id, told_id }
+        Arrival {
+            transport,
+            address,
+            secure,
+            id,
+            client_id,
+            told_id,
+            connection: Arc::clone(&self.connection),
+        }
     }
 }
 
 impl<B> Service<Request<B>> for Edge
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-    B::Error: Into<axum::BoxError> + std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
-    type Response = Response<Reply>;
+    type Response = Response<Running>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Running>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -129,16 +149,27 @@ where
         let origin = text(request.headers(), &header::ORIGIN);
         let listed = origin.filter(|origin| self.gateway.hosts.is_listed(origin));
         let listed = listed.and_then(|origin| HeaderValue::from_str(origin).ok());
-        let visit = self.visit(&request, &arrival, listed.is_some());
+        let mut visit = self.visit(&request, &arrival, listed.is_some());
+        let busy = self.connection.begin();
+        if busy.is_none() {
+            visit.admitted = Err(Failure::too_many_connections().into());
+        }
+        let is_mcp = request.uri().path() == mcp::PATH;
+        let timed = |body| Timed::new(body, self.gateway.body_timeout, Arc::clone(&self.connection));
+        let request = request.map(timed);
         Box::pin(async move {
             let mut response = visit.answer(request, arrival).await;
+            let timeout = busy.as_ref().and_then(|busy| busy.answer(response.body().live()));
+            if let Some(timeout) = timeout {
+                response = timed_out(response, &Failure::body_timeout(timeout), is_mcp);
+            }
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, told_id);
             secure_headers(headers);
             if let Some(origin) = listed {
                 allow_origin(headers, origin);
             }
-            Ok(response)
+            Ok(response.map(|reply| Running { reply, _busy: busy }))
         })
     }
 }
@@ -171,7 +202,7 @@ impl Visit {
     async fn answer<B>(self, request: Request<B>, arrival: Arrival) -> Response<Reply>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError> + std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         if let Err(error) = self.admitted {
             return error.into_response().map(Reply::Routed);
@@ -218,7 +249,7 @@ impl Model {
     async fn noted<B>(self, gateway: &Shared, arrival: Arrival, request: Request<B>) -> Response<Reply>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError> + std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         // Counting tokens asks no model and leaves no record.
         if !gateway.captures.is_on() || matches!(self, Model::Anthropic(Asked::Tokens)) {
@@ -231,7 +262,7 @@ impl Model {
     async fn answer<B>(self, gateway: &Shared, arrival: Arrival, request: Request<B>) -> Response<Answer>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError> + std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         match self {
             Model::OpenAi(operation) => openai(gateway, operation, arrival, request).await,
@@ -248,11 +279,49 @@ async fn openai<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-    B::Error: Into<axum::BoxError> + std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (answer, worked) = working(infer(gateway, operation, arrival, request)).await;
     gateway.proxy.recorder.metrics().observe_overhead(worked.as_secs_f64());
     answer
+}
+
+/// The answer to a request whose body came too slowly, whatever its handler made of that. The connection ends with it.
+fn timed_out(response: Response<Reply>, failure: &Failure, is_mcp: bool) -> Response<Reply> {
+    let mut response = match response.status() {
+        // Said in the words of its API.
+        StatusCode::REQUEST_TIMEOUT => response,
+        _ if is_mcp => mcp::timed_out(failure).map(Reply::Routed),
+        _ => failed(failure).map(Reply::Answer),
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// An answer's body, and the request that runs until its end.
+pub struct Running {
+    reply: Reply,
+    _busy: Option<Busy>,
+}
+
+impl http_body::Body for Running {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, BoxError>>> {
+        Pin::new(&mut self.reply).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size_hint()
+    }
 }
 
 /// The body of any answer.
@@ -260,6 +329,17 @@ pub enum Reply {
     Routed(Body),
     Answer(Answer),
     Captured(Box<Captured>),
+}
+
+impl Reply {
+    /// The request that it answers, while that runs.
+    fn live(&self) -> Option<Arc<Live>> {
+        match self {
+            Reply::Routed(_) => None,
+            Reply::Answer(answer) => answer.live(),
+            Reply::Captured(captured) => captured.live(),
+        }
+    }
 }
 
 impl http_body::Body for Reply {

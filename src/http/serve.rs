@@ -1,8 +1,9 @@
 //! Listeners and connections: TCP and the local socket, over hyper's HTTP/1.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -10,11 +11,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connections::Connections;
 use super::edge::Edge;
 use super::state::Shared;
 use super::threads::{Accepted, Threads};
 use crate::auth::Transport;
-use crate::system::private;
+use crate::proxy::Failure;
+use crate::system::{limits, private};
 
 /// Time a client may take for the head of a request, and between two.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(60);
@@ -80,6 +83,8 @@ impl Listeners {
     /// Serves until [`Listeners::close`].
     pub fn serve(&mut self, routes: &axum::Router, gateway: &Shared) -> io::Result<()> {
         let threads = Threads::start(&self.connections, &self.closed)?;
+        let connections = Connections::new(limits::open_files()?, gateway.trusted_proxies.clone());
+        tracing::debug!(limit = connections.limit(), "Limited client connections");
         for listener in std::mem::take(&mut self.listeners) {
             let transport = match &listener {
                 Listener::Unix(..) => Transport::UnixSocket,
@@ -89,13 +94,8 @@ impl Listeners {
                 },
             };
             let edge = Edge::new(routes.clone(), gateway.clone(), transport);
-            self.accepting.spawn(accept(
-                listener,
-                edge,
-                threads.clone(),
-                self.tls.clone(),
-                self.closed.clone(),
-            ));
+            let to = (threads.clone(), Arc::clone(&connections));
+            self.accepting.spawn(accept(listener, edge, to, self.tls.clone(), self.closed.clone()));
         }
         Ok(())
     }
@@ -115,11 +115,11 @@ impl Listeners {
 async fn accept(
     listener: Listener,
     edge: Edge,
-    mut threads: Threads,
+    (mut threads, connections): (Threads, Arc<Connections>),
     tls: Option<TlsAcceptor>,
     closed: CancellationToken,
 ) {
-    let mut refused = 0_u64;
+    let (mut refused, mut is_full) = (0_u64, false);
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener, tls.as_ref()) => accepted,
@@ -130,9 +130,19 @@ async fn accept(
                 if std::mem::take(&mut refused) > 0 {
                     tracing::info!("Connections are accepted again");
                 }
-                let edge = edge.of(address, matches!(accepted, Accepted::Tls(..)));
-                threads.hand_over(accepted, edge).await;
+                let Some(place) = connections.admit(address) else {
+                    if !std::mem::replace(&mut is_full, true) {
+                        tracing::warn!(peer.address = ?address, "Refused a connection: too many are in use");
+                    }
+                    refuse(accepted);
+                    continue;
+                };
+                is_full = false;
+                let is_secure = matches!(accepted, Accepted::Tls(..));
+                let edge = edge.of(address, is_secure, Arc::clone(place.connection()));
+                threads.hand_over(accepted, edge, place).await;
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if refused == 0 {
                     tracing::error!(%error, "Connections cannot be accepted; they wait");
@@ -149,11 +159,34 @@ async fn accept(
     }
 }
 
+/// Says that there is no room, as far as that can be said without waiting.
+fn refuse(accepted: Accepted) {
+    let failure = Failure::too_many_connections();
+    let body = failure.as_json();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len(),
+        failure.retry_after_s.unwrap_or(1)
+    );
+    let told = match accepted {
+        Accepted::Tcp(mut stream) => stream.write(answer.as_bytes()),
+        Accepted::Unix(mut stream) => stream.write(answer.as_bytes()),
+        Accepted::Tls(..) => return,
+    };
+    if let Err(error) = told {
+        tracing::debug!(%error, "A refused client had left");
+    }
+}
+
 async fn next(listener: &Listener, tls: Option<&TlsAcceptor>) -> io::Result<(Accepted, Option<IpAddr>)> {
     match listener {
         Listener::Tcp(tcp) => {
             let (stream, peer) = tcp.accept().await?;
-            stream.set_nodelay(true)?;
+            // Fails for a client that has left again, which is no reason to keep the next one waiting.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "A client left before its connection was served");
+            }
             let (stream, address) = (stream.into_std()?, Some(peer.ip()));
             Ok(match tls {
                 Some(tls) => (Accepted::Tls(stream, tls.clone()), address),
@@ -162,7 +195,7 @@ async fn next(listener: &Listener, tls: Option<&TlsAcceptor>) -> io::Result<(Acc
         }
         Listener::Unix(unix, _) => loop {
             let (stream, _) = unix.accept().await?;
-            let peer = stream.peer_cred()?.uid();
+            let Ok(peer) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
             if may_operate(peer, private::user()) {
                 return Ok((Accepted::Unix(stream.into_std()?), None));
             }

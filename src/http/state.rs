@@ -41,6 +41,8 @@ pub struct Parts {
     pub events: Bus,
     pub tools: Registry,
     pub captures: Captures,
+    /// How long the gateway waits for each part of a request's body.
+    pub body_timeout: Duration,
     /// Rounds that a chat with tools may take.
     pub max_rounds: u32,
     pub about: About,

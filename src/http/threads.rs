@@ -2,6 +2,7 @@
 //! connection and its answer stay on one thread from beginning to end.
 
 use std::io;
+use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,8 +13,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::client_io::ClientIo;
+use super::connections::Place;
 use super::edge::Edge;
-use super::patient::Patient;
 use super::serve::HEAD_LIMIT;
 
 /// Serving threads at the most; one of them passes tens of thousands of chunks a second.
@@ -30,11 +32,14 @@ pub enum Accepted {
     Unix(std::os::unix::net::UnixStream),
 }
 
+/// A connection on its way to a thread.
+type Handed = (Accepted, Edge, Place);
+
 /// Serving threads, taking turns. They end when the last handle has gone and every connection of
 /// theirs has ended.
 #[derive(Clone)]
 pub struct Threads {
-    inboxes: Vec<mpsc::Sender<(Accepted, Edge)>>,
+    inboxes: Vec<mpsc::Sender<Handed>>,
     next: usize,
 }
 
@@ -56,9 +61,9 @@ impl Threads {
     }
 
     /// Hands a connection to the next thread.
-    pub async fn hand_over(&mut self, accepted: Accepted, edge: Edge) {
+    pub async fn hand_over(&mut self, accepted: Accepted, edge: Edge, place: Place) {
         self.next = (self.next + 1) % self.inboxes.len();
-        if self.inboxes[self.next].send((accepted, edge)).await.is_err() {
+        if self.inboxes[self.next].send((accepted, edge, place)).await.is_err() {
             tracing::error!(thread = self.next, "A serving thread has ended");
         }
     }
@@ -72,13 +77,9 @@ fn count() -> usize {
 }
 
 /// Serves what is handed over until nothing more can come and every connection has ended.
-async fn serve(
-    mut inbox: mpsc::Receiver<(Accepted, Edge)>,
-    connections: TaskTracker,
-    closed: CancellationToken,
-) {
+async fn serve(mut inbox: mpsc::Receiver<Handed>, connections: TaskTracker, closed: CancellationToken) {
     let own = TaskTracker::new();
-    while let Some((accepted, edge)) = inbox.recv().await {
+    while let Some((accepted, edge, place)) = inbox.recv().await {
         let open = connections.token();
         let closed = closed.clone();
         let stream = match accepted {
@@ -88,26 +89,30 @@ async fn serve(
             }
             Accepted::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
         };
-        own.spawn(async move {
+        let state = Arc::clone(edge.connection());
+        let task = own.spawn(async move {
             match stream {
-                Ok(Stream::Tcp(stream)) => connection(stream, edge, closed).await,
-                Ok(Stream::Tls(stream, tls)) => {
-                    match tokio::time::timeout(HEAD_LIMIT, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, edge, closed).await,
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, "A client did not get through the TLS handshake");
-                        }
-                        Err(_) => tracing::debug!("A client did not end the TLS handshake"),
-                    }
-                }
-                Ok(Stream::Unix(stream)) => connection(stream, edge, closed).await,
+                Ok(stream) => serve_stream(stream, edge, closed).await,
                 Err(error) => tracing::warn!(%error, "A connection could not be served"),
             }
-            drop(open);
+            drop((open, place));
         });
+        state.set_task(task.abort_handle());
     }
     own.close();
     own.wait().await;
+}
+
+async fn serve_stream(stream: Stream, edge: Edge, closed: CancellationToken) {
+    match stream {
+        Stream::Tcp(stream) => connection(stream, edge, closed).await,
+        Stream::Unix(stream) => connection(stream, edge, closed).await,
+        Stream::Tls(stream, tls) => match tokio::time::timeout(HEAD_LIMIT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => connection(stream, edge, closed).await,
+            Ok(Err(error)) => tracing::debug!(%error, "A client did not get through the TLS handshake"),
+            Err(_) => tracing::debug!("A client did not end the TLS handshake"),
+        },
+    }
 }
 
 enum Stream {
@@ -122,8 +127,8 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-    let serving =
-        builder.serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(edge));
+    let stream = ClientIo::new(stream, Arc::clone(edge.connection()));
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
     let mut serving = std::pin::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

@@ -1,6 +1,7 @@
 //! The body of an answer to a client, whichever way it came about.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::metered::{BoxError, Metered};
 use super::upstream::UpstreamBody;
 use super::waiting::{Turn, Waiting};
 use super::whole::Whole;
+use crate::usage::Live;
 
 /// What goes to the client.
 pub enum Answer {
@@ -21,6 +23,20 @@ pub enum Answer {
     /// Put together out of several rounds.
     Events(Events),
     Done,
+}
+
+impl Answer {
+    /// The request that it answers, while that runs; what ends it while its client does not read.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        match self {
+            Answer::Full(_) | Answer::Done => None,
+            Answer::Whole(whole) => whole.live(),
+            Answer::Stream(stream) => stream.live(),
+            Answer::Waiting(waiting) => Some(waiting.live()),
+            Answer::Events(events) => events.live(),
+        }
+        .cloned()
+    }
 }
 
 impl Body for Answer {

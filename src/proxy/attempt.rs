@@ -107,7 +107,7 @@ impl Attempt {
 
     async fn streamed(self) -> Response<Answer> {
         let plan = Arc::clone(&self.plan);
-        let progress = self.progress.clone();
+        let (progress, live) = (self.progress.clone(), Arc::clone(self.ongoing.live()));
         let mut run = Box::pin(self.run());
         match tokio::time::timeout(COMMENT_AFTER, &mut run).await {
             Ok(Ok(answered)) => answered.stream(&plan).await,
@@ -119,7 +119,7 @@ impl Attempt {
                 let answer = Box::pin(async move { run.await?.metered(&later) });
                 let mut response = headers::response(
                     plan.standing,
-                    Answer::Waiting(Box::new(Waiting::new(name, progress, answer))),
+                    Answer::Waiting(Box::new(Waiting::new(live, name, progress, answer))),
                 );
                 headers::event_stream(response.headers_mut());
                 // How long the waits will be is not known yet.

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::metered::BoxError;
@@ -17,11 +15,6 @@ use crate::dialect::parts::{Part, Parts};
 use crate::dialect::request::{Scanned, text_of};
 use crate::dialect::rope::Rope;
 use crate::dialect::scan::Scanner;
-
-/// Time for any body.
-const GRACE: Duration = Duration::from_secs(60);
-/// Bytes a second that a longer one has to come with, on the whole.
-const SLOWEST: u64 = 1024;
 
 /// Time for a body that nobody reads.
 const DISCARDED_FOR: Duration = Duration::from_secs(5);
@@ -39,16 +32,15 @@ pub fn expected<B: Body>(body: &B, is_form: bool) -> u64 {
 pub async fn read<B>(mut body: B, limit: u64, held: &Held) -> Result<Scanned, Failure>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     if body.size_hint().lower() > limit {
         return Err(Failure::too_large(limit));
     }
     let mut scanner = Scanner::default();
     let mut rope = Rope::default();
-    let mut began = None;
-    while let Some(frame) = next(&mut body, &mut began, rope.len()).await? {
-        let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Failure::unread)?;
         let Ok(piece) = frame.into_data() else { continue };
         if (rope.len() + piece.len()) as u64 > limit {
             return Err(Failure::too_large(limit));
@@ -65,16 +57,15 @@ where
 pub async fn collect<B>(mut body: B, limit: u64, held: &Held) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let declared = body.size_hint().lower();
     if declared > limit {
         return Err(Failure::too_large(limit));
     }
     let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
-    let mut began = None;
-    while let Some(frame) = next(&mut body, &mut began, whole.len()).await? {
-        let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Failure::unread)?;
         let Ok(piece) = frame.into_data() else { continue };
         if (whole.len() + piece.len()) as u64 > limit {
             return Err(Failure::too_large(limit));
@@ -122,19 +113,19 @@ pub async fn read_form<B>(
 ) -> Result<(Scanned, Option<Rest>), Failure>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let boundary = form::boundary(content_type)?;
     if body.size_hint().lower() > limit {
         return Err(Failure::too_large(limit));
     }
-    let (mut whole, mut began) = (BytesMut::new(), None);
+    let mut whole = BytesMut::new();
     // Of a long form: what cuts it, what has come of it, and how many bytes that was.
     let mut long: Option<(Parts, Vec<Part>, usize)> = None;
     loop {
         let arrived = long.as_ref().map_or(whole.len(), |(.., arrived)| *arrived);
-        let Some(frame) = next(&mut body, &mut began, arrived).await? else { break };
-        let frame = frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}"), None))?;
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(Failure::unread)?;
         let Ok(piece) = frame.into_data() else { continue };
         let arrived = arrived + piece.len();
         if arrived as u64 > limit {
@@ -162,28 +153,8 @@ where
         let form = Form::read(&whole, boundary)?;
         return Ok((Scanned::of_form(whole.freeze(), form), None));
     };
-    let body = Box::pin(body.map_err(|error| BoxError::from(error.to_string())));
-    let began = began.unwrap_or_else(Instant::now);
-    Ok((Scanned::of_open_form(come), Some(Rest { body, parts, arrived, limit, began })))
-}
-
-/// The next piece; a client that is far slower than any network is not waited for.
-async fn next<B: Body + Unpin>(
-    body: &mut B,
-    began: &mut Option<Instant>,
-    arrived: usize,
-) -> Result<Option<Result<Frame<B::Data>, B::Error>>, Failure> {
-    // Most bodies are there already: no timer for those.
-    if let Some(frame) = body.frame().now_or_never() {
-        return Ok(frame);
-    }
-    let until = *began.get_or_insert_with(Instant::now) + allowed(arrived);
-    tokio::time::timeout_at(until, body.frame()).await.map_err(|_| Failure::too_slow(arrived))
-}
-
-/// How long a body may take of which so much has arrived.
-pub fn allowed(arrived: usize) -> Duration {
-    GRACE + Duration::from_secs(arrived as u64 / SLOWEST)
+    let body = Box::pin(body.map_err(Into::into));
+    Ok((Scanned::of_open_form(come), Some(Rest { body, parts, arrived, limit })))
 }
 
 #[cfg(test)]
@@ -196,7 +167,7 @@ mod tests {
     async fn read<B>(body: B, limit: u64) -> Result<Scanned, Failure>
     where
         B: Body<Data = Bytes> + Unpin,
-        B::Error: std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         let held = Bodies::new(1 << 20).hold(&"ada".into(), 0).unwrap();
         super::read(body, limit, &held).await
@@ -211,35 +182,6 @@ mod tests {
             || StreamBody::new(futures_util::stream::iter([&b"{\"a\""[..], b":1", b"}"].map(frame)));
         assert_eq!(read(unknown(), 5).await.unwrap_err().status, 413);
         assert_eq!(read(unknown(), 7).await.unwrap().body.to_vec(), b"{\"a\":1}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_one_byte_a_second_is_not_waited_for() {
-        let every = |pause: Duration, size: usize| {
-            StreamBody::new(Box::pin(futures_util::stream::unfold(0_usize, move |sent| async move {
-                tokio::time::sleep(pause).await;
-                let piece = if sent == 0 {
-                    [&b"{\"a\":\""[..], &vec![b'x'; size]].concat()
-                } else {
-                    vec![b'x'; size]
-                };
-                Some((Ok::<_, String>(Frame::data(Bytes::from(piece))), sent + 1))
-            })))
-        };
-        let began = Instant::now();
-        let failure = read(every(Duration::from_secs(1), 1), 9999).await.unwrap_err();
-        assert_eq!((failure.status, failure.code), (408, "request_timeout"));
-        assert!(
-            failure.message.contains("60 bytes") || failure.message.contains("66 bytes"),
-            "{}",
-            failure.message
-        );
-        assert_eq!(began.elapsed().as_secs(), 60);
-        // A slow line gets its time: here it is the bound of the size that ends it, after an hour.
-        let began = Instant::now();
-        let failure = read(every(Duration::from_secs(2), 4096), 8 << 20).await.unwrap_err();
-        assert_eq!(failure.status, 413);
-        assert!(began.elapsed() > Duration::from_secs(3600), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use super::failure::Failure;
 use crate::config::Timeouts;
 
 /// Silence after which a waiting client hears a comment.
@@ -91,7 +92,7 @@ impl Deadlines {
         } else {
             (self.began + self.timeouts.first_token, Due::FirstToken)
         };
-        let total = (self.began + self.timeouts.total, Due::Total);
+        let total = (self.end(), Due::Total);
         let comment = self.comments.then_some((self.told + COMMENT_AFTER, Due::Comment));
         let silent = (!self.first).then_some((self.progress + self.timeouts.idle, Due::Silent));
         let waits = [Some(total), Some(silence), comment, silent];
@@ -100,6 +101,17 @@ impl Deadlines {
             Some((_, due)) => *due,
             None => Due::Later(waits.iter().flatten().map(|(at, _)| *at).min().unwrap_or(now)),
         }
+    }
+
+    /// Returns when the whole answer has to have come.
+    pub fn end(&self) -> Instant {
+        self.began + self.timeouts.total
+    }
+
+    /// Why an answer ends that took longer than `timeouts.total`.
+    pub fn total_passed(&self) -> Failure {
+        let seconds = self.timeouts.total.as_secs_f64();
+        Failure::timed_out(format!("timeouts.total of {seconds} s has passed"))
     }
 
     pub fn timeouts(&self) -> &Timeouts {

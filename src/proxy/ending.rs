@@ -51,6 +51,13 @@ impl Ending {
         self.ongoing.as_ref().map(Ongoing::live)
     }
 
+    /// When the answer has to have ended.
+    pub fn ends_by(&self, at: Instant) {
+        if let Some(live) = self.live() {
+            live.set_deadline(at);
+        }
+    }
+
     /// The upstream has begun to answer.
     pub fn answered(&mut self, status: u16) {
         self.upstream_status = Some(status);

@@ -2,7 +2,10 @@
 //! table of status, type and code.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
 
+use super::metered::BoxError;
 use crate::auth::{LimitError, Standing};
 use crate::backends::AcquireError;
 use crate::bodies::{Full, ParseError};
@@ -33,6 +36,19 @@ pub struct Failure {
     pub standing: Option<Box<Standing>>,
 }
 
+/// A request's body came too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the body comes too slowly: {arrived} bytes have arrived, and next to nothing in the last {} s; server.body_timeout allows more time",
+    timeout.as_secs_f64()
+)]
+pub struct BodyTimeout {
+    /// Bytes.
+    pub arrived: u64,
+    /// `server.body_timeout`.
+    pub timeout: Duration,
+}
+
 impl Failure {
     /// A request that is wrong in itself.
     pub fn invalid(message: impl Into<String>, param: Option<String>) -> Failure {
@@ -56,10 +72,35 @@ impl Failure {
         Failure::refused(413, "invalid_request_error", "request_too_large", message)
     }
 
-    /// 408: the body stopped coming after so many bytes.
-    pub fn too_slow(arrived: usize) -> Failure {
-        let message = format!("the body comes too slowly: {arrived} bytes have arrived so far");
-        Failure::refused(408, "invalid_request_error", "request_timeout", message)
+    /// 408: the body came too slowly.
+    pub fn body_timeout(timeout: BodyTimeout) -> Failure {
+        Failure::refused(408, "invalid_request_error", "request_timeout", timeout.to_string())
+    }
+
+    /// 503: all of the gateway's connections are in use; to be tried again soon.
+    pub fn too_many_connections() -> Failure {
+        Failure {
+            retry_after_s: Some(1),
+            ..Failure::refused(
+                503,
+                "server_error",
+                "too_many_connections",
+                "all connections are in use; close some, or try again later",
+            )
+        }
+    }
+
+    /// A body that could not be read to its end.
+    pub fn unread(error: impl Into<BoxError>) -> Failure {
+        let error = error.into();
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
+        while let Some(inner) = cause {
+            if let Some(timeout) = inner.downcast_ref::<BodyTimeout>() {
+                return Failure::body_timeout(*timeout);
+            }
+            cause = inner.source();
+        }
+        Failure::invalid(format!("the body broke off: {error}"), None)
     }
 
     /// 404: no profile and no alias of that name.
@@ -129,9 +170,10 @@ impl Failure {
     }
 
     /// The client left in the middle of its body.
-    pub fn left(error: &dyn std::fmt::Display) -> Failure {
-        let refused = Failure::invalid(format!("the body broke off: {error}"), None);
-        Failure { recorded: Status::Cancelled, ..refused }
+    pub fn left(error: BoxError) -> Failure {
+        let failure = Failure::unread(error);
+        let recorded = if failure.status == 408 { failure.recorded } else { Status::Cancelled };
+        Failure { recorded, ..failure }
     }
 
     /// The message as it is recorded. [`crate::usage::RequestView::for_owner`] takes from it what its reader may not see.

@@ -2,6 +2,7 @@
 //! exactly once: at its end, by an error, or because the client left. It holds the lease.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::ending::Ending;
 use super::failure::Failure;
 use super::flow::Flow;
 use crate::dialect::facts::Facts;
+use crate::usage::Live;
 
 /// Bytes that are gathered before they go on at once. Only what has already arrived is gathered:
 /// nothing waits for more.
@@ -54,6 +56,7 @@ where
     B::Error: Into<BoxError>,
 {
     pub fn new(upstream: B, flow: Flow, ending: Ending, deadlines: Deadlines) -> Metered<B> {
+        ending.ends_by(deadlines.end());
         Metered {
             upstream,
             flow,
@@ -114,6 +117,19 @@ where
         }
     }
 
+    /// The request that it answers, until that ends.
+    pub fn live(&self) -> Option<&Arc<Live>> {
+        self.ending.as_ref().and_then(Ending::live)
+    }
+
+    /// Ends the request within the answer; nothing more goes out.
+    pub fn abort(&mut self, failure: &Failure) {
+        self.over = true;
+        if let Some(ending) = self.ending.take() {
+            ending.fail(failure, &std::mem::take(&mut self.flow.facts), true);
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.is_cancelled())
     }
@@ -153,6 +169,9 @@ where
         }
         if self.flow.facts.failure.is_some() || self.flow.facts.stopped {
             self.upstream_ended();
+        } else if now >= self.deadlines.end() {
+            // An answer that never pauses ends too.
+            self.fail(self.deadlines.total_passed());
         }
     }
 

@@ -38,7 +38,7 @@ pub use answer::Answer;
 pub use body::discard;
 pub use context::Contexts;
 pub use events::Events;
-pub use failure::Failure;
+pub use failure::{BodyTimeout, Failure};
 pub use headers::standing_headers;
 pub use kinds::Kinds;
 pub use media::Media;
@@ -103,7 +103,7 @@ impl Proxy {
     pub async fn forward<B>(self: &Arc<Self>, request: Inference<B>) -> Response<Answer>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         match self.open(request).await {
             Ok(opened) => opened.answer().await,
@@ -115,7 +115,7 @@ impl Proxy {
     pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<Opened, Failure>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         let arrived = Instant::now();
         let Inference { operation, endpoint, caller, permit, id, client_id, told_id, headers, body, held } =
@@ -173,7 +173,7 @@ impl Proxy {
     ) -> Result<(Scanned, Option<Mutex<Rest>>), Failure>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         // Nobody's files are read who may not ask.
         if !caller.has(Scope::Inference) {
@@ -245,7 +245,7 @@ impl Proxy {
     pub async fn collect<B>(&self, caller: &Caller, body: B) -> Result<(Bytes, Held), Failure>
     where
         B: Body<Data = Bytes> + Unpin,
-        B::Error: std::fmt::Display,
+        B::Error: Into<BoxError>,
     {
         if !caller.has(Scope::Inference) {
             return Err(Failure::no_inference());

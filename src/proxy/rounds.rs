@@ -305,8 +305,11 @@ impl Rounds {
         }
     }
 
-    /// The request failed between rounds.
+    /// The request failed, between rounds or within one.
     pub fn fail(&mut self, failure: &Failure) {
+        if let Some((mut metered, _)) = self.round.take() {
+            metered.abort(failure);
+        }
         if let Some(ongoing) = self.ongoing.take() {
             ending::refuse(ongoing, failure);
         }

@@ -2,16 +2,13 @@
 //! bounded, made fit part by part. It can be sent once.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::body::allowed;
 use super::failure::Failure;
 use super::metered::BoxError;
 use crate::bodies::Held;
@@ -29,7 +26,6 @@ pub struct Rest {
     /// Bytes that have arrived, and how many there may be.
     pub arrived: usize,
     pub limit: u64,
-    pub began: Instant,
 }
 
 /// A form as it goes to a backend.
@@ -40,7 +36,6 @@ pub struct Upload {
     ready: VecDeque<Bytes>,
     /// What had arrived before the upload began takes of the bound, until it is sent.
     held: Option<Arc<Held>>,
-    late: Pin<Box<Sleep>>,
     outcome: Outcome,
 }
 
@@ -76,10 +71,9 @@ impl Outcome {
 impl Upload {
     /// `head`: what the backend gets of that which has arrived already.
     pub fn new(rest: Rest, head: Rope, rewrite: Rewrite) -> Upload {
-        let late = Box::pin(sleep_until(rest.began + allowed(rest.arrived)));
         let held = head.held();
         let (ready, outcome) = (head.into_pieces(), Outcome::default());
-        Upload { rest, rewrite: Some(rewrite), ready, held, late, outcome }
+        Upload { rest, rewrite: Some(rewrite), ready, held, outcome }
     }
 
     pub fn outcome(&self) -> Outcome {
@@ -114,24 +108,17 @@ impl Upload {
         }
     }
 
-    /// The client's next bytes; one that is far slower than any network is not waited for.
+    /// The client's next bytes.
     fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         loop {
-            let frame = match self.rest.body.as_mut().poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    ready!(self.late.as_mut().poll(cx));
-                    return Poll::Ready(Err(Failure::too_slow(self.rest.arrived)));
-                }
-            };
+            let frame = ready!(self.rest.body.as_mut().poll_frame(cx));
             let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
-            let frame = frame.map_err(|error| Failure::left(&error))?;
+            let frame = frame.map_err(Failure::left)?;
             let Ok(bytes) = frame.into_data() else { continue };
             self.rest.arrived += bytes.len();
             if self.rest.arrived as u64 > self.rest.limit {
                 return Poll::Ready(Err(Failure::too_large(self.rest.limit)));
             }
-            self.late.as_mut().reset(self.rest.began + allowed(self.rest.arrived));
             return Poll::Ready(Ok(Some(bytes)));
         }
     }

@@ -2,18 +2,20 @@
 //! stream it is metered alongside, ends exactly once, and holds the lease.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::deadlines::{Alarm, Deadlines};
+use super::deadlines::{Alarm, Deadlines, Due};
 use super::ending::Ending;
 use super::failure::Failure;
 use super::metered::BoxError;
 use super::tap::WholeTap;
 use crate::dialect::facts::Facts;
+use crate::usage::Live;
 
 /// A whole answer that passes through: its frames are the upstream's own.
 pub struct Whole<B> {
@@ -26,7 +28,13 @@ pub struct Whole<B> {
 
 impl<B> Whole<B> {
     pub fn new(upstream: B, ending: Ending, deadlines: Deadlines) -> Whole<B> {
+        ending.ends_by(deadlines.end());
         Whole { upstream, tap: WholeTap::default(), ending: Some(ending), alarm: Alarm::default(), deadlines }
+    }
+
+    /// The request that it answers, until that ends.
+    pub fn live(&self) -> Option<&Arc<Live>> {
+        self.ending.as_ref().and_then(Ending::live)
     }
 
     fn fail(&mut self, failure: Failure) -> BoxError {
@@ -46,8 +54,10 @@ impl<B> Whole<B> {
         if cancelled {
             return Poll::Ready(Failure::cancelled());
         }
-        let due = ready!(self.alarm.poll_due(cx, &self.deadlines));
-        Poll::Ready(Failure::timed_out(format!("the answer stopped coming: {due:?}")))
+        Poll::Ready(match ready!(self.alarm.poll_due(cx, &self.deadlines)) {
+            Due::Total => self.deadlines.total_passed(),
+            due => Failure::timed_out(format!("the answer stopped coming: {due:?}")),
+        })
     }
 }
 
@@ -64,9 +74,17 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        // Looked at with every piece: an answer that never pauses ends too.
+        if this.live().is_some_and(|live| live.is_cancelled()) {
+            return Poll::Ready(Some(Err(this.fail(Failure::cancelled()))));
+        }
         match Pin::new(&mut this.upstream).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.deadlines.progressed(Instant::now(), true);
+                let now = Instant::now();
+                if now >= this.deadlines.end() && this.ending.is_some() {
+                    return Poll::Ready(Some(Err(this.fail(this.deadlines.total_passed()))));
+                }
+                this.deadlines.progressed(now, true);
                 if let Some(bytes) = frame.data_ref() {
                     this.tap.feed(bytes);
                 }

@@ -25,6 +25,11 @@ pub fn raise_open_files() -> std::io::Result<u64> {
     Ok(soft)
 }
 
+/// Returns how many files may be open at once.
+pub fn open_files() -> std::io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,7 +39,7 @@ mod tests {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let raised = raise_open_files().unwrap();
         assert!(raised >= soft && raised <= hard.max(soft), "{soft} {raised} {hard}");
-        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, raised);
+        assert_eq!(open_files().unwrap(), raised);
         assert_eq!(raise_open_files().unwrap(), raised, "once is enough");
     }
 }

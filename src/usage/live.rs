@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use uuid::Uuid;
@@ -38,6 +38,8 @@ pub struct Live {
     prompt: AtomicU64,
     /// Nanoseconds after `started`; 0: no token yet.
     first_token: AtomicU64,
+    /// Nanoseconds after `started`; `u64::MAX`: none.
+    deadline: AtomicU64,
     cancelled: AtomicBool,
     waker: AtomicWaker,
     rendering: Rendering,
@@ -95,6 +97,7 @@ impl Live {
             completion: AtomicU64::new(0),
             prompt: AtomicU64::new(0),
             first_token: AtomicU64::new(0),
+            deadline: AtomicU64::new(u64::MAX),
             cancelled: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             rendering: Rendering::default(),
@@ -145,6 +148,18 @@ impl Live {
     /// Tokens counted so far.
     pub fn completion_tokens(&self) -> u64 {
         self.completion.load(Ordering::Relaxed)
+    }
+
+    /// Sets when the answer has to have ended; the earliest one counts.
+    pub fn set_deadline(&self, at: Instant) {
+        let nanos = at.saturating_duration_since(self.started).as_nanos();
+        self.deadline.fetch_min(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Returns when the answer has to have ended.
+    pub fn deadline(&self) -> Option<Instant> {
+        let nanos = self.deadline.load(Ordering::Relaxed);
+        if nanos == u64::MAX { None } else { self.started.checked_add(Duration::from_nanos(nanos)) }
     }
 
     /// Whether somebody has asked for its end.

@@ -196,12 +196,12 @@ fn a_damaged_store_is_named_with_what_to_do_and_a_backup_mends_it() {
 }
 
 #[test]
-fn when_files_run_out_connections_wait_and_what_is_open_is_served_on() {
-    const FILES: usize = 128;
+fn idle_connections_are_closed_before_descriptors_run_out() {
+    const FILES: usize = 160;
     let folder = Arc::new(tempfile::tempdir().unwrap());
     write_config(folder.path(), PROFILES);
     let gateway = Gateway::serve_under(folder, &[], &format!("ulimit -n {FILES} && exec \"$0\" \"$@\""));
-    assert_eq!(gateway.chat("qwen", "#chunks=1").status, 200);
+    let mut streams: Vec<_> = (0..3).map(|_| gateway.stream("qwen", "#chunks=4 #gate-after=2")).collect();
     let mut open = TcpStream::connect(&gateway.address).unwrap();
     open.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut alive = || {
@@ -216,17 +216,48 @@ fn when_files_run_out_connections_wait_and_what_is_open_is_served_on() {
         String::from_utf8_lossy(&seen).starts_with("HTTP/1.1 200")
     };
     assert!(alive());
-    let many: Vec<TcpStream> =
-        (0..FILES + 50).map(|_| TcpStream::connect(&gateway.address).unwrap()).collect();
-    wait_for("files to run out", || gateway.log().contains("Connections cannot be accepted").then_some(()));
-    assert!(alive(), "what was open before is served");
-    drop(many);
+    let mut many: Vec<TcpStream> =
+        (0..FILES * 2).map(|_| TcpStream::connect(&gateway.address).unwrap()).collect();
+    // Backends, the store and a backup need descriptors while all of them stay.
     assert_eq!(gateway.chat("qwen", "#chunks=2").status, 200);
-    assert!(gateway.log().contains("Connections are accepted again"), "{}", gateway.log());
-    let said = gateway.log().matches("Connections cannot be accepted").count();
-    assert!(said < 10, "it is said each time that it begins, not at each try: {said}");
-    wait_for("both records", || (completed(&gateway) == 2).then_some(()));
+    assert_eq!(gateway.chat("other", "#chunks=2").status, 200, "a backend starts");
+    let mut backup = gateway.open(&gateway.wire("GET", "/api/v1/backup", "", None));
+    assert!(backup.status == 200 && backup.reaches_its_end());
+    assert!(alive(), "a connection that is used outlives those that never were");
+    many[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(many[0].read(&mut [0; 9]).unwrap(), 0, "the oldest one was closed");
+    assert!(!gateway.log().contains("Connections cannot be accepted"), "{}", gateway.log());
+    for stream in &mut streams {
+        assert!(stream.next().is_some(), "answers under way go on");
+    }
+    crate::fake::open_gate(&gateway.backend_address("qwen"));
+    for mut stream in streams {
+        while stream.next().is_some() {}
+    }
+    wait_for("all records", || (completed(&gateway) == 5).then_some(()));
     assert_eq!(lost(&gateway), 0);
+}
+
+#[test]
+fn client_with_every_connection_in_use_is_refused_another() {
+    const FILES: usize = 80;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    write_config(folder.path(), PROFILES);
+    let gateway = Gateway::serve_under(folder, &[], &format!("ulimit -n {FILES} && exec \"$0\" \"$@\""));
+    let followed = || gateway.open(&gateway.wire("GET", "/api/v1/events", "", None));
+    let mut streams = Vec::new();
+    let refused = loop {
+        let stream = followed();
+        if stream.status != 200 {
+            break stream;
+        }
+        streams.push(stream);
+    };
+    assert_eq!((refused.status, streams.len()), (503, 15));
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    assert_eq!(gateway.status_over_socket(&gateway.wire("GET", "/api/v1/system", "", None)), 200);
+    drop(streams);
+    wait_for("room", || (followed().status == 200).then_some(()));
 }
 
 /// Bytes of the gateway's memory.

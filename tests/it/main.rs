@@ -54,5 +54,6 @@ mod streams;
 mod tls;
 mod tools;
 mod usage;
+mod waits;
 mod watchdog;
 mod worker;

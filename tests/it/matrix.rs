@@ -10,7 +10,7 @@ const HUB: &str = "[hub]\nendpoint = \"http://127.0.0.1:9\"\n";
 
 /// Who a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
+pub enum For {
     Everybody,
     /// Anybody who is known.
     Known,
@@ -30,7 +30,7 @@ enum For {
 
 use For::{Admin, Everybody, Inference, Known, Mcp, Person, PersonChanges, Reader, Tools};
 
-const TABLE: &[(&str, &str, For)] = &[
+pub const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/", Everybody),
     ("GET", "/livez", Everybody),
     ("GET", "/health", Everybody),
@@ -148,7 +148,7 @@ const TABLE: &[(&str, &str, For)] = &[
 
 /// Routes that do not describe themselves: inference goes past the router, pages are no API, MCP describes
 /// itself in its own way.
-const UNDESCRIBED: &[&str] = &[
+pub const UNDESCRIBED: &[&str] = &[
     "/",
     "/metrics",
     "/docs",

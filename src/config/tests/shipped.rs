@@ -54,6 +54,7 @@ fn every_setting_in_its_comments_is_valid_and_is_the_default() {
         (demo.keep_alive, demo.queue, demo.timeouts, demo.max_concurrent, demo.launch.engine),
     );
     assert_eq!(config.server.max_body, plain.server.max_body);
+    assert_eq!(config.server.body_timeout, plain.server.body_timeout);
     assert_eq!(config.server.shutdown_grace, plain.server.shutdown_grace);
     assert_eq!(config.auth.session_days, plain.auth.session_days);
     assert_eq!(config.auth.audit_days, plain.auth.audit_days);

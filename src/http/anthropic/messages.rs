@@ -52,7 +52,7 @@ pub async fn answer<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let told_id = arrival.told_id.clone();
     let id = told_id.to_str().unwrap_or_default();
@@ -74,7 +74,7 @@ async fn message<B>(
 ) -> Result<Response<Answer>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, &arrival, &parts)?;
@@ -110,7 +110,7 @@ async fn tokens<B>(
 ) -> Result<Response<Answer>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, arrival, &parts)?;
@@ -140,7 +140,7 @@ async fn translated<B>(
 ) -> Result<(Chat, Held), Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (body, held) = gateway.proxy.collect(caller, body).await?;
     let chat = gateway.proxy.bodies.parse(body, move |body| translate(body, needs_limit)).await??;

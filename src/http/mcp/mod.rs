@@ -18,18 +18,21 @@ use http::{HeaderValue, StatusCode, header};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 
-use super::caller::{identify, transport};
+use super::caller;
 use super::edge::Arrival;
 use super::state::Shared;
 use super::stream;
 use crate::auth::{Caller, Scope};
 use crate::bodies::Weight;
+use crate::proxy::Failure;
 use handler::Handler;
 use session_table::Full;
 use sessions::{SessionError, Sessions, Visit};
 
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 4 << 20;
+/// Where it is.
+pub const PATH: &str = "/mcp";
 /// Codes of our own for refusals, in JSON-RPC's range for servers.
 const UNAUTHORIZED: i32 = -32_001;
 const FORBIDDEN: i32 = -32_003;
@@ -38,6 +41,7 @@ const TOO_MANY_SESSIONS: i32 = -32_004;
 const INVALID_REQUEST: i32 = -32_600;
 /// Seconds after which another `initialize` makes sense.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+const TIMED_OUT: i32 = -32_008;
 
 /// The one route.
 pub fn routes(gateway: &Shared) -> Router<Shared> {
@@ -55,8 +59,7 @@ pub fn routes(gateway: &Shared) -> Router<Shared> {
 
 /// Lets callers in who may use MCP, and tells the handler who they are.
 async fn admit(State(gateway): State<Shared>, mut request: Request<Body>, next: Next) -> Response {
-    let transport = transport(request.extensions());
-    match identify(request.headers(), request.method(), transport, &gateway) {
+    match caller::admit(request.headers(), request.method(), request.extensions(), &gateway) {
         Ok(caller) if caller.has(Scope::Mcp) => {
             request.extensions_mut().insert(caller.clone());
             visit(&caller, request, next).await.map(|body| stream::limited(&caller, body))
@@ -109,6 +112,11 @@ async fn weighed(request: Request<Body>) -> Result<Request<Body>, String> {
     let body = whole.map_err(|_cut| format!("a message has at most {MESSAGE_MAX} bytes"))?;
     Weight::of(&body).check().map_err(|error| error.to_string())?;
     Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+/// Refuses a message that came too slowly.
+pub fn timed_out(failure: &Failure) -> Response {
+    refuse(StatusCode::REQUEST_TIMEOUT, TIMED_OUT, &failure.message)
 }
 
 fn refuse(status: StatusCode, code: i32, message: &str) -> Response {

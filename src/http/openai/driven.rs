@@ -2,6 +2,7 @@
 //! ended once. What the rounds are is their giver's to know.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,9 @@ where
     let (out, pieces) = mpsc::channel(AHEAD);
     let rounds = opened.rounds();
     let (progress, live) = (rounds.progress(), rounds.live());
-    let work = Box::pin(perform(Asking(rounds), total, out, run));
+    let until = Instant::now() + total;
+    live.set_deadline(until);
+    let work = Box::pin(perform(Asking(rounds), (total, until), out, run));
     let mut driven = Driven::new(work, pieces, profile.clone(), progress.clone());
     let response = if stream {
         match tokio::time::timeout(COMMENT_AFTER, driven.begin()).await {
@@ -71,14 +74,19 @@ where
 }
 
 /// Runs the rounds and tells their end, once: to the client, and to the record.
-async fn perform<F>(mut asking: Asking, total: Duration, out: Out, run: F) -> Option<Failure>
+async fn perform<F>(
+    mut asking: Asking,
+    (total, until): (Duration, Instant),
+    out: Out,
+    run: F,
+) -> Option<Failure>
 where
     F: for<'a> FnOnce(&'a mut Asking, Out) -> BoxFuture<'a, Ended>,
 {
     let live = asking.0.live();
     let ended = tokio::select! {
         ended = run(&mut asking, out.clone()) => ended,
-        () = tokio::time::sleep(total) => {
+        () = tokio::time::sleep_until(until.into()) => {
             Err(Stop::Failed(Failure::timed_out(format!("timeouts.total of {} s has passed", total.as_secs_f64()))))
         }
         () = live.cancelled() => Err(Stop::Failed(Failure::cancelled())),
@@ -135,7 +143,7 @@ async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usi
 }
 
 /// All the events, once it is known that nothing failed.
-async fn gathered(mut driven: Driven, live: &Live, profile: &str, arrived: Instant) -> Response<Answer> {
+async fn gathered(mut driven: Driven, live: &Arc<Live>, profile: &str, arrived: Instant) -> Response<Answer> {
     let mut all = Vec::new();
     while let Some(piece) = driven.next().await {
         if all.len() + piece.len() > ANSWER_LIMIT {

@@ -15,7 +15,7 @@ use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, Failure, Inference, discard, failed, with_standing};
+use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed, with_standing};
 use crate::tools::chat::Wanted;
 
 /// Bytes of a translated body that are looked at before the serving thread does something else.
@@ -80,12 +80,12 @@ pub async fn infer<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let caller = match caller::identify(&parts.headers, &parts.method, arrival.transport, gateway) {
+    let caller = match known(gateway, &arrival, &parts) {
         Ok(caller) => caller,
-        Err(error) => return failed(&ApiError::from(error).0),
+        Err(failure) => return failed(&failure),
     };
     let (permit, body) = match admit(gateway, operation.path(), &caller, &arrival, body).await {
         Ok(admitted) => admitted,
@@ -109,7 +109,7 @@ where
 
 /// Who asks by these headers.
 pub fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) -> Result<Caller, Failure> {
-    let known = caller::identify(&parts.headers, &parts.method, arrival.transport, gateway);
+    let known = caller::admit_arrival(&parts.headers, &parts.method, arrival, gateway);
     known.map_err(|error| ApiError::from(error).0)
 }
 
@@ -168,7 +168,7 @@ pub async fn serve<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (id, operation) = (inference.id, inference.operation);
     let opened = match gateway.proxy.open(inference).await {

@@ -17,7 +17,7 @@ use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, Sliced, admit, admit_work, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, Failure, Inference, failed, with_standing};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
 use crate::responses::Responses;
 
 /// Bytes of a whole answer that is put into other words.
@@ -54,7 +54,7 @@ pub async fn answer<B>(
 ) -> Response<Answer>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
     let caller = match known(gateway, &arrival, &parts) {

@@ -12,7 +12,7 @@ use crate::dialect::responses::{Asked, Events, Manner, ResponsesError as Unfit};
 use crate::dialect::scan::Scanner;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::Failure;
+use crate::proxy::{BoxError, Failure};
 use crate::responses::{ItemRow, ResponsesError, item_row, parsed};
 
 /// A request that was understood.
@@ -89,7 +89,7 @@ pub(super) async fn understand<B>(
 ) -> Result<Understood, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     let (body, held) = gateway.proxy.collect(caller, body).await?;
     let bodies = &gateway.proxy.bodies;
