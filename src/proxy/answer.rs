@@ -19,7 +19,8 @@ pub enum Answer {
     Full(Bytes),
     Whole(Box<Whole<UpstreamBody>>),
     Stream(Box<Metered<UpstreamBody>>),
-    Waiting(Box<Waiting>),
+    /// With the request that waits.
+    Waiting(Box<Waiting>, Arc<Live>),
     /// Put together out of several rounds.
     Events(Events),
     Done,
@@ -32,7 +33,7 @@ impl Answer {
             Answer::Full(_) | Answer::Done => None,
             Answer::Whole(whole) => whole.live(),
             Answer::Stream(stream) => stream.live(),
-            Answer::Waiting(waiting) => Some(waiting.live()),
+            Answer::Waiting(_, live) => Some(live),
             Answer::Events(events) => events.live(),
         }
         .cloned()
@@ -60,7 +61,7 @@ impl Body for Answer {
                 Answer::Events(events) => {
                     return events.poll_events(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
                 }
-                Answer::Waiting(waiting) => match std::task::ready!(waiting.poll_turn(cx)) {
+                Answer::Waiting(waiting, _) => match std::task::ready!(waiting.poll_turn(cx)) {
                     Turn::Comment(comment) => return Poll::Ready(Some(Ok(Frame::data(comment)))),
                     Turn::Answer(answer) => *self = Answer::Stream(answer),
                     Turn::Failed(failure) => *self = Answer::Full(failure.as_events().into()),
@@ -74,7 +75,7 @@ impl Body for Answer {
             Answer::Done => true,
             Answer::Full(bytes) => bytes.is_empty(),
             Answer::Whole(whole) => whole.is_end_stream(),
-            Answer::Stream(_) | Answer::Waiting(_) | Answer::Events(_) => false,
+            Answer::Stream(_) | Answer::Waiting(..) | Answer::Events(_) => false,
         }
     }
 
@@ -83,7 +84,7 @@ impl Body for Answer {
             Answer::Done => SizeHint::with_exact(0),
             Answer::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Answer::Whole(whole) => whole.size_hint(),
-            Answer::Stream(_) | Answer::Waiting(_) | Answer::Events(_) => SizeHint::default(),
+            Answer::Stream(_) | Answer::Waiting(..) | Answer::Events(_) => SizeHint::default(),
         }
     }
 }

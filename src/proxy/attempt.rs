@@ -80,7 +80,7 @@ impl Attempt {
         let mut response = if self.plan.stream { self.streamed().await } else { self.whole().await };
         // A stream that goes out while it waits tells its present place, all others their first.
         let place = match response.body() {
-            Answer::Waiting(_) => progress.place(),
+            Answer::Waiting(..) => progress.place(),
             _ => progress.first_place(),
         };
         headers::place(response.headers_mut(), place);
@@ -119,7 +119,7 @@ impl Attempt {
                 let answer = Box::pin(async move { run.await?.metered(&later) });
                 let mut response = headers::response(
                     plan.standing,
-                    Answer::Waiting(Box::new(Waiting::new(live, name, progress, answer))),
+                    Answer::Waiting(Box::new(Waiting::new(name, progress, answer)), live),
                 );
                 headers::event_stream(response.headers_mut());
                 // How long the waits will be is not known yet.

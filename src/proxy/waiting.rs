@@ -15,14 +15,12 @@ use super::failure::Failure;
 use super::metered::Metered;
 use super::upstream::UpstreamBody;
 use crate::backends::{Progress, Waiting as WaitingFor};
-use crate::usage::Live;
 
 /// What is waited for: an answer whose body is an event stream.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Metered<UpstreamBody>, Failure>> + Send>>;
 
 /// See the module.
 pub struct Waiting {
-    live: Arc<Live>,
     profile: Arc<str>,
     progress: Progress,
     answer: Answer,
@@ -39,16 +37,11 @@ pub enum Turn {
 }
 
 impl Waiting {
-    pub fn new(live: Arc<Live>, profile: Arc<str>, progress: Progress, answer: Answer) -> Waiting {
+    pub fn new(profile: Arc<str>, progress: Progress, answer: Answer) -> Waiting {
         let mut comments = tokio::time::interval(COMMENT_AFTER);
         comments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         comments.reset();
-        Waiting { live, profile, progress, answer, comments, greeted: false }
-    }
-
-    /// The request that waits.
-    pub fn live(&self) -> &Arc<Live> {
-        &self.live
+        Waiting { profile, progress, answer, comments, greeted: false }
     }
 
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
