@@ -1,10 +1,13 @@
 //! How many client connections are open, so that descriptors are left for backends, the store and files. When there is
 //! no room for a new one, an idle one is closed; a client alone cannot take them all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::connection::Connection;
 use crate::auth::networks;
@@ -16,6 +19,11 @@ const LEAST: usize = 8;
 /// Connections over the local socket, beside all others: the operator gets in whatever the network does.
 const OVER_SOCKET: usize = 64;
 
+/// Evicted connections whose descriptors may still be open while further ones are accepted, and how long is waited for
+/// them.
+const CLOSING_MAX: usize = 8;
+const CLOSING_WAIT: Duration = Duration::from_millis(100);
+
 /// The open connections of clients.
 #[derive(Debug)]
 pub struct Connections {
@@ -24,12 +32,16 @@ pub struct Connections {
     trusted_proxies: Vec<IpAddr>,
     next: AtomicU64,
     registry: Mutex<Registry>,
+    /// Told when an evicted one has been closed.
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     open: HashMap<u64, Open>,
     counts: HashMap<Peer, usize>,
+    /// Evicted ones whose descriptors are still open.
+    closing: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -61,8 +73,8 @@ impl Connections {
     pub fn new(descriptors: u64, trusted_proxies: Vec<IpAddr>) -> Arc<Connections> {
         let left = descriptors - RESERVED.min(descriptors / 2);
         let limit = usize::try_from(left / 2).unwrap_or(usize::MAX).max(LEAST);
-        let (next, registry) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Connections { limit, trusted_proxies, next, registry })
+        let (next, registry, closed) = (AtomicU64::new(0), Mutex::default(), Notify::new());
+        Arc::new(Connections { limit, trusted_proxies, next, registry, closed })
     }
 
     /// Makes room for a connection from `address` (none: the local socket); none: everything that is open is in use.
@@ -82,6 +94,22 @@ impl Connections {
         *registry.counts.entry(peer.clone()).or_default() += 1;
         registry.open.insert(number, Open { peer, connection: Arc::clone(&connection) });
         Some(Place { all: Arc::clone(self), number, connection })
+    }
+
+    /// Waits until the descriptors of evicted connections are free, but for a few.
+    pub async fn wait_for_closing(&self) {
+        let closing = async {
+            loop {
+                let closed = self.closed.notified();
+                if self.registry().closing.len() <= CLOSING_MAX {
+                    return;
+                }
+                closed.await;
+            }
+        };
+        if tokio::time::timeout(CLOSING_WAIT, closing).await.is_err() {
+            tracing::debug!("Evicted connections are still being closed");
+        }
     }
 
     /// Returns how many connections over TCP there may be.
@@ -129,6 +157,7 @@ impl Registry {
             // One that has begun a request in between stays, and is not idle any more.
             if self.open.get(&number).is_some_and(|other| other.connection.evict(since)) {
                 self.remove(number);
+                self.closing.insert(number);
                 return true;
             }
         }
@@ -154,7 +183,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.registry().remove(self.number);
+        let mut registry = self.all.registry();
+        registry.remove(self.number);
+        if registry.closing.remove(&self.number) {
+            self.all.closed.notify_waiters();
+        }
     }
 }
 

@@ -121,6 +121,7 @@ async fn accept(
 ) {
     let (mut refused, mut is_full) = (0_u64, false);
     loop {
+        connections.wait_for_closing().await;
         let accepted = tokio::select! {
             accepted = next(&listener, tls.as_ref()) => accepted,
             () = closed.cancelled() => break,

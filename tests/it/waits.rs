@@ -39,7 +39,7 @@ impl Dripped {
                 Ok(read) => answer.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // Fails once the gateway has closed; what it said before can still be read.
-                    connection.write_all(if is_chunked { b"1\r\n{\r\n" } else { b"{" }).ok();
+                    connection.write_all(if is_chunked { b"1\r\n \r\n" } else { b" " }).ok();
                 }
                 Err(_) => break,
             }
@@ -153,6 +153,7 @@ const KINDS: &[Kind] = &[
             let picture = "x".repeat(5 << 20);
             let body = format!(
                 "--BB\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\npaints{brief}\r\n--BB\r\n\
+                 Content-Disposition: form-data; name=\"prompt\"\r\n\r\nbrighter\r\n--BB\r\n\
                  Content-Disposition: form-data; name=\"image\"; filename=\"it.png\"\r\n\r\n{picture}\r\n--BB--\r\n"
             );
             format!(
