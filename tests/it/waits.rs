@@ -147,23 +147,6 @@ const KINDS: &[Kind] = &[
             gateway.wire("POST", "/v1/responses", headers, Some(&body))
         },
     },
-    Kind {
-        name: "picture",
-        request: |gateway, headers, brief| {
-            let picture = "x".repeat(5 << 20);
-            let body = format!(
-                "--BB\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\npaints{brief}\r\n--BB\r\n\
-                 Content-Disposition: form-data; name=\"prompt\"\r\n\r\nbrighter\r\n--BB\r\n\
-                 Content-Disposition: form-data; name=\"image\"; filename=\"it.png\"\r\n\r\n{picture}\r\n--BB--\r\n"
-            );
-            format!(
-                "POST /v1/images/edits HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\
-                 content-type: multipart/form-data; boundary=BB\r\ncontent-length: {}\r\n\r\n{body}",
-                gateway.address,
-                body.len()
-            )
-        },
-    },
 ];
 
 fn chat(gateway: &Gateway, headers: &str, brief: &str, more: &Value) -> String {
@@ -177,14 +160,7 @@ fn profiles() -> String {
     let profile = |name: &str, more: &str| {
         format!("[[profile]]\nname = {name:?}\nmodel = \"./model\"\nmax_concurrent = 200\n{more}\n")
     };
-    let (brief, paints) = ("timeouts = { total = \"3s\" }", "model_type = \"image-edit\"");
-    [
-        profile("many", ""),
-        profile("many-brief", brief),
-        profile("paints", paints),
-        profile("paints-brief", &format!("{paints}\n{brief}")),
-    ]
-    .concat()
+    profile("many", "") + &profile("many-brief", "timeouts = { total = \"3s\" }")
 }
 
 /// Sends a request whose answer is not read, by a client that has next to no room for one.
