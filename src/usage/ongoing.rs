@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -167,13 +167,24 @@ impl Ongoing {
         self.end(outcome);
     }
 
+    /// Says why a request had to end that was dropped before anybody could.
+    fn explain(&self, outcome: &mut Outcome) {
+        if outcome.status != Status::Cancelled || outcome.error_code.is_some() {
+            return;
+        }
+        if self.live.was_ended() {
+            outcome.error_code = Some(Cow::Borrowed(CANCELLED_CODE));
+            outcome.error_message = Some(CANCELLED.to_owned());
+        } else if self.live.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+            outcome.status = Status::Failed;
+            outcome.error_code = Some(Cow::Borrowed("timeout"));
+            outcome.error_message = Some("timeouts.total has passed".to_owned());
+        }
+    }
+
     fn end(&mut self, mut outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
-            // Whoever ended it may have been faster than those who were to say so.
-            if outcome.status == Status::Cancelled && outcome.error_code.is_none() && self.live.was_ended() {
-                outcome.error_code = Some(Cow::Borrowed(CANCELLED_CODE));
-                outcome.error_message = Some(CANCELLED.to_owned());
-            }
+            self.explain(&mut outcome);
             let was_left = outcome.status == Status::Cancelled && self.is_sent;
             let tokens = self.recorder.end(&self.live, outcome);
             if let Some((permit, prompt)) = self.permit.take() {
