@@ -198,7 +198,7 @@ impl Repair {
             self.open(chunk, out);
             let usage = format!(
                 "],\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{}}}}}\n\n",
-                prompt + completion
+                prompt.saturating_add(completion)
             );
             out.put_slice(usage.as_bytes());
         }

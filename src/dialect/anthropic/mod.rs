@@ -16,6 +16,8 @@ pub use stream::Events;
 
 use serde_json::{Value, json};
 
+use crate::dialect::facts::Usage;
+
 /// Why a model stopped, in Anthropic's words, and the stop sequence it was, if it was one.
 fn stop(finish_reason: &str, matched: Option<&str>) -> (&'static str, Value) {
     match (finish_reason, matched) {
@@ -29,13 +31,13 @@ fn stop(finish_reason: &str, matched: Option<&str>) -> (&'static str, Value) {
 
 /// OpenAI's usage as Anthropic counts: what came out of a cache apart.
 fn usage(openai: &Value) -> Value {
-    let number = |pointer: &str| openai.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let cached = number("/prompt_tokens_details/cached_tokens");
+    let usage = Usage::of(openai).unwrap_or_default();
+    let cached = usage.cached.unwrap_or(0);
     json!({
-        "input_tokens": number("/prompt_tokens").saturating_sub(cached),
+        "input_tokens": usage.prompt.unwrap_or(0).saturating_sub(cached),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
-        "output_tokens": number("/completion_tokens"),
+        "output_tokens": usage.completion.unwrap_or(0),
     })
 }
 

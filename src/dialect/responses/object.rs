@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dialect::facts::Usage;
+
 /// A response that has begun.
 pub fn begun(fields: &Map<String, Value>, id: &str, model: &str, created_at: i64, store: bool) -> Value {
     let given = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
@@ -50,19 +52,18 @@ pub fn begun(fields: &Map<String, Value>, id: &str, model: &str, created_at: i64
 
 /// A chat's usage in a response's words.
 pub fn usage(chat: &Value) -> Value {
-    let number = |pointer: &str| chat.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let (input, output) = (number("/prompt_tokens"), number("/completion_tokens"));
+    let usage = Usage::of(chat).unwrap_or_default();
     json!({
-        "input_tokens": input,
+        "input_tokens": usage.prompt.unwrap_or(0),
         "input_tokens_details": {
-            "cached_tokens": number("/prompt_tokens_details/cached_tokens"),
+            "cached_tokens": usage.cached.unwrap_or(0),
             "cache_write_tokens": 0,
         },
-        "output_tokens": output,
+        "output_tokens": usage.completion.unwrap_or(0),
         "output_tokens_details": {
-            "reasoning_tokens": number("/completion_tokens_details/reasoning_tokens"),
+            "reasoning_tokens": usage.reasoning.unwrap_or(0),
         },
-        "total_tokens": input + output,
+        "total_tokens": usage.total(),
     })
 }
 
