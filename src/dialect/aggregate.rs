@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::assembled::Assembled;
 use super::chunk::{Choice, Chunk};
 use super::facts::{Facts, Usage};
 use super::failure::UpstreamFailure;
@@ -14,8 +15,6 @@ use super::repair::finish_reason;
 use super::sse;
 use super::text::{Piece, Text};
 
-/// Bytes of text an answer may grow to.
-pub const ANSWER_LIMIT: usize = 64 << 20;
 /// Tool calls an answer may hold.
 const CALLS_LIMIT: usize = 256;
 
@@ -31,6 +30,7 @@ pub struct Aggregate {
     calls: Vec<Call>,
     usage: Option<Box<RawValue>>,
     text: Text,
+    kept: Assembled,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,14 @@ impl Aggregate {
             calls: Vec::new(),
             usage: None,
             text: Text::default(),
+            kept: Assembled::text(),
         }
+    }
+
+    /// One of so many choices, which together may grow as large as one alone.
+    pub fn among(mut self, choices: usize) -> Self {
+        self.kept = Assembled::text_among(choices);
+        self
     }
 
     /// Of an engine's own words: thinking is told apart, and the answer ends where one of `stops` would begin.
@@ -162,7 +169,7 @@ impl Aggregate {
                 self.say(&piece)?;
             }
             if let Some(words) = delta.reasoning_content {
-                append(&mut self.reasoning, &read(words)?)?;
+                append(&mut self.kept, &mut self.reasoning, &read(words)?)?;
             }
             if let Some(calls) = delta.tool_calls {
                 self.calls(calls)?;
@@ -179,8 +186,8 @@ impl Aggregate {
     }
 
     fn say(&mut self, piece: &Piece) -> Result<(), UpstreamFailure> {
-        append(&mut self.content, &piece.answer)?;
-        append(&mut self.reasoning, &piece.thought)
+        append(&mut self.kept, &mut self.content, &piece.answer)?;
+        append(&mut self.kept, &mut self.reasoning, &piece.thought)
     }
 
     fn calls(&mut self, deltas: &RawValue) -> Result<(), UpstreamFailure> {
@@ -198,8 +205,8 @@ impl Aggregate {
             let call = &mut self.calls[at];
             call.id = delta.id.unwrap_or_else(|| std::mem::take(&mut call.id));
             if let Some(function) = delta.function {
-                call.name.push_str(&function.name.unwrap_or_default());
-                grow(&mut call.arguments, &function.arguments.unwrap_or_default())?;
+                self.kept.push(&mut call.name, &function.name.unwrap_or_default())?;
+                self.kept.push(&mut call.arguments, &function.arguments.unwrap_or_default())?;
             }
         }
         Ok(())
@@ -222,14 +229,6 @@ fn read(words: &RawValue) -> Result<Cow<'_, str>, UpstreamFailure> {
     serde_json::from_str::<Option<Cow<'_, str>>>(words.get()).map(Option::unwrap_or_default).map_err(broken)
 }
 
-fn append(text: &mut Option<String>, piece: &str) -> Result<(), UpstreamFailure> {
-    if piece.is_empty() { Ok(()) } else { grow(text.get_or_insert_default(), piece) }
-}
-
-fn grow(text: &mut String, piece: &str) -> Result<(), UpstreamFailure> {
-    if text.len() + piece.len() > ANSWER_LIMIT {
-        return Err(UpstreamFailure::backend("the answer is larger than the gateway puts together"));
-    }
-    text.push_str(piece);
-    Ok(())
+fn append(kept: &mut Assembled, text: &mut Option<String>, piece: &str) -> Result<(), UpstreamFailure> {
+    if piece.is_empty() { Ok(()) } else { kept.push(text.get_or_insert_default(), piece) }
 }

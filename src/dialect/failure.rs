@@ -29,12 +29,26 @@ impl UpstreamFailure {
         }
     }
 
+    /// An answer of which more would have to be kept than the gateway does.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        UpstreamFailure { code: "answer_too_large", ..UpstreamFailure::backend(message) }
+    }
+
+    /// There is no room for the answer at present.
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        let failure = UpstreamFailure::backend(message);
+        UpstreamFailure { status: 429, kind: "rate_limit_error", code: "queue_full", ..failure }
+    }
+
     /// Reads an error answer: status and body as the upstream sent them.
     pub fn from_answer(status: u16, body: &[u8]) -> Self {
         let told = read(body);
         let message = told.message.unwrap_or_else(|| {
             format!("the backend answered {status} without saying why; its log may tell (mlx-gateway logs)")
         });
+        if let Some((own, kind, code)) = told.own.filter(|_| status == 200) {
+            return UpstreamFailure { status: own, kind, code, message, param: told.param };
+        }
         let status = told.code.filter(|_| status == 200).unwrap_or(status);
         let failure = |status, kind, code| UpstreamFailure {
             status,
@@ -86,7 +100,17 @@ struct Told {
     message: Option<String>,
     param: Option<String>,
     code: Option<u16>,
+    /// A failure of the gateway's own in a stream that it reads again: status, type and code.
+    own: Option<(u16, &'static str, &'static str)>,
 }
+
+/// Codes of the gateway's own that mean something to a client whose answer has not begun.
+const OWN: [(u16, &str, &str); 4] = [
+    (502, "api_error", "answer_too_large"),
+    (504, "server_error", "timeout"),
+    (499, "server_error", "cancelled"),
+    (429, "rate_limit_error", "queue_full"),
+];
 
 fn read(body: &[u8]) -> Told {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
@@ -100,6 +124,7 @@ fn read(body: &[u8]) -> Told {
             message: error.get("message").and_then(Value::as_str).and_then(clean),
             param: error.get("param").and_then(Value::as_str).map(str::to_owned),
             code: error.get("code").and_then(code),
+            own: OWN.into_iter().find(|(_, _, own)| error.get("code").is_some_and(|code| code == own)),
         },
         _ => Told::default(),
     }
@@ -119,7 +144,7 @@ fn validation(problems: &[Value]) -> Told {
     Told {
         message: clean(&words.collect::<Vec<_>>().join("; ")),
         param: problems.first().map(place).filter(|place| !place.is_empty()),
-        code: None,
+        ..Told::default()
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub mod anthropic;
+pub mod assembled;
 pub mod chunk;
 pub mod edit;
 pub mod embeddings;

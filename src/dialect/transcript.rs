@@ -3,41 +3,53 @@
 
 use serde_json::{Value, json};
 
+use super::assembled::Assembled;
+use super::failure::UpstreamFailure;
 use super::sse;
 
 /// A stream of transcription chunks on its way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transcript {
     text: String,
+    kept: Assembled,
     usage: Option<Value>,
     ended: bool,
 }
 
+impl Default for Transcript {
+    fn default() -> Transcript {
+        Transcript { text: String::new(), kept: Assembled::text(), usage: None, ended: false }
+    }
+}
+
 impl Transcript {
     /// Takes complete events.
-    pub fn feed(&mut self, events: &[u8], out: &mut Vec<u8>) {
+    pub fn feed(&mut self, events: &[u8], out: &mut Vec<u8>) -> Result<(), UpstreamFailure> {
         for data in sse::events(events) {
             if data.as_ref() == sse::DONE {
                 self.end(out);
             } else if let Ok(chunk) = serde_json::from_slice::<Value>(&data) {
-                self.chunk(&chunk, out);
+                self.chunk(&chunk, out)?;
             }
         }
+        Ok(())
     }
 
-    fn chunk(&mut self, chunk: &Value, out: &mut Vec<u8>) {
+    fn chunk(&mut self, chunk: &Value, out: &mut Vec<u8>) -> Result<(), UpstreamFailure> {
         if chunk["error"].is_object() {
             self.ended = true;
-            return event(chunk, out);
+            event(chunk, out);
+            return Ok(());
         }
         if chunk["usage"].is_object() {
             self.usage = Some(chunk["usage"].clone());
         }
         let said = chunk["choices"][0]["delta"]["content"].as_str().filter(|said| !said.is_empty());
         if let Some(said) = said {
-            self.text.push_str(said);
+            self.kept.push(&mut self.text, said)?;
             event(&json!({"type": "transcript.text.delta", "delta": said}), out);
         }
+        Ok(())
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -86,7 +98,7 @@ mod tests {
             "data: [DONE]\n\n".into(),
         ];
         let (mut transcript, mut out) = (Transcript::default(), Vec::new());
-        transcript.feed(stream.concat().as_bytes(), &mut out);
+        transcript.feed(stream.concat().as_bytes(), &mut out).unwrap();
         let told: Vec<Value> =
             sse::events(&out).filter_map(|data| serde_json::from_slice(&data).ok()).collect();
         assert_eq!(
@@ -103,7 +115,7 @@ mod tests {
     #[test]
     fn a_failure_goes_on_and_text_loses_its_quotes() {
         let (mut transcript, mut out) = (Transcript::default(), Vec::new());
-        transcript.feed(b"data: {\"error\":{\"message\":\"x\"}}\n\ndata: [DONE]\n\n", &mut out);
+        transcript.feed(b"data: {\"error\":{\"message\":\"x\"}}\n\ndata: [DONE]\n\n", &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains("\"message\":\"x\"") && !out.contains("text.done"), "{out}");
         assert_eq!(plain(b"\"Hello \\\"you\\\"\""), b"Hello \"you\"");

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use axum::Router;
 use axum::body::Body;
@@ -157,7 +157,7 @@ where
         let is_mcp = request.uri().path() == mcp::PATH;
         let timed = |body| Timed::new(body, self.gateway.body_timeout, Arc::clone(&self.connection));
         let request = request.map(timed);
-        Box::pin(async move {
+        let mut answering: Self::Future = Box::pin(async move {
             let mut response = visit.answer(request, arrival).await;
             let timeout = busy.as_ref().and_then(|busy| busy.answer(response.body().live()));
             if let Some(timeout) = timeout {
@@ -170,7 +170,13 @@ where
                 allow_origin(headers, origin);
             }
             Ok(response.map(|reply| Running { reply, _busy: busy }))
-        })
+        });
+        // If the client closes its side right behind its request, hyper drops the future without polling it. Begun here,
+        // the request leaves a record.
+        match answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answered) => Box::pin(std::future::ready(answered)),
+            Poll::Pending => answering,
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::io;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
 use super::client_io::ClientIo;
 use super::connections::Place;
@@ -128,7 +129,9 @@ where
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
     let stream = ClientIo::new(stream, Arc::clone(edge.connection()));
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(edge));
+    // Called at once, while hyper has not looked for the client's end yet.
+    let service = service_fn(move |request| edge.clone().call(request));
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

@@ -6,12 +6,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 use super::events::Events;
+use super::failure::Failure;
 use super::metered::{BoxError, Metered};
 use super::upstream::UpstreamBody;
 use super::waiting::{Turn, Waiting};
 use super::whole::Whole;
+use crate::dialect::assembled::Assembled;
 use crate::usage::Live;
 
 /// What goes to the client.
@@ -37,6 +40,35 @@ impl Answer {
             Answer::Events(events) => events.live(),
         }
         .cloned()
+    }
+
+    /// Reads the answer into memory. One that is larger than `kept` has room for ends its request as failed.
+    pub async fn collected(mut self, mut kept: Assembled) -> Result<Bytes, Failure> {
+        if let Answer::Full(bytes) = &mut self {
+            return Ok(std::mem::take(bytes));
+        }
+        let mut out = Vec::new();
+        while let Some(frame) = self.frame().await {
+            let frame = frame.map_err(|error| match error.downcast::<Failure>() {
+                Ok(failure) => *failure,
+                Err(error) => Failure::backend(format!("the answer broke off: {error}")),
+            })?;
+            if let Some(bytes) = frame.data_ref()
+                && let Err(failure) = kept.extend(&mut out, bytes)
+            {
+                let failure = Failure::from(failure);
+                self.abort(&failure, false);
+                return Err(failure);
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// Has its request end as failed. `begun`: the client was told a status already.
+    pub fn abort(&self, failure: &Failure, begun: bool) {
+        if let Some(live) = self.live() {
+            live.abort(failure.to_abort(begun));
+        }
     }
 }
 

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::BodyExt;
 
 use super::answer::Answer;
 use super::deadlines::{COMMENT_AFTER, Deadlines};
 use super::ending::{self, Ending};
 use super::failure::Failure;
+use super::limits::Limits;
 use super::metered::Metered;
 use super::plan::Plan;
+use super::reading::{aggregated, collect, embedded, encoded, error_answer, first_piece, renamed};
 use super::rounds::Back;
 use super::upload::Outcome;
 use super::upstream::{UpstreamBody, UpstreamError};
@@ -21,19 +20,10 @@ use super::waiting::Waiting;
 use super::whole::Whole;
 use super::{Proxy, headers, refused};
 use crate::backends::{Asker, Lease, Progress, Waits};
-use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
-use crate::dialect::edit::Edits;
-use crate::dialect::embeddings::{EmbeddingError, Wish};
+use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::Facts;
-use crate::dialect::failure::UpstreamFailure;
-use crate::dialect::rope::Rope;
-use crate::dialect::scan::Scanner;
-use crate::dialect::sse;
 use crate::dialect::transcript;
 use crate::usage::Ongoing;
-
-/// Bytes of an error answer that are read.
-const ERROR_LIMIT: usize = 64 << 10;
 
 /// How long a dead process may go unnoticed by its supervisor, and how often that is asked.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
@@ -66,6 +56,7 @@ struct Answered {
     response: Response<UpstreamBody>,
     ending: Ending,
     began: Instant,
+    limits: Limits,
 }
 
 impl Attempt {
@@ -157,32 +148,31 @@ impl Attempt {
         let mut ending = Ending::new(ongoing, lease, place, proxy.clock.unix_ms());
         ending.goes_back(round.as_ref().map(|(_, back)| Arc::clone(back)));
         let began = Instant::now();
-        let sent = tokio::select! {
-            biased;
-            sent = proxy.upstreams.send(request) => sent,
-            why = stuck(ending.lease(), &plan) => Err(UpstreamError::Broken(why)),
-            () = live.cancelled() => {
-                let failure = Failure::cancelled();
-                ending.fail(&failure, &Facts::default(), false);
-                return Err(failure);
+        let limits = Limits::since(&live, began, plan.timeouts().total);
+        let sending = async {
+            tokio::select! {
+                biased;
+                sent = proxy.upstreams.send(request) => sent,
+                why = stuck(ending.lease(), &plan) => Err(UpstreamError::Broken(why)),
             }
         };
-        let failure = match sent {
-            Ok(response) => {
+        let failure = match limits.run(sending).await {
+            Err(ended) => ended,
+            Ok(Ok(response)) => {
                 ending.answered(response.status().as_u16());
                 for warning in plan.upload().and_then(Outcome::end).iter().flat_map(|end| &end.warnings) {
                     live.warn(warning.clone());
                 }
                 if response.status().is_success() {
-                    return Ok(Answered { response, ending, began });
+                    return Ok(Answered { response, ending, began, limits });
                 }
-                error_answer(response).await
+                error_answer(response, &limits).await
             }
-            Err(_) if plan.upload().and_then(Outcome::failure).is_some() => {
+            Ok(Err(_)) if plan.upload().and_then(Outcome::failure).is_some() => {
                 plan.upload().and_then(Outcome::failure).unwrap_or_else(Failure::cancelled)
             }
             // Not one byte has come from a process that is gone: a fresh one may serve it.
-            Err(error) if number == 0 && plan.is_whole() && is_lost(&error, ending.lease()).await => {
+            Ok(Err(error)) if number == 0 && plan.is_whole() && is_lost(&error, ending.lease()).await => {
                 let gone = ending.lease().pid();
                 let Some(ongoing) = ending.again(&error.to_string()) else {
                     return Err(Failure::cancelled());
@@ -190,7 +180,7 @@ impl Attempt {
                 let next = Attempt { proxy, plan, ongoing, asker, progress, number: 1, gone, round };
                 return Box::pin(next.run()).await;
             }
-            Err(error) => Failure::from(error),
+            Ok(Err(error)) => Failure::from(error),
         };
         tracing::warn!(
             backend.id = ending.lease().backend_id(),
@@ -205,19 +195,21 @@ impl Attempt {
     /// A lease on a backend that is not known to be gone.
     async fn lease(&self) -> Result<Lease, Failure> {
         let until = Instant::now() + GONE_LIMIT;
+        let limits = Limits::before_sending(self.ongoing.live());
         loop {
             let lease = match self.proxy.backends.try_acquire(&self.plan.launch) {
                 Some(lease) => lease,
-                None => tokio::select! {
-                    leased = self.proxy.backends.acquire(&self.plan.launch, &self.asker, &self.progress) => leased?,
-                    () = self.ongoing.live().cancelled() => return Err(Failure::cancelled()),
-                },
+                None => {
+                    let acquiring =
+                        self.proxy.backends.acquire(&self.plan.launch, &self.asker, &self.progress);
+                    limits.run(acquiring).await??
+                }
             };
             if self.gone.is_none() || lease.pid() != self.gone || Instant::now() >= until {
                 return Ok(lease);
             }
             drop(lease);
-            tokio::time::sleep(GONE_LOOK).await;
+            limits.run(tokio::time::sleep(GONE_LOOK)).await?;
         }
     }
 }
@@ -239,8 +231,12 @@ impl Answered {
     }
 
     fn metered(self, plan: &Plan) -> Result<Metered<UpstreamBody>, Failure> {
-        if !headers::is_event_stream(self.response.headers()) {
-            let failure = Failure::backend("the backend answered a request for a stream with something else");
+        let unfit = if headers::is_event_stream(self.response.headers()) {
+            headers::encoding(self.response.headers()).map(encoded)
+        } else {
+            Some(Failure::backend("the backend answered a request for a stream with something else"))
+        };
+        if let Some(failure) = unfit {
             self.ending.fail(&failure, &Facts::default(), false);
             return Err(failure);
         }
@@ -256,53 +252,70 @@ impl Answered {
             true => plan.wants_text(),
             false => plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed,
         };
-        let mut response = if changed { Box::pin(self.collected(plan)).await } else { self.passed(plan) };
+        let mut response = match changed {
+            true => Box::pin(self.collected(plan)).await,
+            false => Box::pin(self.passed(plan)).await,
+        };
         headers::profile(response.headers_mut(), &plan.profile.name);
         headers::waits(response.headers_mut(), queue_ms, start_ms);
         response
     }
 
-    /// The upstream's own bytes.
-    fn passed(self, plan: &Plan) -> Response<Answer> {
-        self.ending.responded(200);
-        let (head, body) = self.response.into_parts();
-        let deadlines = Deadlines::new(plan.timeouts(), self.began, false);
-        let mut response = headers::response(
-            plan.standing,
-            Answer::Whole(Box::new(Whole::new(body, self.ending, deadlines))),
-        );
-        let json = HeaderValue::from_static("application/json");
-        let kind = head.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    /// The upstream's own bytes. They begin to go on with the first one: until then a failure has a status of its own.
+    async fn passed(self, plan: &Plan) -> Response<Answer> {
+        let Answered { response, ending, began, limits } = self;
+        let (mut head, mut body) = response.into_parts();
+        let wait = plan.timeouts().first_token.saturating_sub(began.elapsed());
+        let first = limits.run(first_piece(&mut body, &ending, wait)).await;
+        let first = match first.and_then(|first| first) {
+            Ok(first) => first,
+            Err(failure) => {
+                ending.fail(&failure, &Facts::default(), false);
+                return refused(&failure, plan.standing);
+            }
+        };
+        ending.responded(head.status.as_u16());
+        let deadlines = Deadlines::new(plan.timeouts(), began, false);
+        let is_empty = first.is_none();
+        let whole = Whole::new(body, first, ending, deadlines);
+        let mut response = headers::response(plan.standing, Answer::Whole(Box::new(whole)));
+        *response.status_mut() = head.status;
+        if is_empty {
+            return response;
+        }
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+            if let Some(value) = head.headers.remove(&name) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        let json = || HeaderValue::from_static("application/json");
+        response.headers_mut().entry(header::CONTENT_TYPE).or_insert_with(json);
         response
     }
 
     /// The whole answer, put together or renamed.
     async fn collected(self, plan: &Plan) -> Response<Answer> {
-        let Answered { response, ending, began } = self;
+        let Answered { response, ending, limits, .. } = self;
         let mut facts = Facts::default();
-        let Some(live) = ending.live().cloned() else { return refused(&Failure::cancelled(), plan.standing) };
-        let limit = plan.timeouts().total.saturating_sub(began.elapsed());
+        let encoding = headers::encoding(response.headers()).cloned();
         let body = response.into_body();
         let collecting = async {
+            if let Some(encoding) = &encoding {
+                return Err(encoded(encoding));
+            }
+            if plan.embeddings.is_none() && plan.is_always_streamed() {
+                return aggregated(body, plan, &ending, &mut facts).await;
+            }
+            let mut kept = Assembled::body();
+            let answer = collect(body, plan, &ending, &mut kept).await?;
             match &plan.embeddings {
-                Some(wish) => embedded(body, plan, wish, &mut facts).await,
-                None if plan.is_always_streamed() => aggregated(body, plan, &ending, &mut facts).await,
-                None if plan.transcript.is_some() => {
-                    collect(body, ANSWER_LIMIT).await.map(|answer| transcript::plain(&answer).into())
-                }
-                None => renamed(body, plan, &mut facts).await,
+                Some(wish) => embedded(&answer, plan, wish, &mut facts),
+                None if plan.transcript.is_some() => Ok(transcript::plain(&answer).into()),
+                None => renamed(answer, plan, &mut facts),
             }
         };
-        let collected = tokio::select! {
-            biased;
-            collected = collecting => collected,
-            () = live.cancelled() => Err(Failure::cancelled()),
-            () = tokio::time::sleep(limit) => {
-                Err(Failure::timed_out(format!("timeouts.total of {} s has passed", plan.timeouts().total.as_secs_f64())))
-            }
-        };
-        match collected {
+        let collected = limits.run(collecting).await;
+        match collected.and_then(|collected| collected) {
             Ok(whole) => {
                 ending.responded(200);
                 ending.complete(&facts);
@@ -361,131 +374,6 @@ async fn stuck(lease: &Lease, plan: &Plan) -> String {
         }
         before = used;
     }
-}
-
-/// Puts a streamed answer together; the wait for each piece is bounded as it is for streams.
-async fn aggregated(
-    mut body: UpstreamBody,
-    plan: &Plan,
-    ending: &Ending,
-    facts: &mut Facts,
-) -> Result<Bytes, Failure> {
-    let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens).reading(&plan.stops);
-    let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
-    loop {
-        let timeouts = plan.timeouts();
-        let (limit, name) =
-            if counted > 0 { (timeouts.idle, "idle") } else { (timeouts.first_token, "first_token") };
-        let frame = next_frame(&mut body, ending, limit, name).await?;
-        let Some(frame) = frame else { break };
-        let Ok(piece) = frame.into_data() else { continue };
-        let searched = held.len();
-        held.extend_from_slice(&piece);
-        if let Some(end) = sse::last_boundary(&held, searched) {
-            aggregate.feed(&held.split_to(end), facts);
-        } else if held.len() > super::flow::EVENT_LIMIT {
-            return Err(Failure::backend("the backend sent an event without end"));
-        }
-        if facts.deltas > counted {
-            if let Some(live) = ending.live() {
-                live.add_tokens(facts.deltas - counted);
-            }
-            counted = facts.deltas;
-        }
-        if facts.failure.is_some() || facts.stopped {
-            break;
-        }
-    }
-    Ok(aggregate.finish(facts).map_err(Failure::from)?.into())
-}
-
-/// The next frame, or a failure when the backend is silent for `limit` without working.
-async fn next_frame(
-    body: &mut UpstreamBody,
-    ending: &Ending,
-    limit: Duration,
-    name: &str,
-) -> Result<Option<http_body::Frame<Bytes>>, Failure> {
-    let mut used = None;
-    loop {
-        match tokio::time::timeout(limit, body.frame()).await {
-            Ok(Some(frame)) => {
-                let broke = |error| Failure::backend(format!("the backend broke off in mid-answer: {error}"));
-                return frame.map(Some).map_err(broke);
-            }
-            Ok(None) => return Ok(None),
-            Err(_) => {
-                let before = std::mem::replace(&mut used, ending.lease().cpu_time());
-                let working = match (before, used) {
-                    (None, Some(_)) => true,
-                    (Some(before), Some(now)) => is_work(now.saturating_sub(before), limit),
-                    _ => false,
-                };
-                if name == "first_token" || !working {
-                    if !working {
-                        ending
-                            .lease()
-                            .suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
-                    }
-                    return Err(Failure::timed_out(format!(
-                        "timeouts.{name} of {} s has passed",
-                        limit.as_secs_f64()
-                    )));
-                }
-            }
-        }
-    }
-}
-
-/// Embeddings as the client asked for them.
-async fn embedded(body: UpstreamBody, plan: &Plan, wish: &Wish, facts: &mut Facts) -> Result<Bytes, Failure> {
-    let bytes = collect(body, ANSWER_LIMIT).await?;
-    let made = wish.fulfil(&plan.profile.name, &bytes, facts);
-    made.map(Bytes::from).map_err(|error| match error {
-        EmbeddingError::TooFew { .. } => Failure::invalid(error.to_string(), Some("dimensions".to_owned())),
-        EmbeddingError::Unreadable(_) => Failure::backend(error.to_string()),
-    })
-}
-
-/// A whole answer with the profile's name in it.
-async fn renamed(body: UpstreamBody, plan: &Plan, facts: &mut Facts) -> Result<Bytes, Failure> {
-    let mut tap = super::tap::WholeTap::default();
-    let bytes = collect(body, ANSWER_LIMIT).await?;
-    tap.feed(&bytes);
-    tap.finish(facts);
-    let mut scanner = Scanner::default();
-    let scan = scanner.feed(&bytes).and_then(|()| scanner.finish());
-    let Ok(scan) = scan else { return Err(Failure::backend("the backend's answer is not a JSON object")) };
-    let mut edits = Edits::default();
-    if let Some(model) = scan.get("model") {
-        edits.replace(model.value.clone(), serde_json::Value::from(plan.profile.name.as_str()).to_string());
-    }
-    Ok(edits.apply(&Rope::from(bytes), &scan).to_vec().into())
-}
-
-async fn error_answer(response: Response<UpstreamBody>) -> Failure {
-    let status = response.status().as_u16();
-    let retry_after =
-        response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-    let body = collect(response.into_body(), ERROR_LIMIT).await.unwrap_or_default();
-    let mut failure = Failure::from(UpstreamFailure::from_answer(status, &body));
-    failure.retry_after_s = retry_after.or(failure.retry_after_s);
-    failure
-}
-
-async fn collect(mut body: UpstreamBody, limit: usize) -> Result<Bytes, Failure> {
-    let mut out = bytes::BytesMut::with_capacity(body.size_hint().lower().min(limit as u64) as usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| Failure::backend(format!("the backend broke off in mid-answer: {error}")))?;
-        if let Some(data) = frame.data_ref() {
-            if out.len() + data.len() > limit {
-                return Err(Failure::backend(format!("the backend's answer is larger than {limit} bytes")));
-            }
-            out.extend_from_slice(data);
-        }
-    }
-    Ok(out.freeze())
 }
 
 impl From<UpstreamError> for Failure {

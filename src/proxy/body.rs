@@ -189,6 +189,7 @@ mod tests {
         let cut = [Ok(http_body::Frame::data(Bytes::from("{"))), Err("reset")];
         let failure = read(StreamBody::new(futures_util::stream::iter(cut)), 99).await.unwrap_err();
         assert_eq!((failure.status, failure.message.as_str()), (400, "the body broke off: reset"));
+        assert_eq!(failure.recorded, crate::usage::Status::Cancelled);
         assert_eq!(read(Full::new(Bytes::from("{\"a\":}")), 99).await.unwrap_err().status, 400);
     }
 }

@@ -119,8 +119,10 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.ongoing.is_some() {
-            self.end(Outcome::new(Status::Cancelled, 0), None);
+        if let Some(live) = self.live() {
+            let outcome = Outcome::dropped(live);
+            let error = outcome.error_message.clone();
+            self.end(outcome, error);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::form::FormError;
 use crate::dialect::request::BadRequest;
 use crate::dialect::scan::ScanError;
-use crate::usage::{CANCELLED, CANCELLED_CODE, Status, without_server_log};
+use crate::usage::{Abort, CANCELLED, CANCELLED_CODE, Live, Status, without_server_log};
 
 /// A failure with OpenAI's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,8 @@ impl Failure {
             }
             cause = inner.source();
         }
-        Failure::invalid(format!("the body broke off: {error}"), None)
+        let refused = Failure::invalid(format!("the body broke off: {error}"), None);
+        Failure { recorded: Status::Cancelled, ..refused }
     }
 
     /// 404: no profile and no alias of that name.
@@ -142,6 +143,11 @@ impl Failure {
         Failure { recorded: Status::Failed, ..Failure::refused(504, "server_error", "timeout", message) }
     }
 
+    /// 504: `timeouts.total` has passed.
+    pub fn total_passed(total: Duration) -> Failure {
+        Failure::timed_out(format!("timeouts.total of {} s has passed", total.as_secs_f64()))
+    }
+
     /// The backend could not be reached, broke off or answered nonsense.
     pub fn backend(message: impl Into<String>) -> Failure {
         UpstreamFailure::backend(message).into()
@@ -163,17 +169,31 @@ impl Failure {
         Failure::refused(401, "authentication_error", "invalid_api_key", message)
     }
 
+    /// Why a request that was cancelled ends: for a reason of the gateway's own, or from outside.
+    pub fn of_cancelled(live: &Live) -> Failure {
+        let Some(abort) = live.aborted() else { return Failure::cancelled() };
+        let status = if abort.http_status > 0 { abort.http_status } else { 502 };
+        Failure {
+            recorded: abort.status,
+            ..Failure::refused(status, abort.kind, abort.code, abort.message.as_str())
+        }
+    }
+
+    /// For the record of a request that is ended with this failure; `begun`: its client was told a status already.
+    pub fn to_abort(&self, begun: bool) -> Abort {
+        Abort {
+            status: self.recorded,
+            http_status: if begun { 0 } else { self.status },
+            code: self.code,
+            kind: self.kind,
+            message: self.message.clone(),
+        }
+    }
+
     /// It was cancelled from outside.
     pub fn cancelled() -> Failure {
         let refused = Failure::refused(499, "server_error", CANCELLED_CODE, CANCELLED);
         Failure { recorded: Status::Cancelled, ..refused }
-    }
-
-    /// The client left in the middle of its body.
-    pub fn left(error: BoxError) -> Failure {
-        let failure = Failure::unread(error);
-        let recorded = if failure.status == 408 { failure.recorded } else { Status::Cancelled };
-        Failure { recorded, ..failure }
     }
 
     /// The message as it is recorded. [`crate::usage::RequestView::for_owner`] takes from it what its reader may not see.
@@ -248,6 +268,14 @@ impl From<ParseError> for Failure {
         }
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<ScanError> for Failure {
     fn from(error: ScanError) -> Self {

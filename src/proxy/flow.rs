@@ -7,6 +7,7 @@ use memchr::memmem;
 use super::failure::Failure;
 use super::tap;
 use crate::dialect::facts::Facts;
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::repair::Repair;
 use crate::dialect::sse;
 use crate::dialect::transcript::Transcript;
@@ -79,7 +80,7 @@ impl Flow {
         let Some(end) = sse::last_boundary(&self.held, self.looked_at) else {
             self.looked_at = self.held.len();
             if self.held.len() > EVENT_LIMIT {
-                return Err(Failure::backend("the backend sent an event without end"));
+                return Err(event_too_large());
             }
             return Ok(Bytes::new());
         };
@@ -96,7 +97,7 @@ impl Flow {
             }
             Kind::Transcript(transcript, told) => {
                 tap::events(&events, &mut self.facts);
-                transcript.feed(&events, told);
+                transcript.feed(&events, told)?;
                 self.out.extend_from_slice(told);
                 told.clear();
             }
@@ -109,6 +110,12 @@ impl Flow {
     pub fn is_broken_off(&self) -> bool {
         self.held.iter().any(|byte| !byte.is_ascii_whitespace())
     }
+}
+
+/// The failure of an event without end.
+pub fn event_too_large() -> Failure {
+    let words = format!("the backend sent an event of more than {} MiB", EVENT_LIMIT >> 20);
+    UpstreamFailure::too_large(words).into()
 }
 
 /// Copies events with the value of each one's first `model` replaced.

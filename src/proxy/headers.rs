@@ -26,6 +26,8 @@ const UPSTREAM: [HeaderName; 4] = [
 pub fn upstream(client: &HeaderMap, request_id: &HeaderValue) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(8);
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Answers are read on their way, and without the header a server may compress them.
+    out.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     for name in &UPSTREAM {
         if let Some(value) = client.get(name) {
             out.insert(name.clone(), value.clone());
@@ -171,6 +173,12 @@ fn span(buffer: &mut BytesMut, span: Duration) {
     }
 }
 
+/// How an answer is encoded, if it is: `gzip` and the like.
+pub fn encoding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?;
+    (!encoding.as_bytes().eq_ignore_ascii_case(b"identity")).then_some(encoding)
+}
+
 /// Whether an answer is an event stream.
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -192,7 +200,8 @@ mod tests {
         let out = upstream(&client, &HeaderValue::from_static("id"));
         let mut names: Vec<&str> = out.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept", "content-type", "traceparent", "x-request-id"]);
+        assert_eq!(out["accept-encoding"], "identity");
+        assert_eq!(names, ["accept", "accept-encoding", "content-type", "traceparent", "x-request-id"]);
     }
 
     #[test]

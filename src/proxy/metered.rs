@@ -77,8 +77,11 @@ where
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             // Looked at with every piece: an answer that never pauses ends too.
-            if !self.over && self.is_cancelled() {
-                self.fail(Failure::cancelled());
+            if !self.over
+                && let Some(live) = self.live().filter(|live| live.is_cancelled())
+            {
+                let failure = Failure::of_cancelled(live);
+                self.fail(failure);
             }
             if self.over {
                 return Poll::Ready(self.rest());
@@ -128,10 +131,6 @@ where
         if let Some(ending) = self.ending.take() {
             ending.fail(failure, &std::mem::take(&mut self.flow.facts), true);
         }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.ending.as_ref().and_then(Ending::live).is_some_and(|live| live.is_cancelled())
     }
 
     /// In a flood, gives the connection a turn or two to bring what it already holds: one write for many
@@ -221,9 +220,9 @@ where
 
     /// Nothing came: somebody may have ended the request, or a wait is over.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let live = self.ending.as_ref().and_then(Ending::live);
-        if live.is_some_and(|live| live.poll_cancelled(cx).is_ready()) {
-            self.fail(Failure::cancelled());
+        if let Some(live) = self.live().filter(|live| live.poll_cancelled(cx).is_ready()) {
+            let failure = Failure::of_cancelled(live);
+            self.fail(failure);
             return Poll::Ready(self.rest());
         }
         match ready!(self.poll_timer(cx)) {

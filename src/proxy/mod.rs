@@ -2,6 +2,7 @@
 //! and tower, and nothing of the HTTP framework above it.
 
 mod answer;
+mod arriving;
 mod attempt;
 mod body;
 mod context;
@@ -13,9 +14,11 @@ mod failure;
 mod flow;
 mod headers;
 mod kinds;
+mod limits;
 mod media;
 mod metered;
 mod plan;
+mod reading;
 mod resolve;
 mod rounds;
 mod tap;
@@ -49,6 +52,7 @@ pub use waiting::comment;
 pub use working::working;
 
 use estimate::Measured;
+use limits::Limits;
 use upload::Rest;
 
 use crate::auth::{Caller, Permit, Scope, Standing};
@@ -121,10 +125,12 @@ impl Proxy {
         let Inference { operation, endpoint, caller, permit, id, client_id, told_id, headers, body, held } =
             request;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
+        let arriving = self.arriving(endpoint, &caller, id, client_id.clone());
         let (read, rest) = match self.read(&caller, operation, kind.as_ref(), body, held).await {
             Ok((scanned, rest)) => (Ok(scanned), rest),
             Err(failure) => (Err(failure), None),
         };
+        arriving.arrived();
         let mut ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
         ongoing.hold(permit);
         let resolved = match read {
@@ -142,7 +148,9 @@ impl Proxy {
                     || self.contexts.is_measured(&entry, operation, &scanned, has_limits)
                     || self.contexts.holds_tokens(&entry, operation, &scanned) =>
             {
-                Box::pin(self.made_ready(scanned, entry, operation, &caller.fairness, has_limits)).await
+                let limits = Limits::before_sending(ongoing.live());
+                let ready = self.made_ready(scanned, entry, operation, &caller.fairness, has_limits);
+                limits.run(Box::pin(ready)).await.and_then(|ready| ready)
             }
             Ok((scanned, entry)) => Ok((scanned, entry, Measured::default())),
             Err(failure) => Err(failure),

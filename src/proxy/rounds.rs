@@ -310,8 +310,9 @@ impl Rounds {
         if let Some((mut metered, _)) = self.round.take() {
             metered.abort(failure);
         }
-        if let Some(ongoing) = self.ongoing.take() {
-            ending::refuse(ongoing, failure);
+        match self.ongoing.take() {
+            Some(ongoing) => ending::refuse(ongoing, failure),
+            None => self.live.abort(failure.to_abort(false)),
         }
     }
 }

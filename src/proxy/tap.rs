@@ -92,6 +92,8 @@ fn first_value(bytes: &[u8]) -> &[u8] {
 
 /// Bytes of a whole answer that are kept (not copied) until its end for a look at its usage.
 const KEPT: usize = 2 << 20;
+/// Pieces of it: of small ones each takes more than its bytes.
+const PIECES: usize = 1 << 14;
 
 /// Looks at an answer that is one JSON object, when it has passed.
 #[derive(Debug, Default)]
@@ -105,7 +107,7 @@ impl WholeTap {
     pub fn feed(&mut self, piece: &Bytes) {
         self.pieces.push_back(piece.clone());
         self.len += piece.len();
-        while self.len > KEPT {
+        while self.len > KEPT || self.pieces.len() > PIECES {
             self.len -= self.pieces.pop_front().map_or(self.len, |piece| piece.len());
         }
     }

@@ -113,7 +113,7 @@ impl Upload {
         loop {
             let frame = ready!(self.rest.body.as_mut().poll_frame(cx));
             let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
-            let frame = frame.map_err(Failure::left)?;
+            let frame = frame.map_err(Failure::unread)?;
             let Ok(bytes) = frame.into_data() else { continue };
             self.rest.arrived += bytes.len();
             if self.rest.arrived as u64 > self.rest.limit {

@@ -1,4 +1,4 @@
-//! An answer that is one JSON object and passes through: its frames are the upstream's own. Like a
+//! An answer that is one JSON object and passes through: its frames are the upstream's own, without trailers. Like a
 //! stream it is metered alongside, ends exactly once, and holds the lease.
 
 use std::pin::Pin;
@@ -20,6 +20,10 @@ use crate::usage::Live;
 /// A whole answer that passes through: its frames are the upstream's own.
 pub struct Whole<B> {
     upstream: B,
+    /// Read before the answer's head went out.
+    first: Option<Bytes>,
+    /// Why it ends early; told when what came before has gone out.
+    broken: Option<Failure>,
     tap: WholeTap,
     ending: Option<Ending>,
     alarm: Alarm,
@@ -27,9 +31,20 @@ pub struct Whole<B> {
 }
 
 impl<B> Whole<B> {
-    pub fn new(upstream: B, ending: Ending, deadlines: Deadlines) -> Whole<B> {
+    /// `first`: the piece that it begins with; none: it is empty.
+    pub fn new(upstream: B, first: Option<Bytes>, ending: Ending, deadlines: Deadlines) -> Whole<B>
+    where
+        B: Body,
+    {
         ending.ends_by(deadlines.end());
-        Whole { upstream, tap: WholeTap::default(), ending: Some(ending), alarm: Alarm::default(), deadlines }
+        let (tap, alarm) = (WholeTap::default(), Alarm::default());
+        let is_empty = first.is_none();
+        let mut whole = Whole { upstream, first, broken: None, tap, ending: Some(ending), alarm, deadlines };
+        if is_empty {
+            // Nobody polls a body that has ended.
+            whole.complete();
+        }
+        whole
     }
 
     /// The request that it answers, until that ends.
@@ -37,22 +52,19 @@ impl<B> Whole<B> {
         self.ending.as_ref().and_then(Ending::live)
     }
 
-    fn fail(&mut self, failure: Failure) -> BoxError {
-        let message = failure.message.clone();
+    /// Ends the request. hyper drops what it has not written yet when a body fails, so it gets a turn before.
+    fn fail<T>(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<T> {
         if let Some(ending) = self.ending.take() {
             ending.fail(&failure, &Facts::default(), true);
         }
-        message.into()
+        self.broken = Some(failure);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let cancelled = self
-            .ending
-            .as_ref()
-            .and_then(Ending::live)
-            .is_some_and(|live| live.poll_cancelled(cx).is_ready());
-        if cancelled {
-            return Poll::Ready(Failure::cancelled());
+        if let Some(live) = self.live().filter(|live| live.poll_cancelled(cx).is_ready()) {
+            return Poll::Ready(Failure::of_cancelled(live));
         }
         Poll::Ready(match ready!(self.alarm.poll_due(cx, &self.deadlines)) {
             Due::Total => self.deadlines.total_passed(),
@@ -74,29 +86,34 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(this.piece(first))));
+        }
+        if this.ending.is_none() {
+            return Poll::Ready(this.broken.take().map(|failure| Err(failure.into())));
+        }
         // Looked at with every piece: an answer that never pauses ends too.
-        if this.live().is_some_and(|live| live.is_cancelled()) {
-            return Poll::Ready(Some(Err(this.fail(Failure::cancelled()))));
+        if let Some(live) = this.live().filter(|live| live.is_cancelled()) {
+            let failure = Failure::of_cancelled(live);
+            return this.fail(failure, cx);
         }
         match Pin::new(&mut this.upstream).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let now = Instant::now();
-                if now >= this.deadlines.end() && this.ending.is_some() {
-                    return Poll::Ready(Some(Err(this.fail(this.deadlines.total_passed()))));
-                }
-                this.deadlines.progressed(now, true);
-                if let Some(bytes) = frame.data_ref() {
-                    this.tap.feed(bytes);
-                }
-                if this.upstream.is_end_stream() {
-                    this.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
+            Poll::Ready(Some(Ok(_))) if Instant::now() >= this.deadlines.end() => {
+                let failure = this.deadlines.total_passed();
+                this.fail(failure, cx)
             }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => Poll::Ready(Some(Ok(this.piece(bytes)))),
+                // Trailers: nothing follows them.
+                Err(_trailers) => {
+                    this.complete();
+                    Poll::Ready(None)
+                }
+            },
             Poll::Ready(Some(Err(error))) => {
                 let failure =
                     Failure::backend(format!("the backend broke off in mid-answer: {}", error.into()));
-                Poll::Ready(Some(Err(this.fail(failure))))
+                this.fail(failure, cx)
             }
             Poll::Ready(None) => {
                 this.complete();
@@ -104,21 +121,35 @@ where
             }
             Poll::Pending => {
                 let failure = ready!(this.poll_over(cx));
-                Poll::Ready(Some(Err(this.fail(failure))))
+                this.fail(failure, cx)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ending.is_none() && self.upstream.is_end_stream()
+        self.ending.is_none() && self.first.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.upstream.size_hint()
+        let first = self.first.as_ref().map_or(0, Bytes::len) as u64;
+        match self.upstream.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(first + rest),
+            None => SizeHint::default(),
+        }
     }
 }
 
-impl<B> Whole<B> {
+impl<B: Body> Whole<B> {
+    /// A piece that goes on; the answer may end with it.
+    fn piece(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        self.deadlines.progressed(Instant::now(), true);
+        self.tap.feed(&bytes);
+        if self.upstream.is_end_stream() {
+            self.complete();
+        }
+        Frame::data(bytes)
+    }
+
     fn complete(&mut self) {
         let mut facts = Facts::default();
         self.tap.finish(&mut facts);

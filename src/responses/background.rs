@@ -2,6 +2,7 @@
 //! their events while they are made and for a while longer; knows neither who makes them nor HTTP.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,16 +11,24 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::responses::{End, Events};
 
 /// Responses that are made at one time, in all and of one owner.
 const JOBS_MAX: usize = 1_000;
 const OWNER_JOBS_MAX: usize = 250;
 /// Bytes of events that are held of one response; the first ones go when there are more.
-const EVENTS_MAX: usize = 16 << 20;
+const EVENTS_MAX: usize = 8 << 20;
+/// Bytes of events that are held of all that are made at one time.
+const MADE_MAX: usize = 256 << 20;
+/// Bytes of events that a listener is told at once.
+const TOLD_MAX: usize = 256 << 10;
 /// How long the events of one that has ended are held, and how many bytes of all of those.
 const HELD: Duration = Duration::from_secs(10 * 60);
 const HELD_MAX: usize = 64 << 20;
+
+/// Bytes of events of all jobs.
+static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Those that are made, and those that have just been.
 #[derive(Default)]
@@ -101,14 +110,19 @@ impl Jobs {
 }
 
 impl Job {
-    /// Takes bytes of its chat's stream. Comments tell what a connection waits for; nobody holds one here.
-    pub fn feed(&self, bytes: &[u8]) {
-        if !bytes.starts_with(b":") {
-            self.change(|state| {
-                let events = state.events.feed(bytes);
-                state.tell(&events);
-            });
+    /// Takes bytes of its chat's stream. Comments tell what a connection waits for; nobody holds one here. Fails once
+    /// the response would grow too large: the chat has to end.
+    pub fn feed(&self, bytes: &[u8]) -> Result<(), UpstreamFailure> {
+        if bytes.starts_with(b":") {
+            return Ok(());
         }
+        let mut exceeded = None;
+        self.change(|state| {
+            let events = state.events.feed(bytes);
+            state.tell(&events);
+            exceeded = state.events.exceeded().cloned();
+        });
+        exceeded.map_or(Ok(()), Err)
     }
 
     /// Its chat failed, with this error.
@@ -171,10 +185,16 @@ impl Job {
                     return Err(Lost { first: state.first });
                 }
                 let known = usize::try_from(next - state.first).unwrap_or(usize::MAX);
-                let told: Vec<u8> =
-                    state.told.iter().skip(known).flat_map(|event| event.iter().copied()).collect();
+                let (mut told, mut next) = (Vec::new(), next);
+                for event in state.told.iter().skip(known) {
+                    told.extend_from_slice(event);
+                    next += 1;
+                    if told.len() >= TOLD_MAX {
+                        break;
+                    }
+                }
                 if !told.is_empty() {
-                    return Ok(Some((told.into(), state.first + state.told.len() as u64)));
+                    return Ok(Some((told.into(), next)));
                 }
                 if state.ended.is_some() {
                     return Ok(None);
@@ -204,16 +224,25 @@ impl State {
             let (event, after) = rest.split_at(end + 2);
             if event.starts_with(b"event:") {
                 self.bytes += event.len();
+                MADE.fetch_add(event.len(), Ordering::Relaxed);
                 self.told.push_back(Bytes::copy_from_slice(event));
             }
             rest = after;
         }
-        while self.bytes > EVENTS_MAX
+        // Where all of them hold too much, the one that grows gives way.
+        while (self.bytes > EVENTS_MAX || MADE.load(Ordering::Relaxed) > MADE_MAX)
             && let Some(gone) = self.told.pop_front()
         {
             self.bytes -= gone.len();
+            MADE.fetch_sub(gone.len(), Ordering::Relaxed);
             self.first += 1;
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        MADE.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -263,16 +292,16 @@ mod tests {
         let job = begun(&jobs, "a");
         assert_eq!(job.response()["status"], "queued");
         assert_eq!(names(&job, 0).await, (vec!["response.created".into(), "response.queued".into()], 2));
-        job.feed(b": loading m 3s\n\n");
+        job.feed(b": loading m 3s\n\n").unwrap();
         assert_eq!(job.response()["status"], "queued");
-        job.feed(CHUNK);
+        job.feed(CHUNK).unwrap();
         assert_eq!(job.response()["status"], "in_progress");
         assert_eq!(job.response()["output"][0]["type"], "message");
         let (heard, next) = names(&job, 2).await;
         assert_eq!((heard[0].as_str(), heard.len() as u64), ("response.in_progress", next - 2));
         let listening = Arc::clone(&job);
         let listening = tokio::task::spawn(async move { names(&listening, next).await });
-        job.feed(END);
+        job.feed(END).unwrap();
         let end = job.end(2);
         assert!(jobs.is_under_way("ada", "a") && end.response["status"] == "completed");
         job.close(&end);
@@ -291,7 +320,7 @@ mod tests {
     async fn one_that_is_cancelled_ends_as_that_with_what_there_is() {
         let jobs = Jobs::default();
         let job = begun(&jobs, "a");
-        job.feed(CHUNK);
+        job.feed(CHUNK).unwrap();
         job.cancel();
         job.cancelled().await;
         let end = job.end(2);
@@ -310,9 +339,10 @@ mod tests {
         let job = begun(&jobs, "a");
         let long =
             format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(1 << 20));
-        for _ in 0..20 {
-            job.feed(long.as_bytes());
-        }
+        // The response itself is bounded too; its end tells its text several times.
+        let fed = (0..20).filter(|_| job.feed(long.as_bytes()).is_ok()).count();
+        assert!((2..=4).contains(&fed), "{fed}");
+        job.close(&job.end(2));
         let lost = job.told(0).await.unwrap_err();
         assert!(lost.first > 2 && job.told(lost.first).await.is_ok(), "{lost:?}");
         assert!(job.state().bytes <= EVENTS_MAX);

@@ -41,9 +41,23 @@ pub struct Live {
     /// Nanoseconds after `started`; `u64::MAX`: none.
     deadline: AtomicU64,
     cancelled: AtomicBool,
+    /// Why the gateway itself ends it.
+    abort: OnceLock<Abort>,
     waker: AtomicWaker,
     rendering: Rendering,
     detail: Mutex<Detail>,
+}
+
+/// Why the gateway ends a request by itself, as its record is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    pub status: Status,
+    /// 0: the client was told one already.
+    pub http_status: u16,
+    pub code: &'static str,
+    /// OpenAI's `type` of the error.
+    pub kind: &'static str,
+    pub message: String,
 }
 
 /// How the row in the store compares to what is known here.
@@ -99,6 +113,7 @@ impl Live {
             first_token: AtomicU64::new(0),
             deadline: AtomicU64::new(u64::MAX),
             cancelled: AtomicBool::new(false),
+            abort: OnceLock::new(),
             waker: AtomicWaker::new(),
             rendering: Rendering::default(),
             detail: Mutex::default(),
@@ -201,6 +216,18 @@ impl Live {
         self.waker.wake();
     }
 
+    /// Ends it for a reason of the gateway's own; the first one counts. Whoever serves it finds it cancelled, and a
+    /// request that is dropped from here on did not lose its client.
+    pub fn abort(&self, abort: Abort) {
+        self.abort.get_or_init(|| abort);
+        self.cancel();
+    }
+
+    /// Why the gateway ends it by itself.
+    pub fn aborted(&self) -> Option<&Abort> {
+        self.abort.get()
+    }
+
     pub(super) fn set_profile(&self, profile: &Arc<str>, model: Option<&Arc<str>>, throughput: &Throughput) {
         if self.meter.get().is_none()
             && let Some(meter) = throughput.meter(profile)
@@ -240,6 +267,9 @@ impl Live {
     pub(super) fn end(&self, mut outcome: Outcome) -> Tokens {
         if let Some(message) = &mut outcome.error_message {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        }
+        if let Some(Cow::Owned(reason)) = &mut outcome.finish_reason {
+            reason.truncate(reason.floor_char_boundary(TEXT_BYTES_MAX));
         }
         let now = self.clock.now();
         let counted = self.completion_tokens();

@@ -16,7 +16,7 @@ mod view;
 pub use crate::store::requests::{AttemptRecord, Filter, LIST_MAX, RequestRecord, Status, Tokens};
 pub use changes::Changes;
 pub use figures::decode_tokens_per_s;
-pub use live::Live;
+pub use live::{Abort, Live};
 pub use ongoing::{CANCELLED, CANCELLED_CODE, NewRequest, Ongoing, Outcome};
 pub use recorder::Recorder;
 pub use report::{GroupBy, UsageError, UsageQuery, usage};

@@ -65,6 +65,16 @@ impl Outcome {
             ttft: None,
         }
     }
+
+    /// The end of a request that is dropped: its client has left, unless the gateway ends it by itself.
+    pub fn dropped(live: &Live) -> Outcome {
+        let Some(abort) = live.aborted() else { return Outcome::new(Status::Cancelled, 0) };
+        Outcome {
+            error_code: Some(Cow::Borrowed(abort.code)),
+            error_message: Some(abort.message.clone()),
+            ..Outcome::new(abort.status, abort.http_status)
+        }
+    }
 }
 
 /// A request that has begun. Dropped without [`finish`](Ongoing::finish), it is recorded as cancelled
@@ -202,7 +212,7 @@ impl Ongoing {
 impl Drop for Ongoing {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Outcome::new(Status::Cancelled, 0));
+            self.end(Outcome::dropped(&self.live));
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::args::Args;
+use crate::endless;
 use crate::form;
 use crate::http1::{Connection, Request};
 use crate::process::{burn, die, leak, log};
@@ -163,6 +164,16 @@ async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen:
         connection.client_left().await;
         return Err(io::ErrorKind::BrokenPipe.into());
     }
+    if let Some(what) = &script.stall {
+        return endless::stall(connection, what).await.map(|()| Next::Close);
+    }
+    if script.endless_line {
+        return endless::line(connection).await.map(|()| Next::Close);
+    }
+    if let Some(bytes) = script.endless {
+        let id = identity(args);
+        return endless::tokens(connection, &id, &body, bytes).await.map(|()| Next::Close);
+    }
     if seen.requests_so_far() <= script.close_first {
         return Ok(Next::Close);
     }
@@ -174,20 +185,19 @@ async fn chat(connection: &mut Connection, request: &Request, args: &Args, seen:
         connection.write(&error_response(error)).await?;
         return Ok(Next::KeepAlive);
     }
-    let talk = Talk {
-        identity: Identity {
-            id: format!("chatcmpl_{:032x}", u128::from(nanos())),
-            model: args.model_name().to_owned(),
-            created: now_seconds(),
-        },
-        pieces: script.pieces(&body),
-        script,
-        body,
-    };
+    let talk = Talk { identity: identity(args), pieces: script.pieces(&body), script, body };
     if talk.body.get("stream").and_then(Value::as_bool) == Some(true) {
         talk.stream(connection, seen).await
     } else {
         talk.whole(connection, seen).await
+    }
+}
+
+fn identity(args: &Args) -> Identity {
+    Identity {
+        id: format!("chatcmpl_{:032x}", u128::from(nanos())),
+        model: args.model_name().to_owned(),
+        created: now_seconds(),
     }
 }
 

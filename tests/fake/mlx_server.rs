@@ -3,6 +3,7 @@
 
 mod answer;
 mod args;
+mod endless;
 mod form;
 mod http1;
 mod process;

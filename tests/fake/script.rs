@@ -46,6 +46,14 @@ pub struct Script {
     pub stream_error_after: usize,
     /// Accepts the request and never answers, not even with a head.
     pub hang: bool,
+    /// The same for requests with this `seed`.
+    pub hang_seed: Option<u64>,
+    /// Half of an `error` or of a `whole` answer, and then nothing.
+    pub stall: Option<String>,
+    /// Tokens of so many bytes without end.
+    pub endless: Option<usize>,
+    /// An event whose line has no end.
+    pub endless_line: bool,
     /// The first so many requests of the process are cut before any byte of an answer.
     pub close_first: u64,
     /// Answers with bytes that are not HTTP.
@@ -100,6 +108,10 @@ impl Script {
             "stream-error" => self.stream_error = Some(value.to_owned()),
             "stream-error-after" => self.stream_error_after = count(),
             "hang" => self.hang = true,
+            "hang-seed" => self.hang_seed = Some(count() as u64),
+            "stall" => self.stall = Some(value.to_owned()),
+            "endless" => self.endless = Some(count()),
+            "endless-line" => self.endless_line = true,
             "close" => self.close_first = u64::MAX,
             "close-first" => self.close_first = count() as u64,
             "http-garbage" => self.http_garbage = true,
@@ -134,6 +146,8 @@ impl Script {
                 (None, None) => script.set(word, ""),
             };
         }
+        script.hang |=
+            script.hang_seed.is_some() && script.hang_seed == body.get("seed").and_then(Value::as_u64);
         // A tool that was asked has answered: the model tells what it said.
         if let Some(said) = tool_result(body).filter(|_| !script.tool_always) {
             (script.tool, script.text) = (false, Some(format!("The tool said: {said}")));

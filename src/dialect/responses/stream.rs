@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use super::object;
 use super::output::{Manner, Output};
+use crate::dialect::assembled::Assembled;
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::{notes, sse};
 
-/// Bytes that a response may grow to.
-const BYTES_MAX: usize = 64 << 20;
+/// Bytes that an item takes beside its text, about.
+const ITEM_BYTES: usize = 1024;
 
 /// One response on its way.
 #[derive(Debug)]
@@ -23,7 +25,11 @@ pub struct Events {
     /// The chat's error.
     error: Option<Value>,
     over: bool,
-    bytes: usize,
+    kept: Assembled,
+    /// Items that are counted in `kept`.
+    items: usize,
+    /// Why the chat has to end: the response would grow too large.
+    exceeded: Option<UpstreamFailure>,
     /// Bytes of an event that is not complete.
     rest: Vec<u8>,
 }
@@ -51,7 +57,9 @@ impl Events {
             usage: None,
             error: None,
             over: false,
-            bytes: 0,
+            kept: Assembled::text(),
+            items: 0,
+            exceeded: None,
             rest: Vec::new(),
         }
     }
@@ -72,7 +80,6 @@ impl Events {
             if data.as_ref() == sse::DONE {
                 self.over = true;
             } else if let Ok(chunk) = serde_json::from_slice::<Value>(&data) {
-                self.bytes += data.len();
                 self.chunk(&chunk);
             }
         }
@@ -119,6 +126,11 @@ impl Events {
         self.response["status"] = "cancelled".into();
         self.response["output"] = self.output.items().to_vec().into();
         self.end("response.incomplete")
+    }
+
+    /// Why the chat has to be ended, if the response would grow too large with more of it.
+    pub fn exceeded(&self) -> Option<&UpstreamFailure> {
+        self.exceeded.as_ref()
     }
 
     /// Whether the chat has come to its end.
@@ -176,9 +188,6 @@ impl Events {
     }
 
     fn chunk(&mut self, chunk: &Value) {
-        if self.bytes > BYTES_MAX {
-            return self.fail(&json!({"message": format!("the answer is larger than {BYTES_MAX} bytes")}));
-        }
         if let Some(error) = chunk.get("error").filter(|error| error.is_object()) {
             return self.fail(error);
         }
@@ -191,6 +200,9 @@ impl Events {
     }
 
     fn delta(&mut self, delta: &Value) {
+        if !self.has_room(said(delta)) {
+            return;
+        }
         let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(thought) = text("reasoning_content").or_else(|| text("reasoning")) {
             self.output.think(thought);
@@ -207,6 +219,16 @@ impl Events {
         }
     }
 
+    /// Counts text that is about to be kept, and the items before it; without room for them the response has failed.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let new = self.output.items().len() - self.items;
+        self.items += new;
+        let Err(failure) = self.kept.keep(bytes + new * ITEM_BYTES) else { return true };
+        self.fail(&json!({"message": failure.message, "type": failure.kind, "code": failure.code}));
+        self.exceeded = Some(failure);
+        false
+    }
+
     fn note_end(&mut self, chunk: &Value, choice: &Value) {
         if chunk["usage"].is_object() {
             self.usage = Some(chunk["usage"].clone());
@@ -217,6 +239,9 @@ impl Events {
     }
 
     fn note(&mut self, note: &Value) {
+        if !self.has_room(note.to_string().len()) {
+            return;
+        }
         let all = |key: &str| note.get(key).and_then(Value::as_array).into_iter().flatten();
         if let Some(tools) = note.get("tools") {
             self.output.list_tools(tools);
@@ -224,4 +249,13 @@ impl Events {
         all("calls").for_each(|call| self.output.run(call));
         all("results").for_each(|result| self.output.ran(result));
     }
+}
+
+/// Bytes of text in a delta.
+fn said(delta: &Value) -> usize {
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map_or(0, str::len);
+    let calls = delta["tool_calls"].as_array().into_iter().flatten();
+    let calls = calls.map(|call| text(&call["function"], "name") + text(&call["function"], "arguments"));
+    ["reasoning_content", "reasoning", "content"].iter().map(|key| text(delta, key)).sum::<usize>()
+        + calls.sum::<usize>()
 }

@@ -11,6 +11,8 @@ const MESSAGE: &str = "<|message|>";
 const ENDS: [&str; 3] = ["<|end|>", "<|return|>", "<|start|>"];
 /// Bytes of a channel's name and recipient.
 const NAME_MAX: usize = 200;
+/// Bytes of white space before the text that are held back.
+const BLANK_MAX: usize = 4096;
 
 /// A piece of what a model said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +94,12 @@ impl Think {
                     self.at = At::Name;
                     true
                 }
-                None => false,
+                None => {
+                    // Nobody is told what stands between messages; only the beginning of a tag counts.
+                    let keep = begun(&self.held, &[CHANNEL]);
+                    self.held.drain(..self.held.len() - keep);
+                    false
+                }
             },
             At::Name => match self.held.find(MESSAGE) {
                 Some(at) => {
@@ -120,7 +127,7 @@ impl Think {
                 self.at = next;
                 return true;
             }
-            if tag.starts_with(text) {
+            if tag.starts_with(text) && blank <= BLANK_MAX {
                 return false;
             }
         }
@@ -139,15 +146,20 @@ impl Think {
             self.at = next;
             return true;
         }
-        let begun = |tag: &&str| {
-            let lengths = (1..tag.len()).rev();
-            lengths.into_iter().find(|len| tag.get(..*len).is_some_and(|start| self.held.ends_with(start)))
-        };
-        let keep = tags.iter().filter_map(begun).max().unwrap_or(0);
+        let keep = begun(&self.held, tags);
         let rest = self.held.split_off(self.held.len() - keep);
         say(std::mem::replace(&mut self.held, rest), thought, said);
         false
     }
+}
+
+/// Bytes at the end of `text` that may be the beginning of one of `tags`.
+fn begun(text: &str, tags: &[&str]) -> usize {
+    let begun = |tag: &&str| {
+        let lengths = (1..tag.len()).rev();
+        lengths.into_iter().find(|len| tag.get(..*len).is_some_and(|start| text.ends_with(start)))
+    };
+    tags.iter().filter_map(begun).max().unwrap_or(0)
 }
 
 fn say(text: String, thought: bool, said: &mut impl FnMut(Said)) {
@@ -204,6 +216,20 @@ mod tests {
         assert_eq!(split(&[text]), both("The user greets.", "Hello!"));
         assert_eq!(split(&["<|channel|>final<|message|>Hi"]), both("", "Hi"));
         assert_eq!(split(&["<|channel|>analysis<|message|>cut"]), both("cut", ""));
+    }
+
+    #[test]
+    fn think_holds_little_back_of_an_endless_text() {
+        for (start, more) in
+            [("", " "), ("<|channel|>final<|message|>a<|end|>", "x"), ("<|channel|>", "y"), ("<think>", "z")]
+        {
+            let mut think = Think::default();
+            think.feed(start, &mut |_| {});
+            for _ in 0..100 {
+                think.feed(&more.repeat(1000), &mut |_| {});
+            }
+            assert!(think.held.len() <= BLANK_MAX + 1000, "{start}: {}", think.held.len());
+        }
     }
 
     proptest! {

@@ -6,20 +6,18 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, BodyStream, Limited};
+use http_body_util::BodyStream;
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::bodies::Held;
 use crate::dialect::anthropic::{self, Events, chat, estimated_tokens};
+use crate::dialect::assembled::Assembled;
 use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
-
-/// Bytes of a whole answer that is put into other words.
-const ANSWER_MAX: usize = 64 << 20;
 
 /// What is asked for; both are POSTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +78,15 @@ where
     let caller = inference::known(gateway, &arrival, &parts)?;
     let path = Asked::Message.path();
     let (permit, body) = inference::admit(gateway, path, &caller, &arrival, body).await?;
-    let (chat, held) = translated(gateway, &caller, body, true).await?;
+    let arriving = gateway.proxy.arriving(path, &caller, arrival.id, arrival.client_id.clone());
+    let (chat, held) = match translated(gateway, &caller, body, true).await {
+        Ok(translated) => translated,
+        Err(failure) => {
+            arriving.refuse(&failure);
+            return Err(failure);
+        }
+    };
+    arriving.arrived();
     let Chat { body, model, tokens, streamed } = chat;
     let tools = inference::tools_asked(&parts.headers);
     let inference = Inference {
@@ -180,8 +186,7 @@ fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answ
 
 async fn whole(response: Response<Answer>, model: &str) -> Result<Response<Answer>, Failure> {
     let (mut head, body) = response.into_parts();
-    let broke = |error: BoxError| Failure::backend(format!("the answer broke off: {error}"));
-    let bytes = Limited::new(body, ANSWER_MAX).collect().await.map_err(broke)?.to_bytes();
+    let bytes = body.collected(Assembled::events()).await?;
     let mut chat: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::backend(format!("the answer is not valid JSON: {error}")))?;
     chat["model"] = model.into();
@@ -192,7 +197,7 @@ async fn whole(response: Response<Answer>, model: &str) -> Result<Response<Answe
 
 async fn refused(response: Response<Answer>, request_id: &str) -> Response<Answer> {
     let (mut head, body) = response.into_parts();
-    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let bytes = body.collected(Assembled::text()).await.unwrap_or_default();
     let openai: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let told = anthropic::error(head.status.as_u16(), &openai, Some(request_id)).to_string();
     head.headers.remove(header::CONTENT_LENGTH);

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Interval;
 
 use crate::backends::Progress;
-use crate::dialect::aggregate::{ANSWER_LIMIT, Aggregate};
+use crate::dialect::aggregate::Aggregate;
+use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::Facts;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
@@ -23,8 +24,8 @@ use crate::proxy::{Answer, Events, Failure, Opened, Rounds, collected, comment, 
 use crate::tools::chat::{Called, Round, Stop};
 use crate::usage::Live;
 
-/// Pieces that may wait for a slow client.
-const AHEAD: usize = 64;
+/// Pieces that may wait for a slow client; each may be as large as an event.
+const AHEAD: usize = 4;
 /// Silence after which a client hears a comment.
 const COMMENT_AFTER: Duration = Duration::from_secs(10);
 
@@ -66,7 +67,7 @@ where
         }
     } else {
         match form {
-            Whole::Object(choices) => whole(driven, &profile, arrived, choices).await,
+            Whole::Object(choices) => whole(driven, &live, &profile, arrived, choices).await,
             Whole::Events => gathered(driven, &live, &profile, arrived).await,
         }
     };
@@ -86,10 +87,8 @@ where
     let live = asking.0.live();
     let ended = tokio::select! {
         ended = run(&mut asking, out.clone()) => ended,
-        () = tokio::time::sleep_until(until.into()) => {
-            Err(Stop::Failed(Failure::timed_out(format!("timeouts.total of {} s has passed", total.as_secs_f64()))))
-        }
-        () = live.cancelled() => Err(Stop::Failed(Failure::cancelled())),
+        failure = late(&live, total, until) => Err(Stop::Failed(failure)),
+        () = live.cancelled() => Err(Stop::Failed(Failure::of_cancelled(&live))),
     };
     match ended {
         Ok(facts) => {
@@ -98,6 +97,11 @@ where
             None
         }
         Err(Stop::Failed(failure)) => {
+            asking.0.fail(&failure);
+            Some(failure)
+        }
+        Err(Stop::Broken(failure)) => {
+            let failure = Failure::from(failure);
             asking.0.fail(&failure);
             Some(failure)
         }
@@ -117,6 +121,14 @@ where
     }
 }
 
+/// Ends the request when `total` has passed; what is dropped with it then knows why.
+async fn late(live: &Live, total: Duration, until: Instant) -> Failure {
+    tokio::time::sleep_until(until.into()).await;
+    let failure = Failure::total_passed(total);
+    live.abort(failure.to_abort(false));
+    failure
+}
+
 async fn say(out: &Out, bytes: Bytes) {
     if out.send(bytes).await.is_err() {
         tracing::debug!("A client left before the end of its answer");
@@ -124,13 +136,24 @@ async fn say(out: &Out, bytes: Bytes) {
 }
 
 /// The whole answer as one object.
-async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usize) -> Response<Answer> {
-    let mut all: Vec<(Aggregate, Facts)> =
-        (0..choices).map(|_| (Aggregate::new(profile, None), Facts::default())).collect();
+async fn whole(
+    mut driven: Driven,
+    live: &Live,
+    profile: &str,
+    arrived: Instant,
+    choices: usize,
+) -> Response<Answer> {
+    let one = || (Aggregate::new(profile, None).among(choices), Facts::default());
+    let mut all: Vec<(Aggregate, Facts)> = std::iter::repeat_with(one).take(choices).collect();
     while let Some(piece) = driven.next().await {
         match all.as_mut_slice() {
             [(aggregate, facts)] => aggregate.feed(&piece, facts),
             several => feed_each(several, &piece),
+        }
+        let failure = all.iter().find_map(|(_, facts)| facts.failure.clone());
+        // The rounds' own failure comes as the last event too.
+        if let Some(failure) = failure.filter(|_| driven.failure.is_none()) {
+            return driven.abort(live, failure.into()).await;
         }
     }
     if let Some(failure) = &driven.failure {
@@ -144,12 +167,11 @@ async fn whole(mut driven: Driven, profile: &str, arrived: Instant, choices: usi
 
 /// All the events, once it is known that nothing failed.
 async fn gathered(mut driven: Driven, live: &Arc<Live>, profile: &str, arrived: Instant) -> Response<Answer> {
-    let mut all = Vec::new();
+    let (mut all, mut kept) = (Vec::new(), Assembled::events());
     while let Some(piece) = driven.next().await {
-        if all.len() + piece.len() > ANSWER_LIMIT {
-            return failed(&Failure::backend(format!("the answer is larger than {ANSWER_LIMIT} bytes")));
+        if let Err(failure) = kept.extend(&mut all, &piece) {
+            return driven.abort(live, failure.into()).await;
         }
-        all.extend_from_slice(&piece);
     }
     match &driven.failure {
         Some(failure) => failed(failure),
@@ -285,6 +307,13 @@ impl Driven {
 }
 
 impl Driven {
+    /// Ends the request as failed and waits until its record says so.
+    async fn abort(mut self, live: &Live, failure: Failure) -> Response<Answer> {
+        live.abort(failure.to_abort(false));
+        while self.next().await.is_some() {}
+        failed(&failure)
+    }
+
     /// What is waited for, for a client that has heard nothing for a while.
     fn comment(&self) -> Bytes {
         match self.progress.get() {

@@ -10,7 +10,9 @@ use http::{HeaderName, HeaderValue, Response};
 use serde_json::{Map, Value, json};
 
 use super::driven::{self, Asking, Ended, Out, Whole};
+use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::{Facts, Usage};
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
 use crate::dialect::structured::{self, Format};
 use crate::http::state::Shared;
@@ -109,15 +111,22 @@ struct Sums {
 }
 
 /// One round's answer.
-#[derive(Default)]
 struct Heard {
+    kept: Assembled,
     text: String,
     /// Why the round failed, as the backend told it.
     failure: Option<Value>,
     finish_reason: Option<String>,
     usage: Option<Usage>,
-    /// What is held back until it is known to be good.
-    held: Vec<Value>,
+    /// What is held back until it is known to be good, as events.
+    held: Vec<u8>,
+}
+
+impl Heard {
+    fn new() -> Heard {
+        let kept = Assembled::events();
+        Heard { kept, text: String::new(), failure: None, finish_reason: None, usage: None, held: Vec::new() }
+    }
 }
 
 impl Work {
@@ -135,7 +144,7 @@ impl Work {
             frame["usage"] = json!({
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
-                "total_tokens": prompt + completion,
+                "total_tokens": usage.total(),
                 "prompt_tokens_details": {"cached_tokens": usage.cached.unwrap_or(0)},
             });
             self.say(&frame).await?;
@@ -210,8 +219,8 @@ impl Work {
             let fault = if cut_or_call { None } else { self.fault(asking, &heard.text).await };
             match fault {
                 None => {
-                    for chunk in &heard.held {
-                        self.say(chunk).await?;
+                    if !heard.held.is_empty() {
+                        self.send(heard.held.into()).await?;
                     }
                     self.sums.finish_reason = heard.finish_reason;
                     return Ok(());
@@ -229,7 +238,7 @@ impl Work {
 
     /// Reads a round to its end. What needs no look goes on at once.
     async fn hear(&mut self, asking: &mut Asking, index: u64) -> Result<Heard, Stop<Failure>> {
-        let mut heard = Heard::default();
+        let mut heard = Heard::new();
         while let Some(bytes) = asking.next().await {
             if bytes.starts_with(b":") {
                 self.send(bytes).await?;
@@ -242,14 +251,14 @@ impl Work {
                     continue;
                 }
                 let usage = chunk.as_object_mut().and_then(|chunk| chunk.remove("usage"));
-                heard.usage =
-                    usage.and_then(|usage| Usage::read(usage.to_string().as_bytes())).or(heard.usage);
-                self.note(&mut chunk, &mut heard, index);
+                heard.usage = usage.as_ref().and_then(Usage::of).or(heard.usage);
+                self.note(&mut chunk, &mut heard, index).map_err(Stop::Broken)?;
                 if chunk["choices"].as_array().is_none_or(Vec::is_empty) {
                     continue;
                 }
                 if self.several.format.is_some() {
-                    heard.held.push(chunk);
+                    let event = format!("data: {chunk}\n\n");
+                    heard.kept.extend(&mut heard.held, event.as_bytes()).map_err(Stop::Broken)?;
                 } else {
                     self.say(&chunk).await?;
                 }
@@ -259,7 +268,7 @@ impl Work {
     }
 
     /// Makes a chunk part of the one answer, and notes what it says.
-    fn note(&mut self, chunk: &mut Value, heard: &mut Heard, index: u64) {
+    fn note(&mut self, chunk: &mut Value, heard: &mut Heard, index: u64) -> Result<(), UpstreamFailure> {
         let id = self.sums.id.get_or_insert_with(|| chunk["id"].clone());
         chunk["id"] = id.clone();
         self.sums.frame.get_or_insert_with(|| {
@@ -269,8 +278,9 @@ impl Work {
         });
         for choice in chunk["choices"].as_array_mut().into_iter().flatten() {
             choice["index"] = index.into();
-            if let Some(text) = choice["delta"]["content"].as_str() {
-                heard.text.push_str(text);
+            if let Some(text) = choice["delta"]["content"].as_str().filter(|_| self.several.format.is_some())
+            {
+                heard.kept.push(&mut heard.text, text)?;
             }
             let spoken = ["content", "reasoning_content", "tool_calls"];
             let speaks =
@@ -280,6 +290,7 @@ impl Work {
                 heard.finish_reason = Some(reason.to_owned());
             }
         }
+        Ok(())
     }
 
     /// The request of a round. The same seed would give the same choice again; what was wrong before is said.
@@ -320,14 +331,9 @@ impl Sums {
     /// A prompt is counted once, as OpenAI does.
     fn add(&mut self, heard: &Heard) {
         let Some(more) = heard.usage else { return };
-        let add = |a: Option<u64>, b: Option<u64>| a.map_or(b, |a| Some(a + b.unwrap_or(0)));
         self.usage = Some(match self.usage {
             None => more,
-            Some(sum) => Usage {
-                completion: add(sum.completion, more.completion),
-                reasoning: add(sum.reasoning, more.reasoning),
-                ..sum
-            },
+            Some(sum) => sum.plus(Usage { prompt: None, cached: None, ..more }),
         });
     }
 }

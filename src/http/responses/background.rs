@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http_body_util::{BodyExt, Collected, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::create::{ANSWER_MAX, seconds, whole_of};
+use super::create::{seconds, whole_of};
 use super::request::Begun;
+use crate::dialect::assembled::Assembled;
 use crate::http::error::ApiError;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
@@ -113,14 +114,18 @@ async fn answered(gateway: &Shared, job: &Job, inference: Inference<Sliced>, too
     let refused = !answer.status().is_success();
     let mut body = answer.into_body();
     if refused {
-        let told = Limited::new(body, ANSWER_MAX).collect().await.map(Collected::to_bytes);
+        let told = body.collected(Assembled::text()).await;
         let told = told.ok().and_then(|told| serde_json::from_slice::<Value>(&told).ok());
         let unknown = || json!({"message": "the request was refused", "type": "api_error"});
         return job.fail(&told.map_or_else(unknown, |mut told| told["error"].take()));
     }
     while let Some(frame) = body.frame().await {
         match frame.map(http_body::Frame::into_data) {
-            Ok(Ok(bytes)) => job.feed(&bytes),
+            Ok(Ok(bytes)) => {
+                if let Err(exceeded) = job.feed(&bytes) {
+                    return body.abort(&exceeded.into(), true);
+                }
+            }
             Ok(Err(_trailers)) => {}
             Err(error) => {
                 tracing::debug!(%error, "A response broke off");

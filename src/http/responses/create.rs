@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::background::{self, Background};
 use super::of;
 use super::request::{self, Begun, Understood, understand};
+use crate::dialect::assembled::Assembled;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::operation::Operation;
 use crate::dialect::responses::{End, Events};
@@ -19,9 +20,6 @@ use crate::http::openai::inference::{self, Sliced, admit, admit_work, known, too
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
 use crate::responses::Responses;
-
-/// Bytes of a whole answer that is put into other words.
-pub(super) const ANSWER_MAX: usize = 64 << 20;
 
 /// What is asked for; both are POSTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +69,17 @@ where
     };
     let kept = of(gateway, &caller);
     let stem = arrival.id.simple().to_string();
+    // Counting tokens leaves no record.
+    let arriving = (asked == Asked::Response)
+        .then(|| gateway.proxy.arriving(asked.path(), &caller, arrival.id, arrival.client_id.clone()));
     let understood = match understand(gateway, &caller, body, &stem).await {
         Ok(understood) => understood,
         Err(failure) => {
-            if asked == Asked::Response {
-                let (path, id, client_id) = (asked.path(), arrival.id, arrival.client_id);
-                gateway.proxy.refuse(path, &caller, id, client_id, &failure);
-            }
+            arriving.into_iter().for_each(|arriving| arriving.refuse(&failure));
             return failed(&failure);
         }
     };
+    arriving.into_iter().for_each(|arriving| arriving.arrived());
     if asked == Asked::Tokens {
         let counted = gateway.proxy.count_tokens(&caller, &understood.model, understood.chat).await;
         let counted = request::counted(counted.unwrap_or(understood.tokens));
@@ -144,6 +143,12 @@ impl Telling {
                     match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
                         Some(Ok(Ok(bytes))) => {
                             let told = telling.events.feed(&bytes);
+                            if let Some(exceeded) = telling.events.exceeded() {
+                                body.abort(&exceeded.clone().into(), true);
+                                drop(body);
+                                let end = telling.end().await.events;
+                                return Some(([told, end].concat().into(), None));
+                            }
                             if !told.is_empty() {
                                 return Some((Bytes::from(told), Some((telling, body))));
                             }
@@ -164,9 +169,9 @@ impl Telling {
     /// The response as one object.
     async fn whole(mut self, response: Response<Answer>) -> Response<Answer> {
         let (mut head, body) = response.into_parts();
-        let bytes = match Limited::new(body, ANSWER_MAX).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) => return failed(&Failure::backend(format!("the answer broke off: {error}"))),
+        let bytes = match body.collected(Assembled::events()).await {
+            Ok(bytes) => bytes,
+            Err(failure) => return failed(&failure),
         };
         let json = HeaderValue::from_static("application/json");
         if head.headers.insert(header::CONTENT_TYPE, json).is_some_and(|kind| is_events(&kind)) {
@@ -180,6 +185,9 @@ impl Telling {
             }
         }
         let end = self.end().await;
+        if let Some(exceeded) = self.events.exceeded() {
+            return failed(&exceeded.clone().into());
+        }
         if let Some(error) = &end.error {
             return failed(&UpstreamFailure::from_event(error.to_string().as_bytes()).into());
         }

@@ -168,7 +168,12 @@ impl Body for UpstreamBody {
             frame = Pin::new(&mut this.incoming).poll_frame(cx);
         }
         let frame = std::task::ready!(frame);
-        if frame.is_none() || this.incoming.is_end_stream() {
+        let is_last = match &frame {
+            Some(Ok(frame)) => frame.is_trailers() || this.incoming.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if is_last {
             this.done();
         }
         Poll::Ready(frame)

@@ -14,7 +14,9 @@ use super::aside::{Aside, Part};
 use super::request::Plan;
 use super::turn::{Frame, ModelCall, Turn, sum};
 use super::{Called, Outcome, Round};
+use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::Usage;
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::notes;
 use crate::tools::{Call, CallError, Origin, Tool, ToolOutput};
 
@@ -51,6 +53,8 @@ pub enum Stop<F> {
     Failed(F),
     /// The model did not do what `tool_choice` asks for.
     Unsatisfied(String),
+    /// The backend's answer cannot go on.
+    Broken(UpstreamFailure),
     /// The request has ended already; its stream's last words are these.
     Told(Vec<u8>),
     /// The client has left.
@@ -58,8 +62,9 @@ pub enum Stop<F> {
 }
 
 /// What is known between rounds.
-#[derive(Default)]
 struct Sofar {
+    /// What all rounds and their tools said, as far as the conversation keeps it.
+    kept: Assembled,
     frame: Frame,
     usage: Option<Usage>,
     deltas: u64,
@@ -72,7 +77,7 @@ impl Chat {
     /// Goes on until the model answers, calls a tool of the client's, or has had its rounds. The
     /// closing chunks have been sent; `[DONE]` has not.
     pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<Outcome, Stop<R::Failure>> {
-        let mut sofar = Sofar::default();
+        let mut sofar = Sofar::new();
         if self.told {
             self.send(notes::tools(self.tools.iter().map(|tool| tool.listed()).collect())).await?;
         }
@@ -120,7 +125,7 @@ impl Chat {
         rounds.begin(&self.plan.round(last, insists)).await.map_err(Stop::Failed)?;
         let (mut turn, mut held) = (Turn::default(), Vec::new());
         while let Some(bytes) = rounds.next().await {
-            let mut seen = turn.feed(&bytes, &mut sofar.frame);
+            let mut seen = turn.feed(&bytes, &mut sofar.frame, &mut sofar.kept).map_err(Stop::Broken)?;
             // What may turn out not to be what was asked for is held back.
             if insists && !seen.starts_with(b":") && !Turn::is_too_much(&held) {
                 held.append(&mut seen);
@@ -221,6 +226,7 @@ impl Chat {
             calls.iter().zip(repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, repeats));
         let (mut messages, mut results) = (Vec::with_capacity(calls.len()), Vec::new());
         for (call, (text, called)) in calls.iter().zip(join_all(run).await) {
+            sofar.kept.keep(text.len()).map_err(Stop::Broken)?;
             results.push(json!({"id": call.id, "text": text, "failed": called.error.is_some()}));
             messages
                 .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
@@ -281,6 +287,18 @@ impl Chat {
 }
 
 impl Sofar {
+    fn new() -> Sofar {
+        Sofar {
+            kept: Assembled::text(),
+            frame: Frame::default(),
+            usage: None,
+            deltas: 0,
+            opened: false,
+            repeats: HashMap::new(),
+            tries: 0,
+        }
+    }
+
     fn repeated(&mut self, call: &ModelCall) -> u32 {
         let count = self.repeats.entry((call.name.clone(), call.arguments.clone())).or_default();
         *count += 1;

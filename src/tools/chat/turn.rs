@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::Usage;
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
 
 /// Bytes of the arguments of all calls in one round.
@@ -61,21 +63,26 @@ struct FunctionDelta {
 }
 
 impl Turn {
-    /// Takes bytes of the stream; what of them the client is to see.
-    pub fn feed(&mut self, bytes: &[u8], frame: &mut Frame) -> Vec<u8> {
+    /// Takes bytes of the stream and returns what of them the client is to see. What is kept of them counts in `kept`.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        frame: &mut Frame,
+        kept: &mut Assembled,
+    ) -> Result<Vec<u8>, UpstreamFailure> {
         let mut out = Vec::new();
         self.rest.extend_from_slice(bytes);
-        let Some(end) = sse::last_boundary(&self.rest, 0) else { return out };
+        let Some(end) = sse::last_boundary(&self.rest, 0) else { return Ok(out) };
         let whole: Vec<u8> = self.rest.drain(..end).collect();
         if whole.starts_with(b":") && sse::events(&whole).next().is_none() {
-            return whole;
+            return Ok(whole);
         }
         for data in sse::events(&whole) {
             if data.as_ref() != sse::DONE {
-                self.event(&data, frame, &mut out);
+                self.event(&data, frame, kept, &mut out)?;
             }
         }
-        out
+        Ok(out)
     }
 
     /// Whether so much was held back that no more may be.
@@ -101,32 +108,42 @@ impl Turn {
         message
     }
 
-    fn event(&mut self, data: &[u8], frame: &mut Frame, out: &mut Vec<u8>) {
-        let Ok(Value::Object(mut chunk)) = serde_json::from_slice::<Value>(data) else { return };
+    fn event(
+        &mut self,
+        data: &[u8],
+        frame: &mut Frame,
+        kept: &mut Assembled,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UpstreamFailure> {
+        let Ok(Value::Object(mut chunk)) = serde_json::from_slice::<Value>(data) else { return Ok(()) };
         if chunk.contains_key("error") && !chunk.contains_key("choices") {
             self.failure = Some(data.to_vec());
-            return;
+            return Ok(());
         }
         if let Some(usage) = chunk.remove("usage").filter(|usage| !usage.is_null()) {
-            self.usage = Usage::read(usage.to_string().as_bytes()).or(self.usage);
+            self.usage = Usage::of(&usage).or(self.usage);
         }
         frame.note(&chunk);
-        let Some(choice) = chunk.get_mut("choices").and_then(|choices| choices.get_mut(0)) else { return };
+        let Some(choice) = chunk.get_mut("choices").and_then(|choices| choices.get_mut(0)) else {
+            return Ok(());
+        };
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
             self.finish_reason = Some(reason.to_owned());
             choice["finish_reason"] = Value::Null;
         }
-        let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { return };
+        let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else {
+            return Ok(());
+        };
         if let Some(calls) = delta.remove("tool_calls") {
             self.deltas += 1;
-            self.calls(calls);
+            self.calls(calls, kept)?;
         }
         if let Some(content) = delta.get("content").and_then(Value::as_str) {
-            self.content.push_str(content);
+            kept.push(&mut self.content, content)?;
         }
         let thought = delta.get("reasoning_content").or_else(|| delta.get("reasoning"));
         if let Some(thought) = thought.and_then(Value::as_str) {
-            self.reasoning.push_str(thought);
+            kept.push(&mut self.reasoning, thought)?;
         }
         // The end of the whole answer is told when it is known.
         let says = |key: &str| delta.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
@@ -134,10 +151,11 @@ impl Turn {
             self.deltas += 1;
             frame.write(&mut chunk, out);
         }
+        Ok(())
     }
 
-    fn calls(&mut self, deltas: Value) {
-        let Ok(deltas) = serde_json::from_value::<Vec<CallDelta>>(deltas) else { return };
+    fn calls(&mut self, deltas: Value, kept: &mut Assembled) -> Result<(), UpstreamFailure> {
+        let Ok(deltas) = serde_json::from_value::<Vec<CallDelta>>(deltas) else { return Ok(()) };
         for delta in deltas {
             let index = delta.index.unwrap_or(self.calls.len() as u64);
             // Another id is another call, also from servers that number all of them 0.
@@ -160,12 +178,13 @@ impl Turn {
                 call.id = id;
             }
             if let Some(function) = delta.function {
-                call.name.push_str(&function.name.unwrap_or_default());
+                kept.push(&mut call.name, &function.name.unwrap_or_default())?;
                 if call.arguments.len() < ARGUMENTS_MAX {
-                    call.arguments.push_str(&function.arguments.unwrap_or_default());
+                    kept.push(&mut call.arguments, &function.arguments.unwrap_or_default())?;
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -227,7 +246,7 @@ impl Frame {
             chunk["choices"] = json!([]);
             let (prompt, completion) = (usage.prompt.unwrap_or(0), usage.completion.unwrap_or(0));
             chunk["usage"] = json!({
-                "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+                "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": usage.total(),
                 "prompt_tokens_details": {"cached_tokens": usage.cached.unwrap_or(0)},
             });
             event(&chunk, &mut out);
@@ -257,16 +276,7 @@ impl Frame {
 /// Tokens of several rounds together.
 pub fn sum(one: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
     let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
-    let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
-        (None, None) => None,
-        (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
-    };
-    Some(Usage {
-        prompt: add(one.prompt, other.prompt),
-        completion: add(one.completion, other.completion),
-        cached: add(one.cached, other.cached),
-        reasoning: add(one.reasoning, other.reasoning),
-    })
+    Some(one.plus(other))
 }
 
 fn event(chunk: &Value, out: &mut Vec<u8>) {
@@ -300,7 +310,7 @@ mod tests {
         .concat();
         let mut seen = Vec::new();
         for piece in text.as_bytes().chunks(7) {
-            seen.extend(turn.feed(piece, &mut frame));
+            seen.extend(turn.feed(piece, &mut frame, &mut Assembled::text()).unwrap());
         }
         let seen = String::from_utf8(seen).unwrap();
         assert_eq!(seen.matches("data: ").count(), 2, "{seen}");
@@ -324,7 +334,7 @@ mod tests {
             call(0, "b", "g", "{}"),
             call(1, "", "h", ""),
         ];
-        turn.feed(text.concat().as_bytes(), &mut frame);
+        turn.feed(text.concat().as_bytes(), &mut frame, &mut Assembled::text()).unwrap();
         turn.name_calls();
         let seen: Vec<_> =
             turn.calls.iter().map(|call| [call.id.as_str(), &call.name, &call.arguments]).collect();
@@ -334,8 +344,9 @@ mod tests {
     #[test]
     fn a_failure_is_kept_comments_pass_and_usage_adds_up() {
         let (mut turn, mut frame) = (Turn::default(), Frame::default());
-        assert_eq!(turn.feed(b": prefill\n\n", &mut frame), b": prefill\n\n");
-        assert!(turn.feed(b"data: {\"error\":{\"message\":\"x\"}}\n\n", &mut frame).is_empty());
+        let mut feed = |bytes: &[u8]| turn.feed(bytes, &mut frame, &mut Assembled::text()).unwrap();
+        assert_eq!(feed(b": prefill\n\n"), b": prefill\n\n");
+        assert!(feed(b"data: {\"error\":{\"message\":\"x\"}}\n\n").is_empty());
         assert!(turn.failure.is_some());
         let usage =
             |prompt| Some(Usage { prompt: Some(prompt), completion: Some(1), cached: None, reasoning: None });

@@ -4,6 +4,7 @@ pub mod bombs;
 pub mod http;
 pub mod people;
 pub mod process;
+pub mod raw;
 pub mod weather;
 
 use std::io::{BufRead, BufReader};
