@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mlx_gateway::auth::{Accounts, Credentials, Limits, Revocations, Tokens, Transport};
+use mlx_gateway::auth::{Accounts, Credentials, Estimate, Limits, Revocations, Tokens, Transport};
 use mlx_gateway::config::{ApiAuth, Auth, Registration};
 use mlx_gateway::store::Store;
 use mlx_gateway::store::keys::{KeyRow, add};
@@ -61,7 +61,8 @@ fn measure(keys: usize) -> (f64, f64) {
         for n in 0..LOOKUPS {
             let shown = Credentials { bearer: Some(&secrets[n * 7919 % keys]), ..Credentials::default() };
             let caller = accounts.gate.admit(black_box(shown), Transport::Network).unwrap();
-            let permit = caller.reserve(100).unwrap();
+            let mut permit = caller.admit().unwrap();
+            permit.reserve(Estimate { prompt: 50, prompt_max: 50, answer: 50 }).unwrap();
             black_box(permit).settle(50);
         }
         *nanos = began.elapsed().as_nanos() as f64 / LOOKUPS as f64;

@@ -193,6 +193,7 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::Busy;
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
@@ -227,37 +228,29 @@ mod tests {
         assert_eq!(all.registry().open.len(), 1, "each place is given back once");
     }
 
+    /// A connection with a request under way.
+    fn busy(place: Place) -> (Place, Option<Busy>) {
+        let busy = place.connection().begin();
+        (place, busy)
+    }
+
     #[test]
     fn client_with_nothing_idle_gets_no_more_than_its_share() {
         let all = connections();
         for (client, share) in [("192.0.2.1", 10), ("2001:db8::1", 10), ("127.0.0.1", 30), ("10.0.0.1", 30)] {
-            let places: Vec<Place> = std::iter::from_fn(|| {
-                let place = all.admit(address(client))?;
-                std::mem::forget(place.connection().begin());
-                Some(place)
-            })
-            .collect();
+            let places: Vec<_> = std::iter::from_fn(|| Some(busy(all.admit(address(client))?))).collect();
             assert_eq!(places.len(), share, "{client}");
         }
-        let first = all.admit(address("2001:db8::1")).unwrap();
-        std::mem::forget(first.connection().begin());
-        let more = (2..99).filter_map(|n| {
-            let place = all.admit(address(&format!("2001:db8::{n:x}")))?;
-            std::mem::forget(place.connection().begin());
-            Some(place)
-        });
+        let _first = busy(all.admit(address("2001:db8::1")).unwrap());
+        let more = (2..99).filter_map(|n| all.admit(address(&format!("2001:db8::{n:x}"))).map(busy));
         assert_eq!(more.collect::<Vec<_>>().len(), 9, "one network is one client");
     }
 
     #[test]
     fn local_socket_gets_in_when_the_network_has_taken_everything() {
         let all = connections();
-        let busy = |n: u32| {
-            let place = all.admit(address(&format!("192.0.2.{n}")))?;
-            std::mem::forget(place.connection().begin());
-            Some(place)
-        };
-        let places: Vec<Place> = (0..99).filter_map(busy).collect();
+        let busy = |n: u32| all.admit(address(&format!("192.0.2.{n}"))).map(busy);
+        let places: Vec<_> = (0..99).filter_map(busy).collect();
         assert_eq!(places.len(), 40);
         assert!(all.admit(address("127.0.0.1")).is_none());
         assert!(all.admit(None).is_some());

@@ -24,7 +24,7 @@ pub struct Failure {
     pub code: &'static str,
     pub message: String,
     /// More that only callers who may see servers read: the reason in full, lines of a backend's log.
-    pub server_log: Option<String>,
+    pub server_log: Option<Box<str>>,
     pub param: Option<Cow<'static, str>>,
     /// Seconds after which another try makes sense.
     pub retry_after_s: Option<u32>,
@@ -354,9 +354,9 @@ const LONGEST_RETRY_S: u32 = 600;
 const QUOTED_LINES: usize = 8;
 
 /// The part of a message that only callers who may see servers read.
-fn server_log(reason: Option<&String>, log: &[String]) -> Option<String> {
+fn server_log(reason: Option<&String>, log: &[String]) -> Option<Box<str>> {
     let tail = log.get(log.len().saturating_sub(QUOTED_LINES)..).unwrap_or_default();
     let lines = (!tail.is_empty()).then(|| format!("last log lines:\n{}", tail.join("\n")));
     let all: Vec<String> = reason.cloned().into_iter().chain(lines).collect();
-    (!all.is_empty()).then(|| all.join("\n"))
+    (!all.is_empty()).then(|| all.join("\n").into())
 }

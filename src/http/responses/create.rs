@@ -72,14 +72,16 @@ where
     // Counting tokens leaves no record.
     let arriving = (asked == Asked::Response)
         .then(|| gateway.proxy.arriving(asked.path(), &caller, arrival.id, arrival.client_id.clone()));
-    let understood = match understand(gateway, &caller, body, &stem).await {
+    let understood = understand(gateway, &caller, body, &stem).await;
+    match (arriving, &understood) {
+        (Some(arriving), Ok(_)) => arriving.arrived(),
+        (Some(arriving), Err(failure)) => arriving.refuse(failure),
+        (None, _) => {}
+    }
+    let understood = match understood {
         Ok(understood) => understood,
-        Err(failure) => {
-            arriving.into_iter().for_each(|arriving| arriving.refuse(&failure));
-            return failed(&failure);
-        }
+        Err(failure) => return failed(&failure),
     };
-    arriving.into_iter().for_each(|arriving| arriving.arrived());
     if asked == Asked::Tokens {
         let counted = gateway.proxy.count_tokens(&caller, &understood.model, understood.chat).await;
         let counted = request::counted(counted.unwrap_or(understood.tokens));

@@ -118,7 +118,7 @@ impl Component {
         let limits = Limits { cpu_ms: self.limits.cpu_ms.max(LIST_CPU_MS), ..self.limits.clone() };
         // Whoever lists has no need to reach anything.
         let lane = Arc::from("");
-        let job = self.job(Ask::List, lane, &limits, Access::none().into(), None, LIST_MAX);
+        let job = self.job((Ask::List, lane), &limits, Access::none().into(), None, LIST_MAX);
         match self.run(job, &limits, self.limits.wall()).await? {
             Told::List(list) => list,
             Told::Call(_) => Err(CallError::Internal("it answered another question".to_owned())),
@@ -142,7 +142,7 @@ impl Component {
         let fuel = usize::try_from(self.limits.output_bytes).unwrap_or(usize::MAX) + HAND_OVER_SLACK;
         let lane = Arc::from(call.principal.unwrap_or_default());
         let access = Arc::clone(&self.access);
-        let job = self.job(ask, lane, &self.limits, access, call.listener.clone(), fuel);
+        let job = self.job((ask, lane), &self.limits, access, call.listener.clone(), fuel);
         match self.run(job, &self.limits, wall).await? {
             Told::Call(Ok(result)) => output::output(result, self.limits.output_bytes),
             Told::Call(Err(error)) => Err(output::told(error, call.tool)),
@@ -152,8 +152,7 @@ impl Component {
 
     fn job(
         &self,
-        ask: Ask,
-        lane: Arc<str>,
+        (ask, lane): (Ask, Arc<str>),
         limits: &Limits,
         access: Arc<Access>,
         listener: Option<Arc<dyn Listener>>,
