@@ -193,6 +193,7 @@ fn forget(value: &mut Value) {
                 "etag",
                 "path",
                 "load_ms",
+                "mean_ms",
                 "calls",
                 "errors",
                 "backend",

@@ -204,13 +204,11 @@ fn settle(gateway: &Gateway, admin: &str, callers: &mut [Caller], verb: &str, st
 /// Reads on until an account's request is told, which is within half a second.
 fn until_request(gateway: &Gateway, caller: &mut Caller) {
     let listed = gateway.call("GET", "/api/v1/requests?limit=1", &caller.headers, None).json();
-    loop {
+    let is_it =
+        |event: &Event| event.name == "request.changed" && event.data["id"] == listed["requests"][0]["id"];
+    while !caller.heard.values().any(is_it) {
         let event = next(&mut caller.stream);
-        let found = event.name == "request.changed" && event.data["id"] == listed["requests"][0]["id"];
         caller.heard.insert(sequence(&event), event);
-        if found {
-            return;
-        }
     }
 }
 
@@ -277,9 +275,9 @@ fn events_carry_only_what_the_same_caller_can_read_with_get() {
     let (by, owners) = (headers[0].as_str(), [headers[0].as_str(), headers[1].as_str(), headers[2].as_str()]);
 
     let chats = change_everything(&gateway, by, &owners);
-    until_request(&gateway, &mut callers[0]);
     let (_, cay) = gateway.user(&admin, "cay@example.com");
     until_available(&mut callers[0], "made", false);
+    until_request(&gateway, &mut callers[0]);
     settle(&gateway, by, &mut callers, "start?wait=true", "ready");
     let first = all(&callers, 0);
     let kinds: BTreeSet<Kind> = first.values().filter_map(kind).collect();
@@ -302,8 +300,8 @@ fn events_of_an_open_gateway_carry_what_its_one_user_can_read_with_get() {
     let gateway = Gateway::with_env(PROFILES, &[("HF_ENDPOINT", &hub.url())]);
     let mut callers = vec![Caller::new(&gateway, "open", None)];
     let chats = change_everything(&gateway, "", &[""]);
-    until_request(&gateway, &mut callers[0]);
     until_available(&mut callers[0], "made", false);
+    until_request(&gateway, &mut callers[0]);
     settle(&gateway, "", &mut callers, "start?wait=true", "ready");
     let first = all(&callers, 0);
     // The first account would close it.
