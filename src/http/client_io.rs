@@ -85,7 +85,7 @@ impl<S> ClientIo<S> {
         watch.poll_ended(cx).map(Ok)
     }
 
-    /// Begins to take what hyper writes, once the answer has to end.
+    /// Begins to keep what hyper writes, once the answer has to end.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&mut Rest>> {
         if self.rest.is_none() {
             ready!(self.poll_end(cx))?;
@@ -119,18 +119,15 @@ impl Rest {
         Rest { bytes: BytesMut::new(), is_fresh: false, linger: Box::pin(tokio::time::sleep(LINGER)) }
     }
 
-    /// Takes as much as there is room for.
-    fn take(&mut self, all: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Keeps as much as there is room for.
+    fn keep(&mut self, all: &[IoSlice<'_>]) -> usize {
         let before = self.bytes.len();
         for slice in all {
             let room = REST_MAX.saturating_sub(self.bytes.len()).min(slice.len());
             self.bytes.extend_from_slice(slice.get(..room).unwrap_or_default());
         }
         self.is_fresh = true;
-        match self.bytes.len() - before {
-            0 if all.iter().any(|slice| !slice.is_empty()) => Err(unread()),
-            taken => Ok(taken),
-        }
+        self.bytes.len() - before
     }
 }
 
@@ -140,6 +137,15 @@ fn unread() -> io::Error {
 }
 
 impl<S: AsyncWrite + Unpin> ClientIo<S> {
+    /// Keeps bytes of an ended answer. When there is no room for more, the client has [`LINGER`] to take what is kept.
+    fn poll_keep(&mut self, cx: &mut Context<'_>, all: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_rest(cx))?.bytes.len() >= REST_MAX {
+            ready!(self.poll_drain(cx))?;
+            self.rest = None;
+        }
+        Poll::Ready(Ok(self.rest.get_or_insert_with(Rest::new).keep(all)))
+    }
+
     /// Writes the rest of an ended answer.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(())) };
@@ -186,7 +192,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
             this.advance(written);
             return Poll::Ready(Ok(written));
         }
-        Poll::Ready(ready!(this.poll_rest(cx))?.take(&[IoSlice::new(bytes)]))
+        this.poll_keep(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -201,7 +207,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
             this.advance(written);
             return Poll::Ready(Ok(written));
         }
-        Poll::Ready(ready!(this.poll_rest(cx))?.take(bytes))
+        this.poll_keep(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -322,7 +328,27 @@ mod tests {
         io.flush().await.unwrap();
         assert!(reading.await.unwrap().ends_with(b"\x01the end"));
         assert!(!connection.is_writing());
-        let too_much = vec![0; REST_MAX + 9];
-        assert!(io.write_all(&too_much).await.is_err(), "no more is kept than the bound");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rest_larger_than_its_bound_arrives_only_when_the_client_reads_on() {
+        let large = vec![0; 3 * REST_MAX + 9];
+        for reads in [true, false] {
+            let (mut io, connection, mut theirs) = io(1024);
+            let caller = Caller::for_test();
+            connection.begin().unwrap();
+            connection.watch_right(caller.right());
+            caller.lose_right();
+            let mut got = vec![1; if reads { large.len() } else { 9 }];
+            let reading = tokio::spawn(async move {
+                theirs.read_exact(&mut got).await.unwrap();
+                (got.len(), theirs)
+            });
+            let (began, written) = (Instant::now(), io.write_all(&large).await);
+            let flushed = io.flush().await;
+            assert_eq!((written.is_ok(), flushed.is_ok()), (reads, reads));
+            assert!(began.elapsed() <= LINGER * 2, "{:?}", began.elapsed());
+            reading.await.unwrap();
+        }
     }
 }

@@ -54,7 +54,8 @@ fn row(kind: Kind, data: &Value) -> Row {
         Kind::ConfigChanged => {
             row("/api/v1/system".to_owned(), |answer, _| answer.get("config").cloned(), &[])
         }
-        Kind::CapturesChanged => row("/api/v1/captures".to_owned(), whole, &[]),
+        // Captures of requests that end meanwhile.
+        Kind::CapturesChanged => row("/api/v1/captures".to_owned(), whole, &["kept", "kept_bytes"]),
     }
 }
 

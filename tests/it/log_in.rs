@@ -102,7 +102,7 @@ fn failed_log_ins_make_one_row_of_the_audit_log_per_minute_and_address() {
 fn an_address_that_is_too_long_is_refused_before_anything_is_kept() {
     let gateway = Gateway::start(PROFILES);
     gateway.admin();
-    let long = format!("{}@example.com", "a".repeat(500_000));
+    let long = format!("{}@example.com", "a".repeat(50_000));
     for path in ["/api/v1/auth/login", "/api/v1/auth/register"] {
         let body = json!({"email": long, "password": PASSWORD});
         let refused = gateway.call("POST", path, "", Some(&body));
@@ -127,7 +127,7 @@ fn attempts_with_large_names_take_no_memory() {
             for first in 0..2 {
                 scope.spawn(move || {
                     for n in (first..ATTEMPTS).step_by(2) {
-                        assert_eq!(attempt(n), 400);
+                        assert_eq!(attempt(n), 413);
                     }
                 });
             }

@@ -26,14 +26,29 @@ pub fn kinds() -> Vec<Kind> {
             ask: schema_bomb,
             ends: &["400 invalid_request_error", COMPLETED],
         },
-        Kind { name: "endless tool chat", clients: (1, 3), ask: endless_tool_chat, ends: &[TOO_LARGE] },
-        Kind { name: "endless structured", clients: (1, 3), ask: endless_structured, ends: &[TOO_LARGE] },
+        Kind {
+            name: "endless tool chat",
+            clients: (1, 3),
+            ask: endless_tool_chat,
+            ends: &[TOO_LARGE, "504 timeout"],
+        },
+        Kind {
+            name: "endless structured",
+            clients: (1, 3),
+            ask: endless_structured,
+            ends: &[TOO_LARGE, "504 timeout"],
+        },
         Kind { name: "mcp flood", clients: (1, 3), ask: initialize, ends: &[COMPLETED, "mcp refused"] },
         Kind {
             name: "log-in",
             clients: (1, 2),
             ask: log_in,
-            ends: &["400 invalid_request_error", "401 invalid_credentials", "429 too_many_attempts"],
+            ends: &[
+                "400 invalid_request_error",
+                "401 invalid_credentials",
+                "413 request_too_large",
+                "429 too_many_attempts",
+            ],
         },
     ]
 }
@@ -59,7 +74,7 @@ fn schema_bomb(soak: &Soak, dice: &mut Dice, id: &str) -> Option<String> {
     soak.post(id, PATH, "", &chat("free", &prompt, with_schema(&schema, &streamed)))
 }
 
-const ENDLESS: &str = "#repeat #token-bytes=20000";
+const ENDLESS: &str = "#endless=20000";
 
 fn endless_tool_chat(soak: &Soak, dice: &mut Dice, id: &str) -> Option<String> {
     soak.post(id, PATH, "", &chat("tooled", ENDLESS, json!({"stream": dice.roll(2) > 0})))

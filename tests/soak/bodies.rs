@@ -9,7 +9,7 @@ use crate::support::http::body;
 use crate::{Kind, Soak};
 
 /// A request to which the gateway has not answered by then has no end.
-const PATIENCE: Duration = Duration::from_secs(BODY_TIMEOUT.as_secs() + 10);
+const PATIENCE: Duration = Duration::from_secs(BODY_TIMEOUT.as_secs() + 30);
 
 pub fn kinds() -> Vec<Kind> {
     vec![
@@ -56,8 +56,10 @@ fn drip_without_end(soak: &Soak, dice: &mut Dice, id: &str) -> Option<String> {
         }
     }
     let end = name(&answer);
-    Some(if end == SLOW_BODY {
-        end
+    // Anthropic's errors have no code.
+    let has_type = String::from_utf8_lossy(&answer).contains("the body comes too slowly");
+    Some(if end == SLOW_BODY || (end == "status 408" && has_type) {
+        SLOW_BODY.into()
     } else {
         format!("{end} of {path} after {} s", began.elapsed().as_secs())
     })

@@ -32,7 +32,7 @@ const UNANSWERED: &str = "unanswered";
 
 /// A stream without end.
 fn endless(soak: &Soak, id: &str) -> Option<TcpStream> {
-    let body = body("slow", "#repeat #token-bytes=10000", true);
+    let body = body("slow", "#endless=10000", true);
     soak.connect(soak.request(id, "/v1/chat/completions", "", &body).as_bytes())
 }
 
