@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::chaos::BODY_TIMEOUT;
-use crate::clients::{COMPLETED, Dice, SLOW_BODY, end_of, name};
+use crate::clients::{BROKEN, COMPLETED, Dice, SLOW_BODY, end_of, name};
 use crate::support::http::body;
 use crate::{Kind, Soak};
 
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(BODY_TIMEOUT.as_secs() + 30);
 
 pub fn kinds() -> Vec<Kind> {
     vec![
-        Kind { name: "drips", clients: (2, 6), ask: drip, ends: &[COMPLETED] },
+        Kind { name: "drips", clients: (2, 6), ask: drip, ends: &[COMPLETED, BROKEN] },
         Kind { name: "drips without end", clients: (1, 5), ask: drip_without_end, ends: &[SLOW_BODY] },
     ]
 }

@@ -21,7 +21,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_millis(1_500);
 
 /// config.toml in its n-th version: profiles that compete for memory, and some for the attacks, which nothing disturbs.
-pub fn config([endless, upstream]: &[FakeServer; 2], round: usize) -> String {
+pub fn config([endless, upstream, narrow]: &[FakeServer; 3], round: usize) -> String {
     let mut text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\nbody_timeout = \"{}s\"\n[auth]\napi = \"open\"\n\
          [memory]\nbudget = \"{BUDGET_MIB}MiB\"\nmin_stay = \"500ms\"\n",
@@ -41,7 +41,7 @@ pub fn config([endless, upstream]: &[FakeServer; 2], round: usize) -> String {
         ("slow", endless, slow.as_str()),
         ("structured", endless, "timeouts = { total = \"30s\" }"),
         ("tooled", endless, "tools = [\"calculator\"]\ntimeouts = { total = \"30s\" }"),
-        ("narrow", upstream, "max_concurrent = 2\nqueue = { size = 6, timeout = \"30s\" }"),
+        ("narrow", narrow, "max_concurrent = 2\nqueue = { size = 6, timeout = \"30s\" }"),
     ] {
         text += &format!(
             "[[profile]]\nname = \"{name}\"\nengine = \"url\"\nurl = {:?}\nmodel = \"fake\"\n{settings}\n",

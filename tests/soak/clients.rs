@@ -15,6 +15,8 @@ pub const LEFT: &str = "left by the client";
 /// The client left before the first byte: the gateway may not even have read the request.
 pub const UNHEARD: &str = "left by the client unheard";
 pub const COMPLETED: &str = "completed";
+/// An upstream closed the connection, as the scripted one does after a while without a request.
+pub const BROKEN: &str = "502 backend_error";
 /// The body did not come in time: the gateway may not have known what it asks for.
 pub const SLOW_BODY: &str = "408 request_timeout";
 /// The connection ended without the end of an answer.

@@ -39,7 +39,7 @@ pub struct Soak {
     pub admin: String,
     pub keys: keys::Keys,
     /// Servers elsewhere, which are not killed: one for answers without end, one for all others.
-    pub upstreams: [FakeServer; 2],
+    pub upstreams: [FakeServer; 3],
     pub until: Instant,
 }
 
@@ -56,7 +56,8 @@ pub struct Kind {
 
 impl Soak {
     fn start(seconds: u64) -> Soak {
-        let upstreams = [FakeServer::start(&[]), FakeServer::start(&[])];
+        // Profiles with one url share a backend, and its limits.
+        let upstreams = std::array::from_fn(|_| FakeServer::start(&[]));
         let gateway = Gateway::start(&chaos::config(&upstreams, 0));
         let admin = gateway.admin();
         let keys = keys::Keys::make(&gateway, &admin);
