@@ -162,8 +162,7 @@ impl App {
             max_rounds: config.plugins.max_rounds,
             about: about(&config, clock.unix_ms(), budget, memory::total_bytes()),
         });
-        let routes = routes(gateway.clone());
-        let background = TaskTracker::new();
+        let (routes, background) = (routes(gateway.clone()), TaskTracker::new());
         Ok(App { gateway, routes, store, backends, config, background, _lock: lock })
     }
 
