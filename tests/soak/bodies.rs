@@ -22,7 +22,7 @@ pub fn kinds() -> Vec<Kind> {
 fn drip(soak: &Soak, dice: &mut Dice, id: &str) -> Option<String> {
     let request = soak.request(id, "/v1/chat/completions", "", &body("free", "#chunks=2", dice.roll(2) > 0));
     let head = request.find("\r\n\r\n")? + 4;
-    let mut connection = soak.connect(request[..head].as_bytes())?;
+    let mut connection = soak.connect(&request.as_bytes()[..head])?;
     for byte in &request.as_bytes()[head..] {
         connection.write_all(&[*byte]).ok()?;
         std::thread::park_timeout(Duration::from_millis(10));
