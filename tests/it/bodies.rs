@@ -120,7 +120,7 @@ fn bodies_that_wait_are_bounded_by_caller_and_others_are_served() {
             // Their connections break, and with their requests goes what they held.
             drop((silent, begun));
             wait_for("the bodies to go", || (held(gateway) == 0.0).then_some(()));
-        })
+        });
     };
     gateway.grows_at_most(300, attack);
 }

@@ -5,18 +5,18 @@ use serde_json::{Value, json};
 use crate::support::http::Answer;
 use crate::support::{Gateway, PROFILES};
 
+/// Creates the n-th thing for the owner of a key.
+type Create = Box<dyn Fn(&Gateway, &str, usize) -> Answer>;
+
 /// One thing that an account creates: how, how often before it is refused, and how it is refused.
 struct Row {
     what: &'static str,
-    create: Box<dyn Fn(&Gateway, &str, usize) -> Answer>,
+    create: Create,
     most: usize,
     refusal: (u16, &'static str, &'static str),
 }
 
-fn post(
-    path: &'static str,
-    body: impl Fn(usize) -> Value + 'static,
-) -> Box<dyn Fn(&Gateway, &str, usize) -> Answer> {
+fn post(path: &'static str, body: impl Fn(usize) -> Value + 'static) -> Create {
     Box::new(move |gateway, who, n| gateway.as_bearer(who, "POST", path, Some(&body(n))))
 }
 

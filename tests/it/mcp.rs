@@ -209,7 +209,7 @@ fn mcp_sessions_are_bounded_by_caller_and_in_all_and_idle_ones_make_room() {
                     }
                 });
             }
-        })
+        });
     };
     gateway.grows_at_most(200, flood);
     let begun = begun.into_inner().unwrap();
