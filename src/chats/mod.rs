@@ -14,8 +14,9 @@ pub const MESSAGES_MAX: i64 = 10_000;
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one conversation.
 pub const CHAT_BYTES_MAX: i64 = 64 << 20;
-/// Conversations of one owner, and bytes of all of them.
+/// Conversations of one owner.
 pub const CHATS_MAX: i64 = 10_000;
+/// Bytes of all conversations of one owner.
 pub const OWNER_BYTES_MAX: i64 = 512 << 20;
 /// Conversations of one answer.
 pub const LIST_MAX: usize = 500;

@@ -11,8 +11,9 @@ use super::recorder::Recorder;
 use super::{AttemptRecord, Status, Tokens};
 use crate::auth::{Estimate, LimitError, Permit, Right, Standing};
 
-/// Why a request ended that was ended from outside, as records and clients are told it.
+/// Error code of a request that was ended from outside.
 pub const CANCELLED_CODE: &str = "cancelled";
+/// Its message, in records and answers.
 pub const CANCELLED: &str =
     "the request was cancelled: by an operator, or because its caller lost the right to it";
 
