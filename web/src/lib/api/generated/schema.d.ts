@@ -2056,7 +2056,7 @@ export interface components {
         Level: "ok" | "warning" | "failed" | "unknown";
         /**
          * @description What a key may use; `None`: as much as it likes. Kept, told and read under these names: a new limit is one more
-         *     member here, with what it refuses below.
+         *     member here, with what it refuses in [`Counts`].
          */
         Limits: {
             /**
