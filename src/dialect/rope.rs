@@ -34,8 +34,8 @@ impl Rope {
         self.held = held;
     }
 
-    /// What its bytes are counted as.
-    pub fn held(&self) -> Option<Arc<Held>> {
+    /// Returns the reservation that its bytes count against.
+    pub fn reservation(&self) -> Option<Arc<Held>> {
         self.held.clone()
     }
 

@@ -22,8 +22,8 @@ pub struct Bounds {
 pub struct FairQueue<T> {
     entries: VecDeque<Entry<T>>,
     next_ticket: u64,
-    /// The round of the newest entry served. Whoever comes new stands in the round after it: turns
-    /// not used are not saved up, and nobody is overtaken by a caller who was just served.
+    /// Round of the newest entry served. The first entry of a lane gets the round after it, so that unused turns are
+    /// not saved up, and a lane that was just served overtakes no other.
     round: u64,
 }
 
@@ -34,7 +34,7 @@ struct Entry<T> {
     /// Higher ones are served first.
     priority: i32,
     bytes: usize,
-    /// The n-th waiting request of a caller stands in the n-th round from now.
+    /// The n-th waiting entry of a lane is served in the n-th round from now.
     round: u64,
     value: T,
 }
@@ -120,7 +120,7 @@ impl<T> FairQueue<T> {
     pub fn push_sized(&mut self, lane: &Arc<str>, priority: i32, bytes: usize, value: T) -> u64 {
         let of_lane =
             |e: &&Entry<T>| e.priority == priority && (Arc::ptr_eq(&e.lane, lane) || e.lane == *lane);
-        // In order of rounds within a priority, so the last of the lane stands in its highest round.
+        // Entries of a priority are in order of rounds, so the last one of the lane has its highest round.
         let behind = self.entries.iter().rev().find(of_lane).map(|e| e.round);
         let round = behind.unwrap_or(self.round) + 1;
         let before = |entry: &Entry<T>| {
@@ -163,7 +163,7 @@ impl<T> FairQueue<T> {
         self.entries.iter().map(|entry| entry.bytes).sum()
     }
 
-    /// Whether nobody waits.
+    /// Returns whether the queue has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

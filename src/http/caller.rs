@@ -210,7 +210,7 @@ pub fn transport(extensions: &Extensions) -> Transport {
     extensions.get::<Arrival>().map_or(Transport::Network, |arrival| arrival.transport)
 }
 
-/// Returns the caller of a request, whose answer ends when that caller loses its right, even one that nobody reads.
+/// Returns the caller of a request, and ends the answer when the caller loses its right, even if the client does not read.
 pub fn admit(
     headers: &HeaderMap,
     method: &Method,

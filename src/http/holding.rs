@@ -25,8 +25,8 @@ use crate::proxy::Failure;
 /// Bytes of the largest body that a route takes; of what declares more no byte is read.
 const LARGEST: u64 = 96 << 20;
 
-/// What a request's body takes of the bound. It is found in the request's extensions, so that whoever works on after
-/// the answer has begun keeps it.
+/// The bytes that a request's body takes of the bound. Stored in the request's extensions: work that goes on after the
+/// answer has begun keeps it.
 #[derive(Debug, Clone)]
 pub struct BodyHeld(#[expect(dead_code, reason = "kept for its drop")] Arc<Held>);
 
@@ -39,16 +39,17 @@ pub async fn hold_body(State(gateway): State<Shared>, request: Request, next: Ne
     let declared = body.size_hint().lower().min(LARGEST);
     let held = match gateway.proxy.bodies.hold(&lane(&gateway, &parts), declared) {
         Ok(held) => Arc::new(held),
-        Err(full) => return refused(full),
+        Err(full) => return room_error(full),
     };
     parts.extensions.insert(BodyHeld(Arc::clone(&held)));
     let was_refused = Arc::new(AtomicBool::new(false));
     let body = Counted { body, arrived: 0, held: Arc::clone(&held), was_refused: Arc::clone(&was_refused) };
     let answer = next.run(Request::from_parts(parts, Body::new(body))).await;
-    if was_refused.load(Ordering::Relaxed) { refused(gateway.proxy.bodies.full()) } else { answer }
+    if was_refused.load(Ordering::Relaxed) { room_error(gateway.proxy.bodies.full()) } else { answer }
 }
 
-fn refused(full: Full) -> Response {
+/// Returns the 503 for a body that there is no room for.
+fn room_error(full: Full) -> Response {
     ApiError::from(Failure::from(full)).into_response()
 }
 

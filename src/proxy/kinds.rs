@@ -38,7 +38,7 @@ impl Kinds {
         if launch.model_type.is_some() || matches!(launch.engine, EngineKind::Command | EngineKind::Url) {
             return launch.model_type;
         }
-        self.known(launch).await.map(|known| known.kind)
+        self.find(launch).await.map(|known| known.kind)
     }
 
     /// What goes in, of models whose files are here and say it.
@@ -46,7 +46,7 @@ impl Kinds {
         if matches!(launch.engine, EngineKind::Command | EngineKind::Url) {
             return None;
         }
-        self.known(launch).await.map(|known| known.input).filter(|input| !input.is_empty())
+        self.find(launch).await.map(|known| known.input).filter(|input| !input.is_empty())
     }
 
     /// Where a model lies; none: it is not here, or made on first use, or its disk does not answer.
@@ -62,7 +62,8 @@ impl Kinds {
         }
     }
 
-    async fn known(&self, launch: &LaunchSettings) -> Option<Known> {
+    /// Returns the facts of a launch's model, from memory or from its files.
+    async fn find(&self, launch: &LaunchSettings) -> Option<Known> {
         let model = launch.model.as_ref()?;
         if let Some(known) = remembered(&self.known, model) {
             return Some(known);

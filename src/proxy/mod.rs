@@ -230,7 +230,7 @@ impl Proxy {
         lane: &Arc<str>,
         has_limits: bool,
     ) -> Result<(Scanned, Entry, Measured), Failure> {
-        let held = scanned.body.held();
+        let held = scanned.body.reservation();
         if self.contexts.holds_tokens(&entry, operation, &scanned) {
             scanned = body::scanned(self.contexts.as_text(&entry, &scanned, lane).await?)?;
         }

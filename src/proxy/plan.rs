@@ -79,7 +79,7 @@ impl Plan {
             answer_max: budget.map(|left| prompt.answer_max(left)),
         };
         let mut prepared = request::prepare(request, target)?;
-        prepared.body.hold(request.body.held());
+        prepared.body.hold(request.body.reservation());
         let choices = estimate::choices(request, operation);
         let context = measured.context.or(profile.launch.context_length.map(u64::from));
         Ok(Plan {

@@ -118,7 +118,7 @@ impl Opened {
     pub fn body(&self) -> Result<Map<String, Value>, Failure> {
         let body = self.scanned.body.to_vec();
         let weight = Weight::of(&body).check()?;
-        if let Some(held) = self.scanned.body.held() {
+        if let Some(held) = self.scanned.body.reservation() {
             held.add(weight)?;
         }
         serde_json::from_slice(&body)
@@ -181,7 +181,7 @@ impl Opened {
             number: 0,
             first: None,
             progress: Progress::new(),
-            _held: self.scanned.body.held(),
+            _held: self.scanned.body.reservation(),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Outcome {
 impl Upload {
     /// `head`: what the backend gets of that which has arrived already.
     pub fn new(rest: Rest, head: Rope, rewrite: Rewrite) -> Upload {
-        let held = head.held();
+        let held = head.reservation();
         let (ready, outcome) = (head.into_pieces(), Outcome::default());
         Upload { rest, rewrite: Some(rewrite), ready, held, outcome }
     }

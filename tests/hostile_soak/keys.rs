@@ -35,7 +35,9 @@ pub fn kinds() -> Vec<Kind> {
 
 impl Keys {
     pub fn make(gateway: &Gateway, admin: &str) -> Keys {
-        let (greedy, _) = gateway.key(admin, &json!({"name": "greedy", "tokens_per_month": 1_000_000_000}));
+        // Of another account: a queue is fair between accounts, and keys of one share their turns.
+        let (owner, _) = gateway.user(admin, "greedy@example.com");
+        let (greedy, _) = gateway.key(&owner, &json!({"name": "greedy", "tokens_per_month": 1_000_000_000}));
         let (rated, _) = gateway.key(admin, &json!({"name": "rated", "requests_per_minute": 120}));
         let (budgeted, budgeted_id) =
             gateway.key(admin, &json!({"name": "budgeted", "tokens_per_day": BUDGET}));

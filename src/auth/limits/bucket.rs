@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A minute, over which rates refill.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How a key stands, as `x-ratelimit-*` tells it.
+/// Rate-limit status of a key: the values of `x-ratelimit-*`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
     pub requests: Option<Rate>,

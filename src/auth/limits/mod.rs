@@ -31,7 +31,7 @@ pub struct Limits {
     pub tokens_per_month: Option<u64>,
 }
 
-/// Which limit stands in the way.
+/// The limit that a request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
     Requests,
@@ -59,8 +59,8 @@ impl Limits {
         serde_json::from_str(kept).unwrap_or(Limits { parallel: Some(0), ..Limits::default() })
     }
 
-    /// As JSON, for the store; [`Limits::read`] reads it.
-    pub fn kept(&self) -> String {
+    /// Returns the JSON of the store, which [`Limits::read`] reads.
+    pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 

@@ -32,7 +32,7 @@ impl Period {
         }
         let before = *self;
         *self = Period::around(now_ms, month);
-        // A clock that is set back gives nobody a budget anew.
+        // Setting the clock back does not renew a budget.
         if now_ms < before.start {
             self.used = before.used;
         }

@@ -200,7 +200,7 @@ impl Events {
     }
 
     fn delta(&mut self, delta: &Value) {
-        if !self.has_room(said(delta)) {
+        if !self.has_room(text_bytes(delta)) {
             return;
         }
         let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -251,8 +251,8 @@ impl Events {
     }
 }
 
-/// Bytes of text in a delta.
-fn said(delta: &Value) -> usize {
+/// Returns the bytes of text in a delta.
+fn text_bytes(delta: &Value) -> usize {
     let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map_or(0, str::len);
     let calls = delta["tool_calls"].as_array().into_iter().flatten();
     let calls = calls.map(|call| text(&call["function"], "name") + text(&call["function"], "arguments"));

@@ -95,7 +95,7 @@ impl Think {
                     true
                 }
                 None => {
-                    // Nobody is told what stands between messages; only the beginning of a tag counts.
+                    // Text between messages is dropped; only the beginning of a tag is kept.
                     let keep = begun(&self.held, &[CHANNEL]);
                     self.held.drain(..self.held.len() - keep);
                     false

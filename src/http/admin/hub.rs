@@ -188,7 +188,7 @@ pub async fn settings(
     _caller: AdminReader,
 ) -> Result<Json<HubSettings>, ApiError> {
     gateway.hub.downloads.load().await?;
-    Ok(Json(shown(&gateway).await))
+    Ok(Json(read_settings(&gateway).await))
 }
 
 /// `PUT /api/v1/hub/token`
@@ -209,7 +209,7 @@ pub async fn set_token(
     gateway.hub.downloads.load().await?;
     gateway.hub.set_token(Some(token.to_owned())).await?;
     tracing::info!("The hub's token was set by request");
-    Ok(Json(shown(&gateway).await))
+    Ok(Json(read_settings(&gateway).await))
 }
 
 /// `DELETE /api/v1/hub/token`
@@ -220,7 +220,7 @@ pub async fn remove_token(
 ) -> Result<Json<HubSettings>, ApiError> {
     gateway.hub.downloads.load().await?;
     gateway.hub.set_token(None).await?;
-    Ok(Json(shown(&gateway).await))
+    Ok(Json(read_settings(&gateway).await))
 }
 
 /// The facts of a model that is not here; none where the hub cannot be asked.
@@ -276,7 +276,7 @@ fn query(asked: Asked) -> Result<hub::Query, ApiError> {
     })
 }
 
-async fn shown(gateway: &Shared) -> HubSettings {
+async fn read_settings(gateway: &Shared) -> HubSettings {
     let client = &gateway.hub.client;
     HubSettings {
         endpoint: client.endpoint().to_owned(),

@@ -232,7 +232,7 @@ fn wished(gateway: &Shared, user: &SessionUser, asked: NewKey) -> Result<KeyRow,
             tokens_per_day: asked.tokens_per_day,
             tokens_per_month: asked.tokens_per_month,
         }
-        .kept(),
+        .to_json(),
         priority,
         ..KeyRow::default()
     })

@@ -14,7 +14,7 @@ pub const OWNER_SESSIONS_MAX: usize = 100;
 
 type SessionId = Arc<str>;
 
-/// A caller at an address; without authentication all callers are one, and only the address tells them apart.
+/// A caller at an address. Without authentication all callers are the same one, so that only the address differs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub caller: Arc<str>,

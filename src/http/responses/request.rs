@@ -100,7 +100,7 @@ where
         Step::Done(done) => done,
         Step::Needs(needs, model) => {
             gateway.proxy.may_ask(caller, &model)?;
-            let meant = meant(gateway, caller, needs).await?;
+            let meant = load_needs(gateway, caller, needs).await?;
             held.add(meant.earlier.iter().chain(&meant.items).map(|item| item.len() as u64).sum())?;
             let translate = move || translate(&again, &stem, Some(&meant));
             match bodies.off_thread(translate).await?? {
@@ -117,8 +117,8 @@ where
     Ok(Understood { chat, held, model, stream, background, tokens, telling })
 }
 
-/// What the store has of what a request means.
-async fn meant(gateway: &Shared, caller: &Caller, needs: Needs) -> Result<Meant, Failure> {
+/// Loads what a request refers to from the store.
+async fn load_needs(gateway: &Shared, caller: &Caller, needs: Needs) -> Result<Meant, Failure> {
     let kept = of(gateway, caller);
     let earlier = match &needs.previous {
         Some(id) if gateway.making.is_under_way(&kept.owner, id) => {

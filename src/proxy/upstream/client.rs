@@ -51,8 +51,9 @@ impl Client {
         let sending = connection.sender.send_request(head(&request)?);
         let sent = driven(&mut connection, sending).await;
         let answer = sent.map_err(|error| {
-            // A reused connection that ends without a word was closed while it was idle.
-            if reused && (error.is_canceled() || error.is_incomplete_message() || error.is_closed()) {
+            // Cancelled: the connection ended before the request was sent. A reused connection that ends without an
+            // answer was closed while it was idle.
+            if error.is_canceled() || (reused && (error.is_incomplete_message() || error.is_closed())) {
                 UpstreamError::Stale
             } else {
                 UpstreamError::Broken(error.to_string())
