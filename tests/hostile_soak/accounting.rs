@@ -148,6 +148,7 @@ struct Record {
     status: String,
     code: Option<String>,
     profile: Option<String>,
+    /// Without the waits for a place and for a backend, which `timeouts.total` does not count.
     duration_ms: f64,
 }
 
@@ -156,7 +157,8 @@ fn records(soak: &Soak) -> HashMap<String, Vec<Record>> {
     let store = rusqlite::Connection::open(soak.gateway.data_dir().join("gateway.db")).unwrap();
     let mut rows = store
         .prepare(
-            "SELECT client_request_id, status, error_code, profile, coalesce(duration_ms, -1) FROM requests",
+            "SELECT client_request_id, status, error_code, profile, \
+             coalesce(duration_ms, -1) - coalesce(queue_ms, 0) - coalesce(start_ms, 0) FROM requests",
         )
         .unwrap();
     let read = |row: &rusqlite::Row<'_>| {

@@ -23,6 +23,9 @@ use super::{Outgoing, UpstreamError, UpstreamRequest};
 
 /// Time a connection may take to come about.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// Bytes that a body gives without a pause. Then other tasks of the serving thread get a turn, however fast the upstream
+/// is and however much work each byte makes.
+const BURST: usize = 256 << 10;
 
 #[derive(Clone, Default)]
 pub struct Client {
@@ -36,6 +39,8 @@ pub struct UpstreamBody {
     incoming: Incoming,
     connection: Option<(Connection, Key, Pool)>,
     place: Option<OwnedSemaphorePermit>,
+    /// Bytes given since the last pause.
+    given: usize,
 }
 
 impl Client {
@@ -61,7 +66,7 @@ impl Client {
         })?;
         let keep = Some((connection, key, self.pool));
         Ok(answer.map(|incoming| {
-            let mut body = UpstreamBody { incoming, connection: keep, place: None };
+            let mut body = UpstreamBody { incoming, connection: keep, place: None, given: 0 };
             if body.incoming.is_end_stream() {
                 body.done();
             }
@@ -160,6 +165,11 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
+        if this.given > BURST {
+            this.given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut frame = Pin::new(&mut this.incoming).poll_frame(cx);
         if frame.is_pending()
             && let Some((connection, ..)) = &mut this.connection
@@ -168,7 +178,14 @@ impl Body for UpstreamBody {
             connection.drive(cx);
             frame = Pin::new(&mut this.incoming).poll_frame(cx);
         }
+        if frame.is_pending() {
+            this.given = 0;
+            return Poll::Pending;
+        }
         let frame = std::task::ready!(frame);
+        if let Some(Ok(piece)) = &frame {
+            this.given += piece.data_ref().map_or(0, Bytes::len);
+        }
         let is_last = match &frame {
             Some(Ok(frame)) => frame.is_trailers() || this.incoming.is_end_stream(),
             Some(Err(_)) => false,
