@@ -15,6 +15,8 @@ pub const LEFT: &str = "left by the client";
 /// The client left before the first byte: the gateway may not even have read the request.
 pub const UNHEARD: &str = "left by the client unheard";
 pub const COMPLETED: &str = "completed";
+/// A wait for the queue or the answer has passed, as it does on a busy machine.
+pub const LATE: &str = "504 timeout";
 /// An upstream closed the connection, as the scripted one does after a while without a request.
 pub const BROKEN: &str = "502 backend_error";
 /// The body did not come in time: the gateway may not have known what it asks for.

@@ -1,6 +1,6 @@
 //! Many clients on more models than fit, some of them hostile, while backends are killed and config.toml changes:
 //! every request ends as success or documented error, there is one record each, memory stays flat, and nothing is
-//! left. Run by `make soak SECONDS=120` after the soak without hostile clients.
+//! left. For 15 s in `make test`, for as long as one likes with `make soak SECONDS=120`.
 
 #[path = "../fake/spawn.rs"]
 mod fake;
@@ -90,7 +90,6 @@ fn run(soak: &Soak, kind: &Kind, client: u64) {
 }
 
 #[test]
-#[ignore = "takes minutes; scripts/soak.sh runs it"]
 fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented() {
     let asked = std::env::var("SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let (seconds, is_long) = (asked.unwrap_or(DEFAULT_SECONDS), asked.is_some());

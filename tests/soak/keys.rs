@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::clients::{BROKEN, COMPLETED, Dice};
+use crate::clients::{BROKEN, COMPLETED, Dice, LATE};
 use crate::support::Gateway;
 use crate::{Kind, Soak, chat};
 
@@ -26,7 +26,12 @@ const FULL: &str = "429 queue_full";
 
 pub fn kinds() -> Vec<Kind> {
     vec![
-        Kind { name: "greedy key", clients: (12, 16), ask: ask_greedily, ends: &[COMPLETED, FULL, BROKEN] },
+        Kind {
+            name: "greedy key",
+            clients: (12, 16),
+            ask: ask_greedily,
+            ends: &[COMPLETED, FULL, BROKEN, LATE],
+        },
         // Theirs is never the lane with the most waiting requests, so that they never find the queue full.
         Kind { name: "key with a rate", clients: (1, 1), ask: ask_rated, ends: &[COMPLETED, LIMITED] },
         Kind { name: "key with a budget", clients: (1, 1), ask: ask_budgeted, ends: &[COMPLETED, LIMITED] },

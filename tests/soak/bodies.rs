@@ -38,7 +38,7 @@ fn drip_without_end(soak: &Soak, dice: &mut Dice, id: &str) -> Option<String> {
         "/v1/responses",
         "/api/v1/auth/login",
         "/api/v1/auth/register",
-        "/api/v1/auth/reset",
+        "/api/v1/auth/reset-password",
     ];
     let path = PATHS[dice.roll(PATHS.len() as u64) as usize];
     let request = soak.request(id, path, "", &" ".repeat(10_000));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clients::{COMPLETED, Dice, end_of};
+use crate::clients::{COMPLETED, Dice, LATE, end_of};
 use crate::support::bombs::{GROWING, deep, doubling, pattern_bomb};
 use crate::{Kind, Soak, chat};
 
@@ -26,17 +26,12 @@ pub fn kinds() -> Vec<Kind> {
             ask: schema_bomb,
             ends: &["400 invalid_request_error", COMPLETED],
         },
-        Kind {
-            name: "endless tool chat",
-            clients: (1, 3),
-            ask: endless_tool_chat,
-            ends: &[TOO_LARGE, "504 timeout"],
-        },
+        Kind { name: "endless tool chat", clients: (1, 3), ask: endless_tool_chat, ends: &[TOO_LARGE, LATE] },
         Kind {
             name: "endless structured",
             clients: (1, 3),
             ask: endless_structured,
-            ends: &[TOO_LARGE, "504 timeout"],
+            ends: &[TOO_LARGE, LATE],
         },
         Kind { name: "mcp flood", clients: (1, 3), ask: initialize, ends: &[COMPLETED, "mcp refused"] },
         Kind {
