@@ -88,7 +88,7 @@ fn row(n: usize, secret: &str) -> KeyRow {
             tokens_per_day: Some(u64::MAX / 2),
             ..Limits::default()
         }
-        .kept(),
+        .to_json(),
         ..KeyRow::default()
     }
 }
