@@ -85,13 +85,16 @@ impl UpstreamFailure {
         out
     }
 
-    /// OpenAI's error object.
+    /// OpenAI's error object as bytes.
     pub fn as_json(&self) -> Vec<u8> {
+        self.as_value().to_string().into_bytes()
+    }
+
+    /// OpenAI's error object.
+    pub fn as_value(&self) -> Value {
         serde_json::json!({"error": {
             "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
         }})
-        .to_string()
-        .into_bytes()
     }
 }
 

@@ -23,6 +23,7 @@ pub mod scan;
 pub mod sse;
 pub mod structured;
 pub mod text;
+pub mod tool_calls;
 pub mod transcript;
 
 #[cfg(test)]

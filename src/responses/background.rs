@@ -116,13 +116,13 @@ impl Job {
         if bytes.starts_with(b":") {
             return Ok(());
         }
-        let mut exceeded = None;
+        let mut reason = None;
         self.change(|state| {
             let events = state.events.feed(bytes);
             state.tell(&events);
-            exceeded = state.events.exceeded().cloned();
+            reason = state.events.abort_reason().cloned();
         });
-        exceeded.map_or(Ok(()), Err)
+        reason.map_or(Ok(()), Err)
     }
 
     /// Its chat failed, with this error.

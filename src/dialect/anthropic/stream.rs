@@ -3,15 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{error, message_id, stop, usage};
+use crate::dialect::assembled::Assembled;
+use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::sse;
+use crate::dialect::tool_calls::{Deferred, Step, ToolCalls};
 
 /// Which block of the message is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Thinking,
     Text,
-    /// The tool call of that index.
-    Tool(u64),
+    /// The tool call that began last.
+    Tool,
 }
 
 /// One message on its way.
@@ -24,9 +27,15 @@ pub struct Events {
     open: Option<Block>,
     /// Of the block that is open or comes next.
     index: u64,
+    calls: ToolCalls,
+    deferred: Deferred,
+    /// Bounds `calls` and `deferred`.
+    bound: Assembled,
     end: Option<(String, Option<String>)>,
     usage: Option<Value>,
     over: bool,
+    /// Why the chat has to end before it is complete.
+    abort_reason: Option<UpstreamFailure>,
 }
 
 impl Events {
@@ -38,9 +47,13 @@ impl Events {
             started: false,
             open: None,
             index: 0,
+            calls: ToolCalls::default(),
+            deferred: Deferred::default(),
+            bound: Assembled::text(),
             end: None,
             usage: None,
             over: false,
+            abort_reason: None,
         }
     }
 
@@ -64,6 +77,20 @@ impl Events {
         out
     }
 
+    /// Returns the final events once the chat has ended, whether it said so or not; none after an earlier end.
+    pub fn end(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.over {
+            self.finish(&mut out);
+        }
+        out
+    }
+
+    /// Returns why the chat has to be ended: its tool calls cannot be read or are too large.
+    pub fn abort_reason(&self) -> Option<&UpstreamFailure> {
+        self.abort_reason.as_ref()
+    }
+
     fn chunk(&mut self, chunk: &Value, out: &mut Vec<u8>) {
         if chunk.get("error").is_some_and(Value::is_object) {
             self.over = true;
@@ -77,27 +104,75 @@ impl Events {
         }
         let Some(choice) = chunk["choices"].get(0) else { return };
         let delta = &choice["delta"];
-        let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(thinking) = text("reasoning_content") {
-            self.open(Block::Thinking, || json!({"type": "thinking", "thinking": "", "signature": ""}), out);
-            self.delta(&json!({"type": "thinking_delta", "thinking": thinking}), out);
-        }
-        if let Some(text) = text("content") {
-            self.open(Block::Text, || json!({"type": "text", "text": ""}), out);
-            self.delta(&json!({"type": "text_delta", "text": text}), out);
-        }
-        for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            let function = &call["function"];
-            let begin =
-                || json!({"type": "tool_use", "id": call["id"], "name": function["name"], "input": {}});
-            self.open(Block::Tool(call["index"].as_u64().unwrap_or(0)), begin, out);
-            if let Some(arguments) = function["arguments"].as_str().filter(|arguments| !arguments.is_empty())
-            {
-                self.delta(&json!({"type": "input_json_delta", "partial_json": arguments}), out);
-            }
+        if let Err(failure) = self.add_delta(delta, out) {
+            self.over = true;
+            emit("error", &error(failure.status, &failure.as_value(), None), out);
+            self.abort_reason = Some(failure);
+            return;
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
             self.end = Some((reason.to_owned(), choice["stop_reason"].as_str().map(str::to_owned)));
+        }
+    }
+
+    fn add_delta(&mut self, delta: &Value, out: &mut Vec<u8>) -> Result<(), UpstreamFailure> {
+        let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(reasoning) = text("reasoning_content").or_else(|| text("reasoning")) {
+            match self.calls.has_open_call() {
+                true => self.bound.push(&mut self.deferred.reasoning, reasoning)?,
+                false => self.think(reasoning, out),
+            }
+        }
+        if let Some(content) = text("content") {
+            match self.calls.has_open_call() {
+                true => self.bound.push(&mut self.deferred.text, content)?,
+                false => self.speak(content, out),
+            }
+        }
+        self.calls.feed_value(&delta["tool_calls"], &mut self.bound)?;
+        let steps = self.calls.take_steps();
+        self.add_steps(steps, out);
+        Ok(())
+    }
+
+    fn think(&mut self, reasoning: &str, out: &mut Vec<u8>) {
+        self.open(Block::Thinking, || json!({"type": "thinking", "thinking": "", "signature": ""}), out);
+        self.delta(&json!({"type": "thinking_delta", "thinking": reasoning}), out);
+    }
+
+    fn speak(&mut self, text: &str, out: &mut Vec<u8>) {
+        self.open(Block::Text, || json!({"type": "text", "text": ""}), out);
+        self.delta(&json!({"type": "text_delta", "text": text}), out);
+    }
+
+    fn add_steps(&mut self, steps: Vec<Step>, out: &mut Vec<u8>) {
+        for step in steps {
+            match step {
+                Step::Begin { id, name } => {
+                    self.close(out);
+                    let id = if id.is_empty() { format!("toolu_{}", self.index) } else { id };
+                    let begin = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+                    self.open(Block::Tool, begin, out);
+                }
+                Step::Arguments(arguments) if self.open == Some(Block::Tool) => {
+                    self.delta(&json!({"type": "input_json_delta", "partial_json": arguments}), out);
+                }
+                // More after arguments that were complete.
+                Step::Arguments(_) => {}
+            }
+        }
+        if !self.calls.has_open_call() {
+            self.flush_deferred(out);
+        }
+    }
+
+    fn flush_deferred(&mut self, out: &mut Vec<u8>) {
+        let Deferred { reasoning, text } = std::mem::take(&mut self.deferred);
+        if !reasoning.is_empty() {
+            self.think(&reasoning, out);
+        }
+        if !text.is_empty() {
+            self.speak(&text, out);
         }
     }
 
@@ -142,7 +217,13 @@ impl Events {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.over = true;
-        let Some((reason, matched)) = self.end.take() else { return };
+        let Some((reason, matched)) = self.end.take() else {
+            let failure = UpstreamFailure::backend("the answer broke off");
+            return emit("error", &error(failure.status, &failure.as_value(), None), out);
+        };
+        let steps = self.calls.finish();
+        self.add_steps(steps, out);
+        self.flush_deferred(out);
         self.close(out);
         let (stop_reason, stop_sequence) = stop(&reason, matched.as_deref());
         let event = json!({

@@ -217,11 +217,137 @@ fn a_recorded_tool_call_becomes_a_block_of_its_own() {
     let (mut aggregate, mut facts) = (Aggregate::new("qwen", Some(100)).reading(&[]), Facts::default());
     aggregate.feed(&recorded("11-tools-stream"), &mut facts);
     let whole: Value = serde_json::from_slice(&aggregate.finish(&mut facts).unwrap()).unwrap();
-    let message = answer(&whole);
+    let message = answer(&whole).unwrap();
     let call = message["content"].as_array().unwrap().last().unwrap();
     assert_eq!((&call["type"], &call["name"]), (&json!("tool_use"), &json!("get_weather")));
     assert!(call["input"].is_object());
     assert_eq!((&message["stop_reason"], &message["role"]), (&json!("tool_use"), &json!("assistant")));
+}
+
+fn chunk(delta: Value, finish: Value) -> String {
+    let chunk = json!({"id": "a", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    format!("data: {chunk}\n\n")
+}
+
+fn call(id: &str, name: &str, arguments: Value) -> Value {
+    json!({"tool_calls": [{"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}]})
+}
+
+/// Returns each block's type, id and content, with the name of the last event. No block takes deltas of another one.
+fn blocks(stream: &[String]) -> (Vec<[String; 3]>, String) {
+    let mut events = Events::new("claude-x", 7);
+    let mut text = stream.iter().flat_map(|piece| events.feed(piece.as_bytes())).collect::<Vec<u8>>();
+    text.extend(events.end());
+    let text = String::from_utf8(text).unwrap();
+    let (mut blocks, mut last) = (Vec::<[String; 3]>::new(), String::new());
+    for event in text.split_terminator("\n\n") {
+        let (_, data) = event.split_once("\ndata: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        last = data["type"].as_str().unwrap().to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match last.as_str() {
+            "content_block_start" => {
+                assert_eq!(data["index"], blocks.len());
+                let block = &data["content_block"];
+                blocks.push([text(&block["type"]), text(&block["id"]), String::new()]);
+            }
+            "content_block_delta" => {
+                assert_eq!(data["index"], blocks.len() - 1);
+                let [kind, _, content] = blocks.last_mut().unwrap();
+                let key = match kind.as_str() {
+                    "thinking" => "thinking",
+                    "text" => "text",
+                    _ => "partial_json",
+                };
+                *content += data["delta"][key].as_str().unwrap();
+            }
+            _ => {}
+        }
+    }
+    (blocks, last)
+}
+
+#[test]
+fn events_give_each_call_a_block_whatever_the_server_numbers_it() {
+    let done = || "data: [DONE]\n\n".to_owned();
+    let (paris, rome) = (json!({"city": "Paris"}), json!({"city": "Rome"}));
+    let cases: [(&str, Vec<String>, &[[&str; 3]]); 3] = [
+        (
+            "the same index, interleaved",
+            vec![
+                chunk(call("call_a", "f", "{\"city\":".into()), Value::Null),
+                chunk(json!({"content": "Two cities."}), Value::Null),
+                chunk(call("call_b", "f", rome.clone()), Value::Null),
+                chunk(call("call_a", "", "\"Paris\"}".into()), "tool_calls".into()),
+                done(),
+            ],
+            &[
+                ["tool_use", "call_a", "{\"city\":\"Paris\"}"],
+                ["tool_use", "call_b", "{\"city\":\"Rome\"}"],
+                ["text", "", "Two cities."],
+            ],
+        ),
+        (
+            "the same index, complete, without an end of the stream",
+            vec![
+                chunk(call("call_a", "f", paris.to_string().into()), Value::Null),
+                chunk(call("call_b", "f", rome.to_string().into()), Value::Null),
+                chunk(json!({}), "tool_calls".into()),
+            ],
+            &[
+                ["tool_use", "call_a", "{\"city\":\"Paris\"}"],
+                ["tool_use", "call_b", "{\"city\":\"Rome\"}"],
+            ],
+        ),
+        (
+            "reasoning and text between a name and its arguments",
+            vec![
+                chunk(call("call_a", "f", "".into()), Value::Null),
+                chunk(json!({"content": "Now."}), Value::Null),
+                chunk(json!({"reasoning": "Hm."}), Value::Null),
+                chunk(call("", "", paris), "tool_calls".into()),
+                done(),
+            ],
+            &[
+                ["tool_use", "call_a", "{\"city\":\"Paris\"}"],
+                ["thinking", "", "Hm."],
+                ["text", "", "Now."],
+            ],
+        ),
+    ];
+    for (name, stream, expected) in cases {
+        let (blocks, last) = blocks(&stream);
+        assert_eq!(blocks, expected, "{name}");
+        assert_eq!(last, "message_stop", "{name}");
+    }
+}
+
+#[test]
+fn events_end_with_an_error_when_the_chat_breaks_off_or_a_call_cannot_be_read() {
+    let broken = [chunk(json!({"content": "Half"}), Value::Null)];
+    assert_eq!(blocks(&broken).1, "error");
+    let mut events = Events::new("claude-x", 7);
+    let stream = chunk(json!({"tool_calls": "call f"}), Value::Null);
+    let text = String::from_utf8(events.feed(stream.as_bytes())).unwrap();
+    assert!(text.contains("event: error") && text.contains("cannot be read"), "{text}");
+    assert!(events.abort_reason().is_some() && events.end().is_empty());
+}
+
+#[test]
+fn answer_keeps_arguments_in_every_form() {
+    let call = |arguments: Value| json!({"id": "", "function": {"name": "f", "arguments": arguments}});
+    let calls = [json!({"n": 1}), json!("{\"n\":1}"), json!(""), Value::Null, json!("n is 1")].map(call);
+    let completion =
+        json!({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]});
+    let message = answer(&completion).unwrap();
+    let content = message["content"].as_array().unwrap();
+    let inputs: Vec<&Value> = content.iter().map(|call| &call["input"]).collect();
+    let n = json!({"n": 1});
+    assert_eq!(inputs, [&n, &n, &json!({}), &json!({}), &json!({"arguments": "n is 1"})]);
+    let ids: Vec<&Value> = content.iter().map(|call| &call["id"]).collect();
+    assert_eq!(ids, ["toolu_0", "toolu_1", "toolu_2", "toolu_3", "toolu_4"]);
+    let unreadable = json!({"choices": [{"message": {"tool_calls": "f"}, "finish_reason": "tool_calls"}]});
+    assert_eq!(answer(&unreadable).unwrap_err().status, 502);
 }
 
 #[test]

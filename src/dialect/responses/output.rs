@@ -43,8 +43,6 @@ struct Open {
     what: What,
     at: usize,
     id: String,
-    /// The id of a call in the chat.
-    chat_id: String,
     said: String,
 }
 
@@ -52,10 +50,9 @@ struct Open {
 enum What {
     Thought,
     Words,
-    /// The call of that index in the chat.
-    Call(u64),
-    /// The same of a custom tool, whose input is known at its end.
-    Custom(u64),
+    Call,
+    /// A call of a custom tool, whose input is known at its end.
+    Custom,
 }
 
 impl Output {
@@ -128,44 +125,37 @@ impl Output {
         self.say("response.output_text.delta", Some("content_index"), words, json!({"logprobs": []}));
     }
 
-    /// More of the call of that index in the chat. Its name comes first; another id is another call, also
-    /// from servers that number all of them 0.
-    pub fn call(&mut self, index: u64, chat_id: &str, name: &str, arguments: &str) {
-        let known = self.open.as_ref().is_some_and(|open| {
-            matches!(open.what, What::Call(known) | What::Custom(known) if known == index)
-                && (chat_id.is_empty() || open.chat_id.is_empty() || open.chat_id == chat_id)
-        });
-        if !known {
-            self.close("completed");
-            let call_id = format!("call_{}{:02}", self.stem, self.items.len());
-            let custom = self.manner.custom.contains(name);
-            let (space, name) = match self.manner.spaced.get(name) {
-                Some((space, name)) => (Some(space.clone()), name.clone()),
-                None => (None, name.to_owned()),
-            };
-            let mut item = match custom {
-                true => json!({"type": "custom_tool_call", "call_id": call_id, "name": name, "input": ""}),
-                false => json!({"type": "function_call", "call_id": call_id, "name": name, "arguments": ""}),
-            };
-            if let Some(space) = space {
-                item["namespace"] = space.into();
-            }
-            match custom {
-                true => self.begin(What::Custom(index), "ctc", item),
-                false => self.begin(What::Call(index), "fc", item),
-            }
-            if let Some(open) = &mut self.open {
-                chat_id.clone_into(&mut open.chat_id);
-            }
+    /// Begins a call; the item before it ends.
+    pub fn begin_call(&mut self, name: &str) {
+        self.close("completed");
+        let call_id = format!("call_{}{:02}", self.stem, self.items.len());
+        let custom = self.manner.custom.contains(name);
+        let (space, name) = match self.manner.spaced.get(name) {
+            Some((space, name)) => (Some(space.clone()), name.clone()),
+            None => (None, name.to_owned()),
+        };
+        let mut item = match custom {
+            true => json!({"type": "custom_tool_call", "call_id": call_id, "name": name, "input": ""}),
+            false => json!({"type": "function_call", "call_id": call_id, "name": name, "arguments": ""}),
+        };
+        if let Some(space) = space {
+            item["namespace"] = space.into();
         }
-        if arguments.is_empty() {
-            return;
+        match custom {
+            true => self.begin(What::Custom, "ctc", item),
+            false => self.begin(What::Call, "fc", item),
         }
+    }
+
+    /// Adds arguments to the call that began last.
+    pub fn add_arguments(&mut self, arguments: &str) {
         match self.what() {
-            Some(What::Call(_)) => {
+            Some(What::Call) => {
                 self.say("response.function_call_arguments.delta", None, arguments, json!({}));
             }
-            _ => self.keep(arguments),
+            Some(What::Custom) => self.keep(arguments),
+            // More after arguments that were complete.
+            _ => {}
         }
     }
 
@@ -257,7 +247,7 @@ impl Output {
     fn begin(&mut self, what: What, prefix: &str, mut item: Value) {
         item["status"] = "in_progress".into();
         let (at, id) = self.add(prefix, item);
-        self.open = Some(Open { what, at, id, chat_id: String::new(), said: String::new() });
+        self.open = Some(Open { what, at, id, said: String::new() });
     }
 
     fn done(&mut self, at: usize) {
@@ -309,13 +299,13 @@ impl Output {
                 self.items[at]["content"] = json!([words_part(&said)]);
             }
             What::Thought => self.close_thought(at, &said),
-            What::Call(_) => {
+            What::Call => {
                 let (name, more) =
                     ("response.function_call_arguments.done", json!({"name": self.items[at]["name"]}));
                 self.about(name, None, "arguments", said.as_str().into(), more);
                 self.items[at]["arguments"] = said.into();
             }
-            What::Custom(_) => {
+            What::Custom => {
                 let input = input_of(&said);
                 let (delta, done) =
                     ("response.custom_tool_call_input.delta", "response.custom_tool_call_input.done");

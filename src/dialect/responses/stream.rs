@@ -6,6 +6,7 @@ use super::object;
 use super::output::{Manner, Output};
 use crate::dialect::assembled::Assembled;
 use crate::dialect::failure::UpstreamFailure;
+use crate::dialect::tool_calls::{Deferred, Step, ToolCalls};
 use crate::dialect::{notes, sse};
 
 /// Bytes that an item takes beside its text, about.
@@ -17,6 +18,8 @@ pub struct Events {
     /// As it begins, and at its end as it is.
     response: Value,
     output: Output,
+    calls: ToolCalls,
+    deferred: Deferred,
     /// It was told that it waits.
     queued: bool,
     started: bool,
@@ -28,8 +31,8 @@ pub struct Events {
     kept: Assembled,
     /// Items that are counted in `kept`.
     items: usize,
-    /// Why the chat has to end: the response would grow too large.
-    exceeded: Option<UpstreamFailure>,
+    /// Why the chat has to end before it is complete.
+    abort_reason: Option<UpstreamFailure>,
     /// Bytes of an event that is not complete.
     rest: Vec<u8>,
 }
@@ -51,6 +54,8 @@ impl Events {
         Events {
             response,
             output: Output::new(stem, manner),
+            calls: ToolCalls::default(),
+            deferred: Deferred::default(),
             queued: false,
             started: false,
             finish_reason: None,
@@ -59,7 +64,7 @@ impl Events {
             over: false,
             kept: Assembled::text(),
             items: 0,
-            exceeded: None,
+            abort_reason: None,
             rest: Vec::new(),
         }
     }
@@ -122,15 +127,16 @@ impl Events {
     pub fn cancel(&mut self) -> End {
         self.start();
         self.over = true;
+        self.flush_calls();
         self.output.finish("incomplete");
         self.response["status"] = "cancelled".into();
         self.response["output"] = self.output.items().to_vec().into();
         self.end("response.incomplete")
     }
 
-    /// Why the chat has to be ended, if the response would grow too large with more of it.
-    pub fn exceeded(&self) -> Option<&UpstreamFailure> {
-        self.exceeded.as_ref()
+    /// Returns why the chat has to be ended: the response would grow too large with more of it, or cannot be read.
+    pub fn abort_reason(&self) -> Option<&UpstreamFailure> {
+        self.abort_reason.as_ref()
     }
 
     /// Whether the chat has come to its end.
@@ -141,6 +147,7 @@ impl Events {
     /// The end. `at`: seconds since 1970.
     pub fn finish(&mut self, at: i64) -> End {
         self.start();
+        self.flush_calls();
         let cut = match self.finish_reason.as_deref() {
             Some("length") => Some("max_output_tokens"),
             Some("content_filter") => Some("content_filter"),
@@ -169,6 +176,13 @@ impl Events {
             response["usage"] = object::usage(usage);
         }
         self.end(name)
+    }
+
+    /// Adds calls that waited for the end of an earlier one.
+    fn flush_calls(&mut self) {
+        let steps = self.calls.finish();
+        self.add_steps(steps);
+        self.flush_deferred();
     }
 
     fn end(&mut self, name: &str) -> End {
@@ -204,18 +218,44 @@ impl Events {
             return;
         }
         let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(thought) = text("reasoning_content").or_else(|| text("reasoning")) {
-            self.output.think(thought);
+        if let Some(reasoning) = text("reasoning_content").or_else(|| text("reasoning")) {
+            match self.calls.has_open_call() {
+                true => self.deferred.reasoning.push_str(reasoning),
+                false => self.output.think(reasoning),
+            }
         }
-        if let Some(words) = text("content") {
-            self.output.speak(words);
+        if let Some(content) = text("content") {
+            match self.calls.has_open_call() {
+                true => self.deferred.text.push_str(content),
+                false => self.output.speak(content),
+            }
         }
-        for (at, call) in (0..).zip(delta["tool_calls"].as_array().into_iter().flatten()) {
-            let function = &call["function"];
-            let name = function["name"].as_str().unwrap_or_default();
-            let arguments = function["arguments"].as_str().unwrap_or_default();
-            let id = call["id"].as_str().unwrap_or_default();
-            self.output.call(call["index"].as_u64().unwrap_or(at), id, name, arguments);
+        if let Err(failure) = self.calls.feed_value(&delta["tool_calls"], &mut self.kept) {
+            return self.abort(failure);
+        }
+        let steps = self.calls.take_steps();
+        self.add_steps(steps);
+    }
+
+    fn add_steps(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Begin { name, .. } => self.output.begin_call(&name),
+                Step::Arguments(arguments) => self.output.add_arguments(&arguments),
+            }
+        }
+        if !self.calls.has_open_call() {
+            self.flush_deferred();
+        }
+    }
+
+    fn flush_deferred(&mut self) {
+        let Deferred { reasoning, text } = std::mem::take(&mut self.deferred);
+        if !reasoning.is_empty() {
+            self.output.think(&reasoning);
+        }
+        if !text.is_empty() {
+            self.output.speak(&text);
         }
     }
 
@@ -224,9 +264,13 @@ impl Events {
         let new = self.output.items().len() - self.items;
         self.items += new;
         let Err(failure) = self.kept.keep(bytes + new * ITEM_BYTES) else { return true };
-        self.fail(&json!({"message": failure.message, "type": failure.kind, "code": failure.code}));
-        self.exceeded = Some(failure);
+        self.abort(failure);
         false
+    }
+
+    fn abort(&mut self, failure: UpstreamFailure) {
+        self.fail(&json!({"message": failure.message, "type": failure.kind, "code": failure.code}));
+        self.abort_reason = Some(failure);
     }
 
     fn note_end(&mut self, chunk: &Value, choice: &Value) {
@@ -251,11 +295,8 @@ impl Events {
     }
 }
 
-/// Returns the bytes of text in a delta.
+/// Returns the bytes of text in a delta; tool calls count where they are assembled.
 fn text_bytes(delta: &Value) -> usize {
-    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map_or(0, str::len);
-    let calls = delta["tool_calls"].as_array().into_iter().flatten();
-    let calls = calls.map(|call| text(&call["function"], "name") + text(&call["function"], "arguments"));
-    ["reasoning_content", "reasoning", "content"].iter().map(|key| text(delta, key)).sum::<usize>()
-        + calls.sum::<usize>()
+    let text = |key: &str| delta.get(key).and_then(Value::as_str).map_or(0, str::len);
+    ["reasoning_content", "reasoning", "content"].map(text).iter().sum()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::BodyStream;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
@@ -165,21 +165,36 @@ fn translate(body: &[u8], needs_limit: bool) -> Result<Chat, Failure> {
     Ok(Chat { body: Bytes::from(chat.to_string()), model, tokens, streamed })
 }
 
-/// The chat's events as the message's.
+/// Translates the chat's events to the message's. Every stream ends with an event that says how.
 fn stream(response: Response<Answer>, model: &str, tokens: u64) -> Response<Answer> {
     let (head, body) = response.into_parts();
-    let mut events = Events::new(model, tokens);
-    let feed = move |frame: Result<Frame<Bytes>, BoxError>| match frame.map(Frame::into_data) {
-        Ok(Ok(bytes)) => Bytes::from(events.feed(&bytes)),
-        Ok(Err(_)) => Bytes::new(),
-        Err(error) => {
-            tracing::debug!(%error, "A message broke off");
-            Bytes::new()
-        }
-    };
-    let rewrite = move |body: Answer| {
-        let told = BodyStream::new(body).map(feed);
-        told.filter(|bytes| std::future::ready(!bytes.is_empty()))
+    let events = Events::new(model, tokens);
+    let rewrite = |body: Answer| {
+        stream::unfold(Some((events, body)), |state| async move {
+            let (mut events, mut body) = state?;
+            loop {
+                match body.frame().await.map(|frame| frame.map(Frame::into_data)) {
+                    Some(Ok(Ok(bytes))) => {
+                        let translated = Bytes::from(events.feed(&bytes));
+                        if let Some(reason) = events.abort_reason() {
+                            body.abort(&reason.clone().into(), true);
+                            return Some((translated, None));
+                        }
+                        if !translated.is_empty() {
+                            return Some((translated, Some((events, body))));
+                        }
+                    }
+                    Some(Ok(Err(_trailers))) => {}
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "Message broke off");
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let last = events.end();
+            (!last.is_empty()).then(|| (Bytes::from(last), None))
+        })
     };
     Response::from_parts(head, Answer::Events(proxy::Events::rewritten(body, rewrite)))
 }
@@ -191,7 +206,7 @@ async fn whole(response: Response<Answer>, model: &str) -> Result<Response<Answe
         .map_err(|error| Failure::backend(format!("the answer is not valid JSON: {error}")))?;
     chat["model"] = model.into();
     head.headers.remove(header::CONTENT_LENGTH);
-    let told = anthropic::answer(&chat).to_string();
+    let told = anthropic::answer(&chat)?.to_string();
     Ok(Response::from_parts(head, Answer::Full(told.into())))
 }
 

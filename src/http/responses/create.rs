@@ -145,8 +145,8 @@ impl Telling {
                     match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
                         Some(Ok(Ok(bytes))) => {
                             let told = telling.events.feed(&bytes);
-                            if let Some(exceeded) = telling.events.exceeded() {
-                                body.abort(&exceeded.clone().into(), true);
+                            if let Some(reason) = telling.events.abort_reason() {
+                                body.abort(&reason.clone().into(), true);
                                 drop(body);
                                 let end = telling.end().await.events;
                                 return Some(([told, end].concat().into(), None));
@@ -187,8 +187,8 @@ impl Telling {
             }
         }
         let end = self.end().await;
-        if let Some(exceeded) = self.events.exceeded() {
-            return failed(&exceeded.clone().into());
+        if let Some(reason) = self.events.abort_reason() {
+            return failed(&reason.clone().into());
         }
         if let Some(error) = &end.error {
             return failed(&UpstreamFailure::from_event(error.to_string().as_bytes()).into());

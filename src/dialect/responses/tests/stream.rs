@@ -277,3 +277,36 @@ proptest! {
         prop_assert_eq!(told(&all), run(events(json!({})), &stream).0);
     }
 }
+
+#[test]
+fn events_give_each_call_an_item_whatever_the_server_numbers_it() {
+    let object = json!({"tool_calls": [{"index": 0, "id": "b", "function": {"name": "g", "arguments": {"n": 2}}}]});
+    let stream = [
+        chunk(call(0, "a", "f", ""), Value::Null),
+        chunk(json!({"content": "Now."}), Value::Null),
+        chunk(call(0, "", "", "{\"n\":"), Value::Null),
+        chunk(object, Value::Null),
+        chunk(call(0, "a", "", "1}"), "tool_calls".into()),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    let (_, end) = run(events(json!({})), &stream);
+    let items = end.response["output"].as_array().unwrap();
+    let text = |item: &Value, key: &str| item[key].as_str().unwrap_or_default().to_owned();
+    let said: Vec<_> =
+        items.iter().map(|item| [text(item, "type"), text(item, "name"), text(item, "arguments")]).collect();
+    assert_eq!(
+        said,
+        [
+            ["function_call", "f", "{\"n\":1}"],
+            ["function_call", "g", "{\"n\":2}"],
+            ["message", "", ""]
+        ]
+    );
+    assert_eq!(items[2]["content"][0]["text"], "Now.");
+    let unreadable = chunk(json!({"tool_calls": "f"}), Value::Null);
+    let mut failed = events(json!({}));
+    failed.feed(unreadable.as_bytes());
+    assert!(failed.abort_reason().unwrap().message.contains("cannot be read"));
+    assert_eq!(failed.finish(200).response["status"], "failed");
+}
