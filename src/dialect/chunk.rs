@@ -25,6 +25,8 @@ pub struct Chunk<'a> {
 #[derive(Debug, Deserialize)]
 pub struct Choice<'a> {
     #[serde(borrow)]
+    pub index: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
     pub finish_reason: Option<Cow<'a, str>>,

@@ -247,3 +247,101 @@ proptest! {
         prop_assert_eq!(stream, whole);
     }
 }
+
+/// A chunk of the choice of that index; none: the chunk does not say.
+fn chunk_of(index: Option<u64>, delta: Value, finish: Value) -> Value {
+    let mut choice = serde_json::json!({"delta": delta, "finish_reason": finish});
+    if let Some(index) = index {
+        choice["index"] = index.into();
+    }
+    serde_json::json!({"id": "c", "created": 7, "model": "served", "choices": [choice]})
+}
+
+/// Aggregates the chunks both ways: as bytes, and parsed already.
+fn aggregate_both_ways(choices: usize, stops: &[String], chunks: &[Value]) -> (Result<Value, String>, Facts) {
+    let begin = || (Aggregate::new("m", None).with_choices(choices).reading(stops), Facts::default());
+    let end = |aggregate: Aggregate, facts: &mut Facts| {
+        let answer = aggregate.finish(facts).map_err(|failure| failure.message);
+        answer.map(|json| serde_json::from_slice::<Value>(&json).unwrap())
+    };
+    let (mut raw, mut raw_facts) = begin();
+    let (mut parsed, mut parsed_facts) = begin();
+    for chunk in chunks {
+        raw.feed(format!("data: {chunk}\n\n").as_bytes(), &mut raw_facts);
+        parsed.push(chunk, &mut parsed_facts);
+    }
+    assert_eq!(raw_facts, parsed_facts);
+    let answers = (end(raw, &mut raw_facts), end(parsed, &mut parsed_facts));
+    assert_eq!(answers.0, answers.1);
+    assert_eq!(raw_facts, parsed_facts);
+    (answers.0, raw_facts)
+}
+
+#[test]
+fn aggregate_collects_choices_by_their_index() {
+    let text = |text: &str| serde_json::json!({"content": text});
+    let call = serde_json::json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": {"n": 1}}}]});
+    let usage = serde_json::json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}});
+    let mut chunks = vec![
+        chunk_of(Some(1), text("b"), Value::Null),
+        // Choice 0.
+        chunk_of(None, text("a"), Value::Null),
+        chunk_of(Some(2), call, "tool_calls".into()),
+        chunk_of(Some(1), serde_json::json!({"reasoning": "hm", "content": "b"}), "stop".into()),
+        chunk_of(Some(0), text("a"), Value::Null),
+        usage,
+        chunk_of(Some(0), Value::Null, "length".into()),
+    ];
+    let (answer, facts) = aggregate_both_ways(3, &[], &chunks);
+    let answer = answer.unwrap();
+    let choices = answer["choices"].as_array().unwrap();
+    let seen: Vec<_> = choices
+        .iter()
+        .map(|choice| (&choice["index"], &choice["message"]["content"], &choice["finish_reason"]))
+        .collect();
+    let [zero, one, two] = [0, 1, 2].map(Value::from);
+    let [aa, bb] = ["aa", "bb"].map(Value::from);
+    let [length, stop, calls] = ["length", "stop", "tool_calls"].map(Value::from);
+    assert_eq!(seen, [(&zero, &aa, &length), (&one, &bb, &stop), (&two, &Value::Null, &calls)]);
+    assert_eq!(choices[2]["message"]["tool_calls"][0]["function"]["arguments"], "{\"n\":1}");
+    assert_eq!(choices[1]["message"]["reasoning_content"], "hm");
+    assert_eq!((&answer["usage"]["completion_tokens"], &answer["created"]), (&5.into(), &7.into()));
+    assert_eq!((facts.deltas, facts.reasoning_deltas), (5, 1));
+
+    // The last choice never ends.
+    let (answer, _) = aggregate_both_ways(4, &[], &chunks);
+    assert!(answer.unwrap_err().contains("mid-answer"));
+    chunks.push(chunk_of(Some(3), text("d"), Value::Null));
+    let (answer, _) = aggregate_both_ways(3, &[], &chunks);
+    assert!(answer.unwrap_err().contains("not asked for"));
+}
+
+#[test]
+fn aggregate_ends_each_choice_at_its_own_stop_string() {
+    let text = |text: &str| serde_json::json!({"content": text});
+    let chunks = [
+        chunk_of(Some(0), text("a END b"), Value::Null),
+        chunk_of(Some(0), text("c"), "length".into()),
+        chunk_of(Some(1), text("d"), Value::Null),
+        chunk_of(Some(1), text(" END"), Value::Null),
+        chunk_of(Some(1), text("e"), Value::Null),
+    ];
+    let (answer, facts) = aggregate_both_ways(2, &["END".to_owned()], &chunks);
+    let answer = answer.unwrap();
+    let seen = [0, 1].map(|at| {
+        let choice = &answer["choices"][at];
+        [&choice["message"]["content"], &choice["finish_reason"], &choice["stop_reason"]]
+            .map(|value| value.as_str().unwrap().to_owned())
+    });
+    assert_eq!(seen, [["a ", "stop", "END"], ["d ", "stop", "END"]]);
+    assert!(facts.done && facts.stopped);
+}
+
+#[test]
+fn aggregate_fails_when_all_choices_together_exceed_the_bound() {
+    let half = serde_json::json!({"content": "x".repeat(crate::dialect::assembled::TEXT_MAX / 2 + 1)});
+    let chunks = [0, 1].map(|index| chunk_of(Some(index), half.clone(), "stop".into()));
+    let (answer, facts) = aggregate_both_ways(2, &[], &chunks);
+    assert!(answer.is_err());
+    assert_eq!(facts.failure.unwrap().code, "answer_too_large");
+}
