@@ -189,10 +189,11 @@ impl Aggregate {
         let choice = match self.choices.as_mut_slice() {
             // Not every server numbers the only choice.
             [only] => only,
-            several => usize::try_from(fragment.index)
-                .ok()
-                .and_then(|index| several.get_mut(index))
-                .ok_or_else(|| UpstreamFailure::backend("the backend sent a choice that was not asked for"))?,
+            several => {
+                usize::try_from(fragment.index).ok().and_then(|index| several.get_mut(index)).ok_or_else(
+                    || UpstreamFailure::backend("the backend sent a choice that was not asked for"),
+                )?
+            }
         };
         if choice.text.is_hit() {
             return Ok(());

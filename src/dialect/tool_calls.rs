@@ -151,8 +151,7 @@ impl ToolCalls {
             _ => true,
         };
         if !id.is_empty()
-            && let Some(at) =
-                self.calls.iter().position(|partial| partial.call.id == id && agrees(partial))
+            && let Some(at) = self.calls.iter().position(|partial| partial.call.id == id && agrees(partial))
         {
             return Some(at);
         }
@@ -177,7 +176,9 @@ impl ToolCalls {
     /// Returns whether the current call has been given out without the end of its arguments. Nothing else may come
     /// before their rest.
     pub fn has_open_call(&self) -> bool {
-        self.calls.get(self.current).is_some_and(|partial| partial.is_given && !partial.arguments.is_complete())
+        self.calls
+            .get(self.current)
+            .is_some_and(|partial| partial.is_given && !partial.arguments.is_complete())
     }
 
     /// Returns what has been added since the last time, one call after the other: fragments of a later call wait

@@ -294,10 +294,7 @@ fn events_give_each_call_a_block_whatever_the_server_numbers_it() {
                 chunk(call("call_b", "f", rome.to_string().into()), Value::Null),
                 chunk(json!({}), "tool_calls".into()),
             ],
-            &[
-                ["tool_use", "call_a", "{\"city\":\"Paris\"}"],
-                ["tool_use", "call_b", "{\"city\":\"Rome\"}"],
-            ],
+            &[["tool_use", "call_a", "{\"city\":\"Paris\"}"], ["tool_use", "call_b", "{\"city\":\"Rome\"}"]],
         ),
         (
             "reasoning and text between a name and its arguments",
@@ -308,11 +305,7 @@ fn events_give_each_call_a_block_whatever_the_server_numbers_it() {
                 chunk(call("", "", paris), "tool_calls".into()),
                 done(),
             ],
-            &[
-                ["tool_use", "call_a", "{\"city\":\"Paris\"}"],
-                ["thinking", "", "Hm."],
-                ["text", "", "Now."],
-            ],
+            &[["tool_use", "call_a", "{\"city\":\"Paris\"}"], ["thinking", "", "Hm."], ["text", "", "Now."]],
         ),
     ];
     for (name, stream, expected) in cases {
@@ -337,8 +330,7 @@ fn events_end_with_an_error_when_the_chat_breaks_off_or_a_call_cannot_be_read() 
 fn answer_keeps_arguments_in_every_form() {
     let call = |arguments: Value| json!({"id": "", "function": {"name": "f", "arguments": arguments}});
     let calls = [json!({"n": 1}), json!("{\"n\":1}"), json!(""), Value::Null, json!("n is 1")].map(call);
-    let completion =
-        json!({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]});
+    let completion = json!({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]});
     let message = answer(&completion).unwrap();
     let content = message["content"].as_array().unwrap();
     let inputs: Vec<&Value> = content.iter().map(|call| &call["input"]).collect();

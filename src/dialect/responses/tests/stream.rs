@@ -280,7 +280,8 @@ proptest! {
 
 #[test]
 fn events_give_each_call_an_item_whatever_the_server_numbers_it() {
-    let object = json!({"tool_calls": [{"index": 0, "id": "b", "function": {"name": "g", "arguments": {"n": 2}}}]});
+    let object =
+        json!({"tool_calls": [{"index": 0, "id": "b", "function": {"name": "g", "arguments": {"n": 2}}}]});
     let stream = [
         chunk(call(0, "a", "f", ""), Value::Null),
         chunk(json!({"content": "Now."}), Value::Null),
@@ -297,11 +298,7 @@ fn events_give_each_call_an_item_whatever_the_server_numbers_it() {
         items.iter().map(|item| [text(item, "type"), text(item, "name"), text(item, "arguments")]).collect();
     assert_eq!(
         said,
-        [
-            ["function_call", "f", "{\"n\":1}"],
-            ["function_call", "g", "{\"n\":2}"],
-            ["message", "", ""]
-        ]
+        [["function_call", "f", "{\"n\":1}"], ["function_call", "g", "{\"n\":2}"], ["message", "", ""]]
     );
     assert_eq!(items[2]["content"][0]["text"], "Now.");
     let unreadable = chunk(json!({"tool_calls": "f"}), Value::Null);
