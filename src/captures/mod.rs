@@ -115,7 +115,7 @@ impl Captures {
         Ok(text.and_then(|text| match serde_json::from_str(&text) {
             Ok(capture) => Some(capture),
             Err(error) => {
-                tracing::error!(request.id = request, %error, "What was captured of a request cannot be read.");
+                tracing::error!(capture.request_id = request, %error, "Could not read capture");
                 None
             }
         }))
@@ -164,18 +164,18 @@ impl Captures {
         let (request, captured_at) = (taken.request.to_string(), taken.captured_at);
         let document = tokio::task::spawn_blocking(move || serde_json::to_string(&taken.document())).await;
         let Ok(Ok(document)) = document else {
-            tracing::error!(request.id = request, "What was captured of a request cannot be written down.");
+            tracing::error!(capture.request_id = request, "Could not serialize capture");
             return;
         };
         let row = CaptureRow { request: request.clone(), captured_at, document };
         if let Err(error) = captures::put(&self.0.store, row, self.bounds()).await {
-            tracing::warn!(request.id = request, %error, "What was captured of a request could not be kept.");
+            tracing::warn!(capture.request_id = request, %error, "Could not store capture");
         }
     }
 
     async fn prune(&self) {
         if let Err(error) = captures::prune(&self.0.store, self.bounds()).await {
-            tracing::warn!(%error, "What was captured long ago could not be deleted.");
+            tracing::warn!(%error, "Could not delete old captures");
         }
     }
 
@@ -193,7 +193,7 @@ impl Captures {
     fn hand_over(&self, taken: Taken) {
         let request = taken.request;
         if self.0.sender.try_send(Message::Keep(Box::new(taken))).is_err() {
-            tracing::warn!(request.id = %request, "What was captured of a request was lost: too many wait to be kept.");
+            tracing::warn!(capture.request_id = %request, "Lost capture: too many wait to be stored");
         }
     }
 

@@ -11,6 +11,7 @@ use super::hosts::same_origin;
 use super::state::Shared;
 use crate::auth::{AuthError, Caller, Credentials, Permit, Scope, Transport, Trust, Via};
 use crate::events::Audience;
+use crate::logging::RequestFields;
 use crate::proxy::Failure;
 
 /// The cookie of a page's session.
@@ -232,6 +233,9 @@ pub fn admit_arrival(
 ) -> Result<Caller, AuthError> {
     let caller = identify(headers, method, arrival.transport, gateway)?;
     arrival.connection.watch_right(caller.right());
+    if let Some(key) = &caller.key {
+        RequestFields::set_key(key);
+    }
     Ok(caller)
 }
 

@@ -1,5 +1,5 @@
 //! What happens to every request before its route is looked for, and to every answer after: host and
-//! origin, the request id, and the drain.
+//! origin, the request id, also in its log lines, and the drain.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,6 +30,7 @@ use super::responses;
 use super::state::Shared;
 use crate::auth::Transport;
 use crate::dialect::operation::Operation;
+use crate::logging::{InRequest, RequestFields};
 use crate::proxy::{Answer, BoxError, Failure, failed, working};
 use crate::usage::Live;
 
@@ -50,6 +51,8 @@ pub struct Arrival {
     /// Whichever of the two the client is told.
     pub told_id: HeaderValue,
     pub connection: Arc<Connection>,
+    /// What its log lines say.
+    pub log: RequestFields,
 }
 
 /// The routes with what stands around them.
@@ -114,6 +117,7 @@ impl Edge {
         let client = headers.get(REQUEST_ID).filter(|value| is_valid_id(value)).cloned();
         let client_id = client.as_ref().and_then(|value| value.to_str().ok()).map(Arc::from);
         let told_id = client.unwrap_or_else(|| own_id(id));
+        let log = RequestFields::new(id, client_id.clone());
         let Peer { address, transport, secure } = self.peer.resolve(headers, &self.gateway.trusted_proxies);
         if transport == Transport::Proxied {
             self.gateway.note_proxy(self.peer.address);
@@ -126,9 +130,13 @@ impl Edge {
             client_id,
             told_id,
             connection: Arc::clone(&self.connection),
+            log,
         }
     }
 }
+
+/// An answer that is being made.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Running>, Infallible>> + Send>>;
 
 impl<B> Service<Request<B>> for Edge
 where
@@ -137,7 +145,7 @@ where
 {
     type Response = Response<Running>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Running>, Infallible>> + Send>>;
+    type Future = InRequest<Answering>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -145,11 +153,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let arrival = self.arrival(request.headers());
+        let log = arrival.log.clone();
         let told_id = arrival.told_id.clone();
         let origin = text(request.headers(), &header::ORIGIN);
         let listed = origin.filter(|origin| self.gateway.hosts.is_listed(origin));
         let listed = listed.and_then(|origin| HeaderValue::from_str(origin).ok());
-        let mut visit = self.visit(&request, &arrival, listed.is_some());
+        let mut visit = log.run(|| self.visit(&request, &arrival, listed.is_some()));
         let busy = self.connection.begin();
         if busy.is_none() {
             visit.admitted = Err(Failure::too_many_connections().into());
@@ -157,7 +166,8 @@ where
         let is_mcp = request.uri().path() == mcp::PATH;
         let timed = |body| Timed::new(body, self.gateway.body_timeout, Arc::clone(&self.connection));
         let request = request.map(timed);
-        let mut answering: Self::Future = Box::pin(async move {
+        let of_body = log.clone();
+        let answering: Answering = Box::pin(async move {
             let mut response = visit.answer(request, arrival).await;
             let timeout = busy.as_ref().and_then(|busy| busy.answer(response.body().live()));
             if let Some(timeout) = timeout {
@@ -169,12 +179,13 @@ where
             if let Some(origin) = listed {
                 allow_origin(headers, origin);
             }
-            Ok(response.map(|reply| Running { reply, _busy: busy }))
+            Ok(response.map(|reply| Running { reply: InRequest::new(&of_body, reply), _busy: busy }))
         });
+        let mut answering = InRequest::new(&log, answering);
         // If the client closes its side right behind its request, hyper drops the future without polling it. Begun here,
         // the request leaves a record.
-        match answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answered) => Box::pin(std::future::ready(answered)),
+        match Pin::new(&mut answering).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answered) => InRequest::new(&log, Box::pin(std::future::ready(answered))),
             Poll::Pending => answering,
         }
     }
@@ -306,7 +317,7 @@ fn timed_out(response: Response<Reply>, failure: &Failure, is_mcp: bool) -> Resp
 
 /// An answer's body, and the request that runs until its end.
 pub struct Running {
-    reply: Reply,
+    reply: InRequest<Reply>,
     _busy: Option<Busy>,
 }
 
@@ -318,15 +329,15 @@ impl http_body::Body for Running {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<bytes::Bytes>, BoxError>>> {
-        Pin::new(&mut self.reply).poll_frame(cx)
+        self.reply.with(|reply| Pin::new(reply).poll_frame(cx)).unwrap_or(Poll::Ready(None))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.reply.is_end_stream()
+        self.reply.get_ref().is_none_or(Reply::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.reply.size_hint()
+        self.reply.get_ref().map(Reply::size_hint).unwrap_or_default()
     }
 }
 

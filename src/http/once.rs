@@ -15,6 +15,7 @@ use super::extract::ADMIN_BODY_LIMIT;
 use super::replays::{ANSWER_MAX, Name, Told, Verdict};
 use super::state::Shared;
 use crate::auth::Caller;
+use crate::logging::InRequest;
 use crate::proxy::Failure;
 
 /// The header by which a client names a change.
@@ -68,11 +69,11 @@ pub async fn act_once(State(gateway): State<Shared>, request: Request, next: Nex
     let request = Request::from_parts(parts, Body::from(body));
     let shared = gateway.clone();
     // Goes on when the client leaves: it is then that the answer is asked for again.
-    let acting = gateway.tasks.spawn(async move {
+    let acting = gateway.tasks.spawn(InRequest::current(async move {
         let forget = Forget { gateway: &shared, name: &name };
         let answer = next.run(request).await;
         keep(&forget, answer).await
-    });
+    }));
     acting.await.unwrap_or_else(|error| ApiError::internal("a change ended early", &error).into_response())
 }
 

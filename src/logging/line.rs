@@ -4,29 +4,42 @@
 use std::fmt::{self, Write};
 use std::io;
 
-use tracing::Metadata;
 use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
+use super::request::RequestFields;
 use crate::system::terminal::{self, OneLine};
 
-/// Fields as `name=value`, the message without its name.
+/// Fields as `name=value`, the message without its name; then those of the request, where the line has none of the
+/// same name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OneLineFields;
 
 impl<'w> FormatFields<'w> for OneLineFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut visitor = Visitor { writer, is_first: true, result: Ok(()) };
+        let request = RequestFields::current();
+        let of_request = request.iter().flat_map(RequestFields::known).map(|field| (field, false)).collect();
+        let mut visitor = Visitor { writer, is_first: true, of_request, result: Ok(()) };
         fields.record(&mut visitor);
-        visitor.result
+        visitor.result?;
+        for ((name, value), is_own) in std::mem::take(&mut visitor.of_request) {
+            if !is_own {
+                visitor.write(name, format_args!("{value:?}"))?;
+            }
+        }
+        Ok(())
     }
 }
 
 struct Visitor<'w> {
     writer: Writer<'w>,
     is_first: bool,
+    /// Fields of the request, and whether the line has one of that name.
+    of_request: Vec<((&'static str, String), bool)>,
     result: fmt::Result,
 }
 
@@ -56,8 +69,46 @@ impl Visit for Visitor<'_> {
         // Where a record of the `log` crate came from; the line says it already.
         if self.result.is_ok() && !field.name().starts_with("log.") {
             let name = field.name().strip_prefix("r#").unwrap_or(field.name());
+            for ((other, _), is_own) in &mut self.of_request {
+                *is_own |= *other == name;
+            }
             self.result = self.write(name, format_args!("{value:?}"));
         }
+    }
+}
+
+/// Adds the fields of the request to the `fields` of JSON lines, where the line has none of the same name.
+pub(super) struct JsonEvents<E>(pub E);
+
+impl<S, N, E> FormatEvent<S, N> for JsonEvents<E>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    E: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        const FIELDS: &str = "\"fields\":{";
+        let Some(request) = RequestFields::current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        // Time and level alone come before it.
+        let Some((before, own)) = line.split_once(FIELDS) else { return writer.write_str(&line) };
+        let mut own = own.to_owned();
+        for (name, value) in request.known() {
+            // A quotation mark within a value is escaped, and so does not match.
+            if !own.contains(&format!("\"{name}\":")) {
+                let comma = if own.starts_with('}') { "" } else { "," };
+                own = format!("\"{name}\":{}{comma}{own}", serde_json::Value::from(value));
+            }
+        }
+        write!(writer, "{before}{FIELDS}{own}")
     }
 }
 
@@ -181,5 +232,57 @@ mod tests {
             logged(false, || tracing::warn!(backend.id = "qwen", count = 3, path = %"/a b", "Backend ready"));
         let rest = text.split_once(": ").unwrap().1;
         assert_eq!(rest, "Backend ready backend.id=\"qwen\" count=3 path=/a b\n");
+    }
+
+    #[test]
+    fn lines_of_a_request_have_its_fields_in_both_forms() {
+        let fields = RequestFields::new(uuid::Uuid::nil(), Some("r-1".into()));
+        let log = || {
+            tracing::info!("before");
+            fields.run(|| {
+                tracing::info!(count = 3, "within");
+                RequestFields::set_profile(&"qwen".into());
+                RequestFields::set_key(&"k1".into());
+                tracing::info!(key.id = "k2", said = "\"request.id\":", "Key revoked");
+            });
+            tracing::info!("after");
+        };
+        let text = logged(false, log);
+        let lines: Vec<&str> = text.lines().map(|line| line.split_once("tests: ").unwrap().1).collect();
+        assert_eq!(
+            lines,
+            [
+                "before",
+                "within count=3 request.id=\"r-1\"",
+                "Key revoked key.id=\"k2\" said=\"\\\"request.id\\\":\" request.id=\"r-1\" profile.name=\"qwen\"",
+                "after",
+            ]
+        );
+
+        let fields = RequestFields::new(uuid::Uuid::nil(), Some("r-1".into()));
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let builder = tracing_subscriber::fmt().json().map_event_format(JsonEvents);
+        let builder = builder.with_writer(JsonLines(move || writer.clone()));
+        tracing::subscriber::with_default(builder.finish(), || {
+            fields.run(|| {
+                tracing::info!("within");
+                RequestFields::set_key(&"k1".into());
+                tracing::info!(key.id = "k2", said = "\"request.id\":", "Key revoked");
+            });
+            tracing::info!("after");
+        });
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"].take())
+            .collect();
+        let expected = serde_json::json!([
+            {"message": "within", "request.id": "r-1"},
+            {"message": "Key revoked", "said": "\"request.id\":", "key.id": "k2", "request.id": "r-1"},
+            {"message": "after"},
+        ]);
+        assert_eq!(serde_json::Value::from(lines), expected);
+        assert_eq!(text.matches("\"key.id\":").count(), 1, "no name comes twice");
     }
 }

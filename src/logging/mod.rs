@@ -1,8 +1,11 @@
-//! The gateway's own log: where its lines go, in which form, and which of them are written, which can be changed
-//! while it runs. The only place that names tracing_subscriber; knows nothing of what is logged.
+//! The gateway's own log: where its lines go, in which form, of which request they are, and which of them are written,
+//! which can be changed while it runs. The only place that names tracing_subscriber; knows nothing of what is logged.
 
 mod line;
+mod request;
 mod rotating;
+
+pub use request::{InRequest, RequestFields};
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
-use line::{JsonLines, OneLineFields};
+use line::{JsonEvents, JsonLines, OneLineFields};
 use rotating::Rotating;
 
 /// What is logged when nobody says otherwise.
@@ -133,7 +136,12 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     if json {
-        let builder = builder.json().map_writer(JsonLines).with_env_filter(filter).with_filter_reloading();
+        let builder = builder
+            .json()
+            .map_event_format(JsonEvents)
+            .map_writer(JsonLines)
+            .with_env_filter(filter)
+            .with_filter_reloading();
         let handle = builder.reload_handle();
         builder.try_init().map_err(|_| LogError::Twice)?;
         return Ok(Box::new(move |filter| handle.reload(filter).is_ok()));

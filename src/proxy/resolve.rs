@@ -1,7 +1,8 @@
-//! Caller and requested model -> profile. Pure.
+//! Caller and requested model -> profile, which the log lines of the request name from then on.
 
 use super::failure::Failure;
 use crate::auth::{Caller, Scope};
+use crate::logging::RequestFields;
 use crate::profiles::{Entry, ProfileSet};
 
 /// The profile that serves `model` for `caller`.
@@ -14,5 +15,6 @@ pub fn resolve<'a>(profiles: &'a ProfileSet, caller: &Caller, model: &str) -> Re
         // The same answer as for a model that is not there: a key learns only of what it may use.
         return Err(Failure::model_not_found(model));
     }
+    RequestFields::set_profile(&entry.name);
     Ok(entry)
 }

@@ -82,6 +82,48 @@ fn no_request_adds_a_line_to_the_log() {
 }
 
 #[test]
+fn every_line_within_a_request_names_the_request_its_profile_and_key() {
+    const SUM: &str = "#tool #args={\"expression\":\"6*7\"} #die-after=3";
+    let levels = "info,mlx_gateway::http=debug,mlx_gateway::proxy=debug,mlx_gateway::tools=debug";
+    let gateway = Gateway::with_env(PROFILES, &[("MLX_GATEWAY_LOG", levels)]);
+    let admin = gateway.admin();
+    let (key, key_id) = gateway.key(&admin, &json!({"name": "k", "scopes": ["inference", "tools"]}));
+    let before = gateway.log().lines().count();
+    let chat = |headers: &str, prompt: &str| {
+        let headers = format!("authorization: Bearer {key}\r\n{headers}");
+        let messages = json!([{"role": "user", "content": prompt}]);
+        let body = json!({"model": "gpt-4o-mini", "stream": true, "messages": messages});
+        gateway.post_with("/v1/chat/completions", &headers, &body.to_string())
+    };
+    // Within the answer's body; of a tool chat, in its second round.
+    let died = chat("", "#die-after=2");
+    let died_in_round = chat("x-mlx-gateway-tools: calculator\r\nx-request-id: my-chat\r\n", SUM);
+    assert!(died_in_round.body.contains("running calculator"), "{died_in_round:?}");
+    // Found out before there is an answer.
+    let refused = chat("", "#error=500");
+    for answer in [&died, &died_in_round, &refused] {
+        let id = answer.header("x-request-id").unwrap();
+        let fields = format!("request.id=\"{id}\" profile.name=\"qwen\" key.id=\"{key_id}\"");
+        wait_for("a line of the request", || gateway.log().contains(&fields).then_some(()));
+    }
+    assert_eq!(died_in_round.header("x-request-id").as_deref(), Some("my-chat"));
+    // What connections log is of no request.
+    let elsewhere = ["http::threads", "http::serve", "http::connections", "upstream::pool"];
+    let within = |line: &&str| {
+        ["mlx_gateway::http", "mlx_gateway::proxy", "mlx_gateway::tools::chat"]
+            .iter()
+            .any(|part| line.contains(part))
+            && !elsewhere.iter().any(|part| line.contains(part))
+    };
+    let log = gateway.log();
+    let lines: Vec<&str> = log.lines().skip(before).filter(within).collect();
+    assert!(lines.len() >= 3, "{log}");
+    for line in lines {
+        assert!(line.contains(" request.id=\""), "{line}");
+    }
+}
+
+#[test]
 fn without_a_gateway_there_is_no_level_to_change() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "");

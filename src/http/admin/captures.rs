@@ -59,9 +59,9 @@ pub async fn put(
     let switch = gateway.captures.change(change).await?;
     match switch.until_ms {
         Some(until) => {
-            tracing::warn!(user.name = %caller.name, captures.until_ms = until, "Requests and answers are being captured.");
+            tracing::warn!(user.name = %caller.name, captures.until_ms = until, "Switched captures on");
         }
-        None => tracing::info!(user.name = %caller.name, "Requests and answers are not captured."),
+        None => tracing::info!(user.name = %caller.name, "Switched captures off"),
     }
     let view = view(&gateway).await?;
     gateway.events.publish(Kind::CapturesChanged, Audience::Readers, &view);
@@ -87,7 +87,7 @@ pub async fn of_request(
     let found = theirs(&gateway, &user, &id).await?;
     let capture = gateway.captures.get(&found.id).await?;
     if capture.is_some() && found.user.as_deref() != user.0.user.as_deref() {
-        tracing::info!(request.id = found.id, user.name = %user.0.name, "An administrator looked at what somebody's request said.");
+        tracing::info!(capture.request_id = found.id, user.name = %user.0.name, "Administrator read capture of another account");
     }
     Ok(Json(CaptureView { capture }))
 }

@@ -19,6 +19,7 @@ use crate::http::extract::{Json, Path};
 use crate::http::openapi::ErrorDetail;
 use crate::http::state::Shared;
 use crate::http::stream;
+use crate::logging::InRequest;
 
 /// The engine that is managed.
 const MANAGED: &str = "mlx-openai-server";
@@ -127,7 +128,7 @@ fn steps(gateway: &Shared, caller: &Caller, name: &str, work: Work) -> Result<Re
     }
     let (sender, receiver) = mpsc::channel::<Value>(STEPS);
     let engines = gateway.engines.clone();
-    gateway.tasks.spawn(async move {
+    gateway.tasks.spawn(InRequest::current(async move {
         let told = Arc::new(sender.clone());
         let report = move |step: Step| {
             if told.try_send(json!({"step": step.to_string()})).is_err() {
@@ -144,7 +145,7 @@ fn steps(gateway: &Shared, caller: &Caller, name: &str, work: Work) -> Result<Re
         if sender.send(last).await.is_err() {
             tracing::debug!("Nobody waited for the end of an installation");
         }
-    });
+    }));
     let lines = unfold(receiver, |mut receiver| async move {
         let line = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))), receiver))

@@ -20,6 +20,7 @@ use crate::http::extract::{Json, Path, Query};
 use crate::http::openapi::ErrorBody;
 use crate::http::state::Shared;
 use crate::http::stream;
+use crate::logging::InRequest;
 
 /// Lines given without a wish.
 const LINES: usize = 100;
@@ -240,11 +241,11 @@ async fn outcome(
         return Ok(Json(shown(gateway, spec)).into_response());
     }
     let id = spec.id.clone();
-    gateway.tasks.spawn(async move {
+    gateway.tasks.spawn(InRequest::current(async move {
         if let Err(error) = work.await {
-            tracing::warn!(backend.id = id, %error, "A backend that was asked for did not start");
+            tracing::warn!(backend.id = id, %error, "Could not start backend");
         }
-    });
+    }));
     Ok((StatusCode::ACCEPTED, Json(shown(gateway, spec))).into_response())
 }
 

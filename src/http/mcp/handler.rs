@@ -20,6 +20,7 @@ use super::listener::{Threshold, pair};
 use crate::auth::Caller;
 use crate::http::edge::Arrival;
 use crate::http::state::Shared;
+use crate::logging::InRequest;
 use crate::tools::{Call, CallError, Content, Origin, Tool, ToolOutput};
 
 /// One session, or one request where the protocol has no sessions.
@@ -108,7 +109,12 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await.map(Into::into)
+        // The session's task is no request's.
+        match arrival(&context).map(|arrival| arrival.log.clone()) {
+            Some(log) => InRequest::new(&log, Box::pin(self.call(request, context))).await,
+            None => self.call(request, context).await,
+        }
+        .map(Into::into)
     }
 
     async fn set_level(
@@ -162,10 +168,12 @@ fn caller(context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
     caller.cloned().ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
 }
 
+fn arrival(context: &RequestContext<RoleServer>) -> Option<&Arrival> {
+    context.extensions.get::<http::request::Parts>()?.extensions.get::<Arrival>()
+}
+
 fn request_id(context: &RequestContext<RoleServer>) -> String {
-    let parts = context.extensions.get::<http::request::Parts>();
-    let arrival = parts.and_then(|parts| parts.extensions.get::<Arrival>());
-    arrival.map_or_else(|| context.id.to_string(), |arrival| arrival.id.to_string())
+    arrival(context).map_or_else(|| context.id.to_string(), |arrival| arrival.id.to_string())
 }
 
 /// A tool as MCP describes it.

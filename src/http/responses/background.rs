@@ -14,6 +14,7 @@ use crate::dialect::assembled::Assembled;
 use crate::http::error::ApiError;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
+use crate::logging::InRequest;
 use crate::proxy::{self, Answer, Failure, Inference, failed, streamed};
 use crate::responses::{Job, Responses};
 use crate::tools::chat::Wanted;
@@ -63,10 +64,10 @@ pub(super) async fn begin(
     };
     let (response, caller) = (job.response(), inference.caller.clone());
     let making = made(gateway.clone(), Arc::clone(&job), kept, inference, tools);
-    gateway.tasks.spawn(async move {
+    gateway.tasks.spawn(InRequest::current(async move {
         making.await;
         drop(begun);
-    });
+    }));
     if stream {
         streamed(proxy::Events::followed(&caller, told(job, 0)), &profile, arrived)
     } else {

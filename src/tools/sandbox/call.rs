@@ -15,6 +15,7 @@ use super::guest::{Guest, Listener, Origin, Stop, plain};
 use super::meter::{Meter, Metered};
 use super::output::{self, ListedTool};
 use crate::fair::Places;
+use crate::logging::InRequest;
 use crate::tools::content::ToolOutput;
 use crate::tools::error::{CallError, PluginError};
 use crate::tools::manifest::Limits;
@@ -206,7 +207,7 @@ impl Component {
             return Ok(left);
         }
         let Some(runtime) = self.sandbox.runtime() else { return Ok(call.await) };
-        let task = tokio_util::task::AbortOnDropHandle::new(runtime.spawn(call));
+        let task = tokio_util::task::AbortOnDropHandle::new(runtime.spawn(InRequest::current(call)));
         task.await.map_err(|error| CallError::Internal(error.to_string()))
     }
 }
