@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use tower::Service;
 use uuid::Uuid;
 
-use super::anthropic::{self, Asked};
+use super::anthropic;
 use super::body_timeout::Timed;
 use super::caller::has_credential;
 use super::capture::{self, Captured};
@@ -234,14 +234,8 @@ impl Visit {
             return openai(&self.gateway, operation, arrival, request).await.map(Reply::Answer);
         }
         // What is rarer has a place of its own in memory, so that it takes none with each inference.
-        let anthropic = || Asked::of(request.method(), request.uri().path()).map(Model::Anthropic);
-        if let Some(model) = self.inference.map(Model::OpenAi).or_else(anthropic) {
+        if let Some(model) = Model::of(self.inference, &request) {
             return Box::pin(model.noted(&self.gateway, arrival, request)).await;
-        }
-        if let Some(asked) = responses::Asked::of(request.method(), request.uri().path()) {
-            return Box::pin(responses::answer(&self.gateway, asked, arrival, request))
-                .await
-                .map(Reply::Answer);
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(arrival);
@@ -255,21 +249,37 @@ impl Visit {
     }
 }
 
-/// What is asked of a model, in which of the dialects.
+/// What is asked of a model, in which of the dialects. A new dialect here is captured like the others.
 enum Model {
     OpenAi(Operation),
-    Anthropic(Asked),
+    Anthropic(anthropic::Asked),
+    Responses(responses::Asked),
 }
 
 impl Model {
+    fn of<B>(inference: Option<Operation>, request: &Request<B>) -> Option<Model> {
+        let (method, path) = (request.method(), request.uri().path());
+        let anthropic = || anthropic::Asked::of(method, path).map(Model::Anthropic);
+        let responses = || responses::Asked::of(method, path).map(Model::Responses);
+        inference.map(Model::OpenAi).or_else(anthropic).or_else(responses)
+    }
+
+    /// Returns whether the request leaves a record, which a capture is found by. Counting tokens asks no model and
+    /// leaves none.
+    fn is_recorded(&self) -> bool {
+        !matches!(
+            self,
+            Model::Anthropic(anthropic::Asked::Tokens) | Model::Responses(responses::Asked::Tokens)
+        )
+    }
+
     /// The answer, and what is captured of it while that is switched on.
     async fn noted<B>(self, gateway: &Shared, arrival: Arrival, request: Request<B>) -> Response<Reply>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        // Counting tokens asks no model and leaves no record.
-        if !gateway.captures.is_on() || matches!(self, Model::Anthropic(Asked::Tokens)) {
+        if !gateway.captures.is_on() || !self.is_recorded() {
             return self.answer(gateway, arrival, request).await.map(Reply::Answer);
         }
         let (request, taking) = capture::begin(gateway, &arrival, request);
@@ -284,6 +294,7 @@ impl Model {
         match self {
             Model::OpenAi(operation) => openai(gateway, operation, arrival, request).await,
             Model::Anthropic(asked) => anthropic::answer(gateway, asked, arrival, request).await,
+            Model::Responses(asked) => responses::answer(gateway, asked, arrival, request).await,
         }
     }
 }

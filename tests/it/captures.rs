@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::matrix::{For, TABLE};
 use crate::support::{Gateway, PROFILES, wait_for};
 
 fn switch(gateway: &Gateway, token: &str, change: &Value) -> Value {
@@ -12,10 +13,16 @@ fn switch(gateway: &Gateway, token: &str, change: &Value) -> Value {
 
 /// What was captured of the newest request, which has ended.
 fn captured(gateway: &Gateway, token: &str) -> Value {
+    captured_of(gateway, token, None)
+}
+
+/// The same, once it is a request to that endpoint.
+fn captured_of(gateway: &Gateway, token: &str, endpoint: Option<&str>) -> Value {
     let newest = wait_for("the request's end", || {
         let requests = gateway.as_bearer(token, "GET", "/api/v1/requests?limit=1", None).json();
         let newest = requests["requests"].get(0).cloned()?;
-        (newest["status"] != "running").then_some(newest)
+        let is_it = endpoint.is_none_or(|endpoint| newest["endpoint"] == endpoint);
+        (is_it && newest["status"] != "running").then_some(newest)
     });
     let path = format!("/api/v1/requests/{}/capture", newest["id"].as_str().unwrap());
     // The end of an answer is told before its body has gone.
@@ -174,4 +181,55 @@ fn the_switch_and_what_was_captured_outlive_a_crash() {
     let again = gateway.as_bearer(&admin, "GET", "/api/v1/captures", None).json();
     assert_eq!((&again["until_ms"], &again["kept"]), (&on["until_ms"], &json!(1)));
     assert!(text(&captured(&gateway, &admin), "request").contains("kept"));
+}
+
+#[test]
+fn every_inference_route_that_leaves_a_record_is_captured() {
+    // Ask no model and leave no record, by which a capture is found.
+    const COUNTING: [&str; 2] = ["/v1/messages/count_tokens", "/v1/responses/input_tokens"];
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    switch(&gateway, &admin, &json!({"on": true}));
+    let kept = || gateway.as_bearer(&admin, "GET", "/api/v1/captures", None).json()["kept"].clone();
+    let mut expected = 0;
+    let routes = TABLE
+        .iter()
+        .filter(|(method, path, who)| (*method, *who) == ("POST", For::Inference) && !path.contains('{'));
+    for (_, path, _) in routes {
+        // Refused by most of them, which is captured too.
+        let body = json!({"model": "qwen", "input": "#chunks=1", "said": path});
+        let answer = gateway.as_bearer(&admin, "POST", path, Some(&body));
+        if COUNTING.contains(path) {
+            continue;
+        }
+        let capture = captured_of(&gateway, &admin, Some(path));
+        // A form without a boundary is refused before it is read.
+        let is_form = path.ends_with("/edits") || path.ends_with("/transcriptions");
+        let asked = if is_form { String::new() } else { body.to_string() };
+        assert_eq!(
+            (capture["request"]["path"].as_str(), text(&capture, "request"), text(&capture, "response")),
+            (Some(*path), asked.as_str(), answer.body.as_str())
+        );
+        expected += 1;
+    }
+    assert_eq!((kept(), expected), (json!(expected), 8), "counting tokens is not captured");
+}
+
+#[test]
+fn responses_are_captured_whole_streamed_and_in_the_background() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    switch(&gateway, &admin, &json!({"on": true}));
+    for more in [json!({}), json!({"stream": true}), json!({"background": true})] {
+        let mut body = json!({"model": "qwen", "input": "#chunks=2 a response"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = gateway.as_bearer(&admin, "POST", "/v1/responses", Some(&body));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let capture = captured(&gateway, &admin);
+        assert_eq!(
+            (text(&capture, "request"), text(&capture, "response")),
+            (body.to_string().as_str(), answer.body.as_str()),
+            "{more}"
+        );
+    }
 }
