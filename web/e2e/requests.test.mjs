@@ -25,11 +25,12 @@ const said = (page) => page.getByRole('region', { name: 'What was said' });
 const capture = (change) => gateway.api('PUT', '/api/v1/captures', change);
 
 /** Asks, and gives the record's id once the request has ended. */
-async function asked(words, headers = {}, of = gateway) {
-  const response = await fetch(`${of.base}/v1/chat/completions`, {
+async function asked(words, headers = {}, of = gateway, { path = '/v1/chat/completions', body = { stream: true } } = {}) {
+  const said = path.endsWith('/responses') ? { input: words } : { messages: [{ role: 'user', content: words }] };
+  const response = await fetch(`${of.base}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
-    body: JSON.stringify({ model: 'gemma', stream: true, messages: [{ role: 'user', content: words }] }),
+    body: JSON.stringify({ model: 'gemma', ...said, ...body }),
   });
   await response.text();
   const id = response.headers.get('x-request-id');
@@ -91,6 +92,36 @@ test('what was captured is shown as a chat, laid out and raw', async () => {
     await said(page).getByRole('tab', { name: 'Raw' }).click();
     assert.match(await panel.getByRole('region', { name: /^Answer 200/ }).innerText(), /data: \{.*\}\n\ndata: \[DONE\]/s);
     assert.match(await panel.getByRole('region', { name: 'Headers' }).innerText(), /content-type: application\/json/);
+  });
+});
+
+test('a response is captured and shown like a chat, streamed or not', async () => {
+  await capture({ on: true });
+  for (const stream of [false, true]) {
+    const id = await asked('#text=It_is_**bold**.', {}, gateway, { path: '/v1/responses', body: { stream } });
+    await visit(`/requests/${id}`, async (page) => {
+      const panel = said(page).getByRole('tabpanel');
+      await panel.getByText('User', { exact: true }).waitFor();
+      assert.equal(await panel.locator('strong').innerText(), 'bold');
+      await said(page).getByRole('tab', { name: 'Raw' }).click();
+      const answer = await panel.getByRole('region', { name: /^Answer 200/ }).innerText();
+      assert.match(answer, stream ? /event: response\.completed\n/ : /"object":"response"/);
+    });
+  }
+});
+
+test('a request is shown although the numbers of its attempts repeat', async () => {
+  const id = await asked('#chunks=1');
+  await visit('/requests', async (page) => {
+    await page.route(`**/api/v1/requests/${id}`, async (route) => {
+      const answer = await route.fetch();
+      const record = await answer.json();
+      const attempt = (number) => ({ ...record.attempts[0], number, backend: `backend-${number}` });
+      await route.fulfill({ response: answer, json: { ...record, attempts: [0, 1, 1, 2].map(attempt) } });
+    });
+    await page.goto(`${gateway.base}/requests/${id}`);
+    await page.getByText('backend-2').waitFor();
+    assert.equal(await page.getByText('backend-1').count(), 2);
   });
 });
 
