@@ -1,6 +1,6 @@
 //! What an answer tells about itself while it passes: tokens, finish, failure.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::UpstreamFailure;
 
@@ -65,6 +65,28 @@ impl Usage {
         }
     }
 
+    /// Returns the tokens of both, as far as they are known.
+    pub fn sum(one: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.plus(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Returns the `usage` object of an answer; unknown numbers are 0.
+    pub fn to_json(self) -> Value {
+        let mut usage = json!({
+            "prompt_tokens": self.prompt.unwrap_or(0),
+            "completion_tokens": self.completion.unwrap_or(0),
+            "total_tokens": self.total(),
+            "prompt_tokens_details": {"cached_tokens": self.cached.unwrap_or(0)},
+        });
+        if let Some(reasoning) = self.reasoning {
+            usage["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
+        }
+        usage
+    }
+
     /// Prompt and completion together; what is unknown counts nothing.
     pub fn total(self) -> u64 {
         sum(self.prompt, self.completion).unwrap_or(0)
@@ -100,8 +122,6 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

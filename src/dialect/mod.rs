@@ -4,6 +4,7 @@
 pub mod aggregate;
 pub mod anthropic;
 pub mod assembled;
+pub mod chat_stream;
 pub mod chunk;
 pub mod edit;
 pub mod embeddings;

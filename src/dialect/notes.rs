@@ -10,20 +10,16 @@ pub const LABEL: &str = "mlx-gateway";
 pub const KEY: &str = "mlx_gateway";
 
 /// Tools that take part, as MCP lists them.
-pub fn tools(tools: Vec<Value>) -> Vec<u8> {
-    note(&json!({"tools": tools}))
+pub fn tools(tools: Vec<Value>) -> Value {
+    json!({KEY: {"tools": tools}})
 }
 
 /// Calls that begin: each an id, a name and arguments.
-pub fn calls(calls: Vec<Value>) -> Vec<u8> {
-    note(&json!({"calls": calls}))
+pub fn calls(calls: Vec<Value>) -> Value {
+    json!({KEY: {"calls": calls}})
 }
 
 /// What came of calls: each the id, the text that the model reads, and whether it failed.
-pub fn results(results: Vec<Value>) -> Vec<u8> {
-    note(&json!({"results": results}))
-}
-
-fn note(value: &Value) -> Vec<u8> {
-    format!("data: {}\n\n", json!({KEY: value})).into_bytes()
+pub fn results(results: Vec<Value>) -> Value {
+    json!({KEY: {"results": results}})
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::failure::Failure;
-use super::{Proxy, ending};
+use super::{Proxy, in_flight};
 use crate::auth::Caller;
 
 /// Records the request as left by its client when it is dropped before its body was read.
@@ -41,10 +41,10 @@ impl Arriving<'_> {
     /// It is refused for what has come of it.
     pub fn refuse(mut self, failure: &Failure) {
         self.has_arrived = true;
-        ending::refuse(self.begin(), failure);
+        in_flight::fail(self.begin(), failure);
     }
 
-    fn begin(&mut self) -> crate::usage::Ongoing {
+    fn begin(&mut self) -> crate::usage::Ledger {
         self.proxy.begin(self.endpoint, self.caller, self.id, self.client_id.take(), None)
     }
 }

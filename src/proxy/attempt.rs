@@ -1,29 +1,31 @@
-//! One try at a backend for a request: lease, send, and the answer in the shape the client asked for.
+//! One try at a backend for a request: lease, send, and the answer in the shape the client asked for. The ledger goes
+//! into the answer's body, or back to the caller with the failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::Response;
 
+use super::Proxy;
 use super::answer::Answer;
 use super::deadlines::{COMMENT_AFTER, Deadlines};
-use super::ending::{self, Ending};
 use super::failure::Failure;
+use super::headers::{self, Head};
+use super::in_flight::{self, InFlight};
 use super::limits::Limits;
 use super::metered::Metered;
 use super::plan::Plan;
 use super::reading::{aggregated, collect, embedded, encoded, error_answer, first_piece, renamed};
-use super::rounds::Back;
 use super::upload::Outcome;
 use super::upstream::{UpstreamBody, UpstreamError};
+use super::upstream_end::UpstreamEnd;
 use super::waiting::Waiting;
 use super::whole::Whole;
-use super::{Proxy, headers, refused};
-use crate::backends::{Asker, Lease, Progress, Waits};
+use crate::backends::{Asker, Lease, Waits};
 use crate::dialect::assembled::Assembled;
 use crate::dialect::facts::Facts;
 use crate::dialect::transcript;
-use crate::usage::Ongoing;
+use crate::usage::Ledger;
 
 /// How long a dead process may go unnoticed by its supervisor, and how often that is asked.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
@@ -38,133 +40,113 @@ pub fn is_work(used: Duration, over: Duration) -> bool {
 
 /// A request about to be tried.
 pub struct Attempt {
-    proxy: Arc<Proxy>,
-    plan: Arc<Plan>,
-    ongoing: Ongoing,
-    asker: Asker,
-    progress: Progress,
-    /// From 0.
-    number: u32,
-    /// A process that could not be reached any more.
-    gone: Option<u32>,
-    /// Of one that is a round among several: its place in the record, and where the request goes back to.
-    round: Option<(u32, Back)>,
+    pub proxy: Arc<Proxy>,
+    pub plan: Arc<Plan>,
+    pub ledger: Ledger,
+    pub asker: Asker,
+    pub head: Head,
+    /// The process of the first try, which could not be reached any more.
+    pub gone: Option<u32>,
+}
+
+/// A request that no backend answered.
+pub struct Unanswered {
+    pub ledger: Ledger,
+    pub failure: Failure,
 }
 
 /// An upstream's good answer whose body has not been read.
 struct Answered {
     response: Response<UpstreamBody>,
-    ending: Ending,
+    in_flight: InFlight,
     began: Instant,
     limits: Limits,
 }
 
 impl Attempt {
-    pub fn new(proxy: Arc<Proxy>, plan: Plan, ongoing: Ongoing, asker: Asker, progress: Progress) -> Attempt {
-        Attempt { proxy, plan: Arc::new(plan), ongoing, asker, progress, number: 0, gone: None, round: None }
-    }
-
-    /// The answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets
-    /// its headers then, and the rest when it comes.
+    /// Returns the answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets its headers
+    /// then, and the rest when it comes.
     pub async fn answer(self) -> Response<Answer> {
-        let progress = self.progress.clone();
-        let mut response = if self.plan.stream { self.streamed().await } else { self.whole().await };
-        // A stream that goes out while it waits tells its present place, all others their first.
-        let place = match response.body() {
-            Answer::Waiting(..) => progress.place(),
-            _ => progress.first_place(),
-        };
-        headers::place(response.headers_mut(), place);
-        response
+        if self.plan.stream { self.streamed().await } else { self.whole().await }
     }
 
     async fn whole(self) -> Response<Answer> {
-        let mut plan = Arc::clone(&self.plan);
+        let (mut plan, head) = (Arc::clone(&self.plan), self.head.clone());
         let answered = self.run().await;
         if let Some(plan) = Arc::get_mut(&mut plan) {
             plan.forget_body();
         }
         match answered {
-            // Whether a stream is wanted may have stood behind the file.
+            // A form may ask for a stream behind its file.
             Ok(answered)
                 if plan.upload().is_some() && headers::is_event_stream(answered.response.headers()) =>
             {
-                answered.stream(&plan).await
+                answered.stream(&plan, &head)
             }
-            Ok(answered) => answered.whole(&plan).await,
-            Err(failure) => refused(&failure, plan.standing),
+            Ok(answered) => answered.whole(&plan, &head).await,
+            Err(unanswered) => head.failed(&unanswered.end(&plan)),
         }
     }
 
     async fn streamed(self) -> Response<Answer> {
-        let plan = Arc::clone(&self.plan);
-        let (progress, live) = (self.progress.clone(), Arc::clone(self.ongoing.live()));
+        let (plan, head) = (Arc::clone(&self.plan), self.head.clone());
+        let live = Arc::clone(self.ledger.live());
         let mut run = Box::pin(self.run());
         match tokio::time::timeout(COMMENT_AFTER, &mut run).await {
-            Ok(Ok(answered)) => answered.stream(&plan).await,
-            Ok(Err(failure)) => refused(&failure, plan.standing),
+            Ok(Ok(answered)) => answered.stream(&plan, &head),
+            Ok(Err(unanswered)) => head.failed(&unanswered.end(&plan)),
             Err(_) => {
-                progress.begin();
-                let name = Arc::from(plan.profile.name.as_str());
-                let later = Arc::clone(&plan);
-                let answer = Box::pin(async move { run.await?.metered(&later) });
-                let mut response = headers::response(
-                    plan.standing,
-                    Answer::Waiting(Box::new(Waiting::new(name, progress, answer)), live),
-                );
-                headers::event_stream(response.headers_mut());
-                // How long the waits will be is not known yet.
-                headers::profile(response.headers_mut(), &plan.profile.name);
-                response
+                head.progress.begin();
+                live.responded(200);
+                let waiting = Waiting::new(Arc::clone(&head.profile), head.progress.clone(), {
+                    Box::pin(async move {
+                        let metered = match run.await {
+                            Ok(answered) => answered.metered(&plan),
+                            Err(unanswered) => Err(unanswered),
+                        };
+                        metered.map_err(|unanswered| unanswered.end(&plan))
+                    })
+                });
+                head.stream(Answer::Waiting(Box::new(waiting), live))
             }
         }
     }
 
-    /// The event stream of one round among several.
-    pub async fn round(mut self, place: u32, back: Back) -> Result<Metered<UpstreamBody>, Failure> {
-        self.round = Some((place, back));
-        let (plan, progress) = (Arc::clone(&self.plan), self.progress.clone());
-        let answered = self.run().await?;
-        let lease = answered.ending.lease();
-        progress.served(Waits { queue_ms: lease.queue_ms(), start_ms: lease.start_ms() });
-        answered.metered(&plan)
+    /// Returns the event stream of one round among several; its ledger comes back from [`Metered::end_round`].
+    pub async fn round(self) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
+        let plan = Arc::clone(&self.plan);
+        self.run().await?.metered(&plan).map(Metered::as_round)
     }
 
-    /// Leases a backend, sends the request, and gives its good answer.
-    async fn run(self) -> Result<Answered, Failure> {
+    /// Leases a backend, sends the request, and returns its good answer.
+    async fn run(self) -> Result<Answered, Box<Unanswered>> {
         let lease = match self.lease().await {
             Ok(lease) => lease,
-            Err(failure) => {
-                ending::unserved(self.ongoing, &failure, self.progress.has_begun());
-                return Err(failure.for_caller(self.plan.sees_servers));
-            }
+            Err(failure) => return Err(Box::new(Unanswered { ledger: self.ledger, failure })),
         };
-        let Attempt { proxy, plan, ongoing, asker, progress, number, round, .. } = self;
-        ongoing.set_queue_ms(lease.queue_ms());
-        ongoing.set_start_ms(lease.start_ms());
+        let Attempt { proxy, plan, ledger, asker, head, gone } = self;
+        head.progress.served(Waits { queue_ms: lease.queue_ms(), start_ms: lease.start_ms() });
         let request = plan.upstream(lease.target());
-        let live = Arc::clone(ongoing.live());
-        let place = round.as_ref().map_or(number, |(place, _)| place + number);
-        let mut ending = Ending::new(ongoing, lease, place, proxy.clock.unix_ms());
-        ending.goes_back(round.as_ref().map(|(_, back)| Arc::clone(back)));
+        let live = Arc::clone(ledger.live());
+        let mut in_flight = InFlight::new(ledger, lease);
         let began = Instant::now();
         let limits = Limits::since(&live, began, plan.timeouts().total);
         let sending = async {
             tokio::select! {
                 biased;
                 sent = proxy.upstreams.send(request) => sent,
-                why = stuck(ending.lease(), &plan) => Err(UpstreamError::Broken(why)),
+                why = stuck(in_flight.lease(), &plan) => Err(UpstreamError::Broken(why)),
             }
         };
         let failure = match limits.run(sending).await {
             Err(ended) => ended,
             Ok(Ok(response)) => {
-                ending.answered(response.status().as_u16());
+                in_flight.set_upstream_status(response.status().as_u16());
                 for warning in plan.upload().and_then(Outcome::end).iter().flat_map(|end| &end.warnings) {
                     live.warn(warning.clone());
                 }
                 if response.status().is_success() {
-                    return Ok(Answered { response, ending, began, limits });
+                    return Ok(Answered { response, in_flight, began, limits });
                 }
                 error_answer(response, &limits).await
             }
@@ -172,36 +154,35 @@ impl Attempt {
                 plan.upload().and_then(Outcome::failure).unwrap_or_else(Failure::cancelled)
             }
             // Not one byte has come from a process that is gone: a fresh one may serve it.
-            Ok(Err(error)) if number == 0 && plan.is_whole() && is_lost(&error, ending.lease()).await => {
-                let gone = ending.lease().pid();
-                let Some(ongoing) = ending.again(&error.to_string()) else {
-                    return Err(Failure::cancelled());
-                };
-                let next = Attempt { proxy, plan, ongoing, asker, progress, number: 1, gone, round };
-                return Box::pin(next.run()).await;
+            Ok(Err(error))
+                if gone.is_none() && plan.is_whole() && is_lost(&error, in_flight.lease()).await =>
+            {
+                let gone = in_flight.lease().pid();
+                let failure = Failure::from(UpstreamEnd::from(error));
+                let ledger = in_flight.end_attempt(&failure, &Facts::default());
+                return Box::pin(Attempt { proxy, plan, ledger, asker, head, gone }.run()).await;
             }
-            Ok(Err(error)) => Failure::from(error),
+            Ok(Err(error)) => UpstreamEnd::from(error).into(),
         };
         tracing::warn!(
-            backend.id = ending.lease().backend_id(),
+            backend.id = in_flight.lease().backend_id(),
             error.code = failure.code,
-            "A backend did not serve a request: {}",
-            failure.message
+            error.message = failure.message,
+            "Backend did not serve a request"
         );
-        ending.fail(&failure, &Facts::default(), false);
-        Err(failure)
+        Err(unanswered(in_flight, failure))
     }
 
-    /// A lease on a backend that is not known to be gone.
+    /// Returns a lease on a backend that is not known to be gone.
     async fn lease(&self) -> Result<Lease, Failure> {
         let until = Instant::now() + GONE_LIMIT;
-        let limits = Limits::before_sending(self.ongoing.live());
+        let limits = Limits::before_sending(self.ledger.live());
         loop {
             let lease = match self.proxy.backends.try_acquire(&self.plan.launch) {
                 Some(lease) => lease,
                 None => {
                     let acquiring =
-                        self.proxy.backends.acquire(&self.plan.launch, &self.asker, &self.progress);
+                        self.proxy.backends.acquire(&self.plan.launch, &self.asker, &self.head.progress);
                     limits.run(acquiring).await??
                 }
             };
@@ -214,88 +195,82 @@ impl Attempt {
     }
 }
 
+impl Unanswered {
+    /// Ends the request and returns the failure for its caller.
+    pub fn end(self, plan: &Plan) -> Failure {
+        in_flight::fail(self.ledger, &self.failure);
+        self.failure.for_caller(plan.sees_servers)
+    }
+}
+
+fn unanswered(in_flight: InFlight, failure: Failure) -> Box<Unanswered> {
+    Box::new(Unanswered { ledger: in_flight.end_attempt(&failure, &Facts::default()), failure })
+}
+
 impl Answered {
-    /// As an event stream.
-    async fn stream(self, plan: &Plan) -> Response<Answer> {
-        let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
+    /// Answers with an event stream.
+    fn stream(self, plan: &Plan, head: &Head) -> Response<Answer> {
         match self.metered(plan) {
             Ok(metered) => {
-                let mut response = headers::response(plan.standing, Answer::Stream(Box::new(metered)));
-                headers::event_stream(response.headers_mut());
-                headers::profile(response.headers_mut(), &plan.profile.name);
-                headers::waits(response.headers_mut(), queue_ms, start_ms);
-                response
+                if let Some(live) = metered.live() {
+                    live.responded(200);
+                }
+                head.stream(Answer::Stream(Box::new(metered)))
             }
-            Err(failure) => refused(&failure, plan.standing),
+            Err(unanswered) => head.failed(&unanswered.end(plan)),
         }
     }
 
-    fn metered(self, plan: &Plan) -> Result<Metered<UpstreamBody>, Failure> {
-        let unfit = if headers::is_event_stream(self.response.headers()) {
+    fn metered(self, plan: &Plan) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
+        let failure = if headers::is_event_stream(self.response.headers()) {
             headers::encoding(self.response.headers()).map(encoded)
         } else {
-            Some(Failure::backend("the backend answered a request for a stream with something else"))
+            let why = "the backend answered a request for a stream with something else";
+            Some(UpstreamEnd::Unusable(why.to_owned()).into())
         };
-        if let Some(failure) = unfit {
-            self.ending.fail(&failure, &Facts::default(), false);
-            return Err(failure);
+        if let Some(failure) = failure {
+            return Err(unanswered(self.in_flight, failure));
         }
-        self.ending.responded(200);
         let deadlines = Deadlines::new(plan.timeouts(), self.began, true);
-        Ok(Metered::new(self.response.into_body(), plan.flow(), self.ending, deadlines))
+        Ok(Metered::new(self.response.into_body(), plan.flow(), self.in_flight, deadlines))
     }
 
-    /// As one JSON object.
-    async fn whole(self, plan: &Plan) -> Response<Answer> {
-        let (queue_ms, start_ms) = (self.ending.lease().queue_ms(), self.ending.lease().start_ms());
-        let changed = match plan.operation.is_form() {
+    /// Answers with one object.
+    async fn whole(self, plan: &Plan, head: &Head) -> Response<Answer> {
+        let is_changed = match plan.operation.is_form() {
             true => plan.wants_text(),
             false => plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed,
         };
-        let mut response = match changed {
-            true => Box::pin(self.collected(plan)).await,
-            false => Box::pin(self.passed(plan)).await,
-        };
-        headers::profile(response.headers_mut(), &plan.profile.name);
-        headers::waits(response.headers_mut(), queue_ms, start_ms);
-        response
+        match is_changed {
+            true => Box::pin(self.collected(plan, head)).await,
+            false => Box::pin(self.passed(plan, head)).await,
+        }
     }
 
-    /// The upstream's own bytes. They begin to go on with the first one: until then a failure has a status of its own.
-    async fn passed(self, plan: &Plan) -> Response<Answer> {
-        let Answered { response, ending, began, limits } = self;
-        let (mut head, mut body) = response.into_parts();
+    /// Passes on the upstream's own bytes from the first one on: until then a failure has a status of its own.
+    async fn passed(self, plan: &Plan, head: &Head) -> Response<Answer> {
+        let Answered { response, in_flight, began, limits } = self;
+        let (upstream, mut body) = response.into_parts();
         let wait = plan.timeouts().first_token.saturating_sub(began.elapsed());
-        let first = limits.run(first_piece(&mut body, &ending, wait)).await;
-        let first = match first.and_then(|first| first) {
-            Ok(first) => first,
+        let first = limits.run(first_piece(&mut body, in_flight.lease(), wait)).await;
+        match first.and_then(|first| first) {
+            Ok(first) => {
+                in_flight.live().responded(upstream.status.as_u16());
+                let deadlines = Deadlines::new(plan.timeouts(), began, false);
+                let is_empty = first.is_none();
+                let whole = Answer::Whole(Box::new(Whole::new(body, first, in_flight, deadlines)));
+                head.passed(upstream, is_empty, whole)
+            }
             Err(failure) => {
-                ending.fail(&failure, &Facts::default(), false);
-                return refused(&failure, plan.standing);
-            }
-        };
-        ending.responded(head.status.as_u16());
-        let deadlines = Deadlines::new(plan.timeouts(), began, false);
-        let is_empty = first.is_none();
-        let whole = Whole::new(body, first, ending, deadlines);
-        let mut response = headers::response(plan.standing, Answer::Whole(Box::new(whole)));
-        *response.status_mut() = head.status;
-        if is_empty {
-            return response;
-        }
-        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING] {
-            if let Some(value) = head.headers.remove(&name) {
-                response.headers_mut().insert(name, value);
+                in_flight.fail(&failure, &Facts::default());
+                head.failed(&failure)
             }
         }
-        let json = || HeaderValue::from_static("application/json");
-        response.headers_mut().entry(header::CONTENT_TYPE).or_insert_with(json);
-        response
     }
 
-    /// The whole answer, put together or renamed.
-    async fn collected(self, plan: &Plan) -> Response<Answer> {
-        let Answered { response, ending, limits, .. } = self;
+    /// Answers with the whole answer, put together or renamed.
+    async fn collected(self, plan: &Plan, head: &Head) -> Response<Answer> {
+        let Answered { response, in_flight, limits, .. } = self;
         let mut facts = Facts::default();
         let encoding = headers::encoding(response.headers()).cloned();
         let body = response.into_body();
@@ -304,10 +279,10 @@ impl Answered {
                 return Err(encoded(encoding));
             }
             if plan.embeddings.is_none() && plan.is_always_streamed() {
-                return aggregated(body, plan, &ending, &mut facts).await;
+                return aggregated(body, plan, &in_flight, &mut facts).await;
             }
             let mut kept = Assembled::body();
-            let answer = collect(body, plan, &ending, &mut kept).await?;
+            let answer = collect(body, plan, in_flight.lease(), &mut kept).await?;
             match &plan.embeddings {
                 Some(wish) => embedded(&answer, plan, wish, &mut facts),
                 None if plan.transcript.is_some() => Ok(transcript::plain(&answer).into()),
@@ -317,18 +292,14 @@ impl Answered {
         let collected = limits.run(collecting).await;
         match collected.and_then(|collected| collected) {
             Ok(whole) => {
-                ending.responded(200);
-                ending.complete(&facts);
-                let mut response = headers::response(plan.standing, Answer::Full(whole));
-                *response.status_mut() = StatusCode::OK;
-                let text = plan.wants_text();
-                let kind = if text { "text/plain; charset=utf-8" } else { "application/json" };
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-                response
+                in_flight.live().responded(200);
+                in_flight.complete(&facts);
+                let content_type = if plan.wants_text() { headers::TEXT } else { headers::JSON };
+                head.whole(content_type, Answer::Full(whole))
             }
             Err(failure) => {
-                ending.fail(&failure, &facts, false);
-                refused(&failure, plan.standing)
+                in_flight.fail(&failure, &facts);
+                head.failed(&failure)
             }
         }
     }
@@ -373,15 +344,5 @@ async fn stuck(lease: &Lease, plan: &Plan) -> String {
             return why;
         }
         before = used;
-    }
-}
-
-impl From<UpstreamError> for Failure {
-    fn from(error: UpstreamError) -> Self {
-        match error {
-            UpstreamError::Shed => Failure::overloaded(error.to_string()),
-            UpstreamError::Deadline(_) => Failure::timed_out(error.to_string()),
-            _ => Failure::backend(error.to_string()),
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::failure::Failure;
+use super::upstream_end::{Timeout, UpstreamEnd};
 use crate::config::Timeouts;
 
 /// Silence after which a waiting client hears a comment.
@@ -108,10 +108,9 @@ impl Deadlines {
         self.began + self.timeouts.total
     }
 
-    /// Why an answer ends that took longer than `timeouts.total`.
-    pub fn total_passed(&self) -> Failure {
-        let seconds = self.timeouts.total.as_secs_f64();
-        Failure::timed_out(format!("timeouts.total of {seconds} s has passed"))
+    /// Returns the end of an answer that took longer than `timeouts.total`.
+    pub fn total_passed(&self) -> UpstreamEnd {
+        UpstreamEnd::TimedOut(Timeout::Total, self.timeouts.total)
     }
 
     pub fn timeouts(&self) -> &Timeouts {

@@ -32,8 +32,8 @@ pub struct Failure {
     pub no_retry: bool,
     /// How the record names the end.
     pub recorded: Status,
-    /// How the caller's key stands, if that is why.
-    pub standing: Option<Box<Standing>>,
+    /// The rate-limit status of the caller's key, as far as it is known.
+    pub rate_limits: Option<Box<Standing>>,
 }
 
 /// A request's body came too slowly.
@@ -143,11 +143,6 @@ impl Failure {
         Failure { recorded: Status::Failed, ..Failure::refused(504, "server_error", "timeout", message) }
     }
 
-    /// 504: `timeouts.total` has passed.
-    pub fn total_passed(total: Duration) -> Failure {
-        Failure::timed_out(format!("timeouts.total of {} s has passed", total.as_secs_f64()))
-    }
-
     /// The backend could not be reached, broke off or answered nonsense.
     pub fn backend(message: impl Into<String>) -> Failure {
         UpstreamFailure::backend(message).into()
@@ -158,7 +153,7 @@ impl Failure {
         let seconds = error.retry_after.as_secs_f64().ceil().max(1.0);
         Failure {
             retry_after_s: Some(seconds as u32),
-            standing: Some(Box::new(error.standing)),
+            rate_limits: Some(Box::new(error.standing)),
             ..Failure::refused(429, "rate_limit_error", "rate_limit_exceeded", error.to_string())
         }
     }
@@ -244,7 +239,7 @@ impl Failure {
             retry_after_s: None,
             no_retry: false,
             recorded: Status::Refused,
-            standing: None,
+            rate_limits: None,
         }
     }
 }
@@ -307,7 +302,7 @@ impl From<UpstreamFailure> for Failure {
             retry_after_s: (failure.status == 429).then_some(1),
             no_retry: false,
             recorded: Status::Failed,
-            standing: None,
+            rate_limits: None,
         }
     }
 }

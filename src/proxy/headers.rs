@@ -1,15 +1,19 @@
-//! Which headers cross the gateway, in either direction. Everything else stays where it came from:
-//! credentials, cookies, hop-by-hop headers, and whatever a backend might take for a setting.
+//! Headers that cross the gateway, in either direction. All others are dropped: credentials, cookies, hop-by-hop
+//! headers, and anything that a backend might take for a setting.
 
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Response, StatusCode};
 
+use super::answer::Answer;
+use super::failure::Failure;
 use crate::auth::{Rate, Standing};
-use crate::backends::QueuePlace;
+use crate::backends::{Progress, QueuePlace, Waits};
+use crate::usage::Live;
 
 /// Headers that an answer has in the end, about: room for them is made once.
 const ANSWERS: usize = 16;
@@ -37,53 +41,144 @@ pub fn upstream(client: &HeaderMap, request_id: &HeaderValue) -> HeaderMap {
     out
 }
 
-/// An answer that tells how a key stands, with room for the headers that it will get.
-pub fn response<B>(standing: Standing, body: B) -> Response<B> {
-    let mut response = Response::new(body);
-    if let Some(told) = told(standing) {
-        *response.headers_mut() = told;
+/// Content types of answers that are put together here.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+const PROFILE: HeaderName = HeaderName::from_static("x-mlx-gateway-profile");
+const QUEUE_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-queue-ms");
+const START_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-start-ms");
+const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-mlx-gateway-queue-position");
+const QUEUE_WAIT_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-queue-wait-ms");
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// What the headers of an answer are made of. All answers to inference requests get their headers here.
+#[derive(Clone)]
+pub struct Head {
+    pub profile: Arc<str>,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// What the request waits or waited for.
+    pub progress: Progress,
+    /// Holds the rate-limit status of the caller's key; none: of an answer that is no request of its own.
+    pub live: Option<Arc<Live>>,
+}
+
+impl Head {
+    /// Returns an event stream.
+    pub fn stream(&self, answer: Answer) -> Response<Answer> {
+        let mut response = self.response(answer);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        response
+    }
+
+    /// Returns one whole answer.
+    pub fn whole(&self, content_type: HeaderValue, answer: Answer) -> Response<Answer> {
+        let mut response = self.response(answer);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+
+    /// Returns an upstream's answer under its own status and content type.
+    pub fn passed(&self, mut upstream: Parts, is_empty: bool, answer: Answer) -> Response<Answer> {
+        let mut response = self.response(answer);
+        *response.status_mut() = upstream.status;
+        if is_empty {
+            return response;
+        }
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+            if let Some(value) = upstream.headers.remove(&name) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response.headers_mut().entry(header::CONTENT_TYPE).or_insert(JSON);
+        response
+    }
+
+    /// Returns an error.
+    pub fn failed(&self, failure: &Failure) -> Response<Answer> {
+        let mut response = self.response(Answer::Full(failure.as_json().into()));
+        add_failure(&mut response, failure);
+        response
+    }
+
+    fn response(&self, answer: Answer) -> Response<Answer> {
+        let rate_limits = self.live.as_ref().map(|live| live.rate_limits()).unwrap_or_default();
+        let mut response = response(rate_limits, answer);
+        let out = response.headers_mut();
+        if let Ok(profile) = HeaderValue::from_str(&self.profile) {
+            out.insert(PROFILE, profile);
+        }
+        let waits = self.progress.first_waits();
+        if let Some(Waits { queue_ms, start_ms }) = waits {
+            out.insert(QUEUE_MS, HeaderValue::from(queue_ms as u64));
+            out.insert(START_MS, HeaderValue::from(start_ms as u64));
+        }
+        // An answer that begins while its request still waits has the present place, all others the first.
+        let present = if waits.is_none() { self.progress.place() } else { None };
+        if let Some(QueuePlace { position, wait }) = present.or_else(|| self.progress.first_place()) {
+            out.insert(QUEUE_POSITION, HeaderValue::from(position));
+            if let Some(wait) = wait {
+                out.insert(QUEUE_WAIT_MS, milliseconds(wait));
+            }
+        }
+        out.insert(PROCESSING_MS, milliseconds(self.arrived.elapsed()));
+        response
+    }
+}
+
+/// Returns the answer to a request that fails before its profile is known.
+pub fn failed(failure: &Failure) -> Response<Answer> {
+    let mut response = response(Standing::default(), Answer::Full(failure.as_json().into()));
+    add_failure(&mut response, failure);
+    response
+}
+
+/// Adds the status and the headers of a failure.
+fn add_failure(response: &mut Response<Answer>, failure: &Failure) {
+    *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    if let Some(rate_limits) = failure.rate_limits.as_deref() {
+        headers.extend(rate_limit_headers(*rate_limits));
+    }
+    if let Some(seconds) = failure.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure.status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if failure.no_retry {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+}
+
+/// Returns an answer with the rate-limit status of a key, and room for the headers that it will get.
+fn response(rate_limits: Standing, answer: Answer) -> Response<Answer> {
+    let mut response = Response::new(answer);
+    if let Some(headers) = prehashed(rate_limits) {
+        *response.headers_mut() = headers;
     }
     response.headers_mut().reserve(ANSWERS);
     response
 }
 
-/// Returns the headers that say how a key stands.
-pub fn standing_headers(standing: Standing) -> HeaderMap {
-    told(standing).unwrap_or_default()
+/// Adds the rate-limit status of a key to an answer that is no chat.
+pub fn with_rate_limits(mut response: Response<Answer>, rate_limits: Standing) -> Response<Answer> {
+    response.headers_mut().extend(rate_limit_headers(rate_limits));
+    response
 }
 
-/// The headers of an event stream as it goes to a client.
-pub fn event_stream(out: &mut HeaderMap) {
-    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+/// Returns the headers with the rate-limit status of a key.
+pub fn rate_limit_headers(rate_limits: Standing) -> HeaderMap {
+    prehashed(rate_limits).unwrap_or_default()
 }
 
-const PROFILE: HeaderName = HeaderName::from_static("x-mlx-gateway-profile");
-const QUEUE_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-queue-ms");
-const START_MS: HeaderName = HeaderName::from_static("x-mlx-gateway-start-ms");
-
-/// The profile that serves the client.
-pub fn profile(out: &mut HeaderMap, profile: &str) {
-    if let Ok(profile) = HeaderValue::from_str(profile) {
-        out.insert(PROFILE, profile);
-    }
-}
-
-/// How long the request waited for a turn and for the backend's start, in milliseconds.
-pub fn waits(out: &mut HeaderMap, queue_ms: f64, start_ms: f64) {
-    out.insert(QUEUE_MS, HeaderValue::from(queue_ms as u64));
-    out.insert(START_MS, HeaderValue::from(start_ms as u64));
-}
-
-/// A place in the queue, and how long that was foreseen to take.
-pub fn place(out: &mut HeaderMap, place: Option<QueuePlace>) {
-    let Some(QueuePlace { position, wait }) = place else { return };
-    out.insert(HeaderName::from_static("x-mlx-gateway-queue-position"), HeaderValue::from(position));
-    if let Some(wait) = wait {
-        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        out.insert(HeaderName::from_static("x-mlx-gateway-queue-wait-ms"), HeaderValue::from(ms));
-    }
+fn milliseconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The names of one rate's headers: its limit, what remains, and when it is whole again.
@@ -109,8 +204,8 @@ static OF_BOTH: LazyLock<HeaderMap> = LazyLock::new(|| unwritten(&[REQUESTS, TOK
 /// Room for the six values of two rates, about.
 const STANDING: usize = 64;
 
-/// How a key stands: `x-ratelimit-*`. All values share one allocation: every answer to a key with limits has them.
-fn told(Standing { requests, tokens }: Standing) -> Option<HeaderMap> {
+/// Returns `x-ratelimit-*` for a key with limits. All values share one allocation: every answer has them.
+fn prehashed(Standing { requests, tokens }: Standing) -> Option<HeaderMap> {
     let mut headers = HeaderMap::clone(match (requests, tokens) {
         (None, None) => return None,
         (Some(_), None) => &OF_REQUESTS,
@@ -230,7 +325,7 @@ mod tests {
         let rate =
             |limit, remaining, seconds| Some(Rate { limit, remaining, reset: Duration::from_secs(seconds) });
         let told = |requests, tokens| {
-            let headers = response(Standing { requests, tokens }, ()).into_parts().0.headers;
+            let headers = response(Standing { requests, tokens }, Answer::Done).into_parts().0.headers;
             let mut lines: Vec<String> =
                 headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
             lines.sort_unstable();

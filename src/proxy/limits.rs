@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::upstream_end::{Timeout, UpstreamEnd};
 use crate::usage::Live;
 
 /// The limits of one request.
@@ -49,6 +50,6 @@ impl Limits {
     async fn expired(&self) -> Failure {
         let Some((sent, total)) = self.total else { return std::future::pending().await };
         tokio::time::sleep(total.saturating_sub(sent.elapsed())).await;
-        Failure::total_passed(total)
+        UpstreamEnd::TimedOut(Timeout::Total, total).into()
     }
 }

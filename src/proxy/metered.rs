@@ -1,5 +1,6 @@
-//! An answer on its way to the client: frames pass, are metered alongside, and the answer ends
-//! exactly once: at its end, by an error, or because the client left. It holds the lease.
+//! An event stream on its way to the client: events pass and are metered. It ends exactly once: complete, by a
+//! failure, or dropped because the client left. It holds the lease. The end of a round goes to the round's owner
+//! instead of the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use http_body::{Body, Frame};
 
 use super::attempt::is_work;
 use super::deadlines::{Alarm, Deadlines, Due};
-use super::ending::Ending;
 use super::failure::Failure;
 use super::flow::Flow;
+use super::in_flight::InFlight;
+use super::upstream_end::{Timeout, UpstreamEnd};
 use crate::dialect::facts::Facts;
-use crate::usage::Live;
+use crate::usage::{Ledger, Live};
 
 /// Bytes that are gathered before they go on at once. Only what has already arrived is gathered:
 /// nothing waits for more.
@@ -33,7 +35,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Metered<B> {
     upstream: B,
     flow: Flow,
-    ending: Option<Ending>,
+    in_flight: Option<InFlight>,
+    /// A round among several: its end is not the request's.
+    is_round: bool,
+    round_end: Option<(Ledger, Result<Facts, Failure>)>,
     deadlines: Deadlines,
     alarm: Alarm,
     /// Process time of the backend when it was first found silent.
@@ -43,7 +48,7 @@ pub struct Metered<B> {
     over: bool,
     /// What goes to the client next.
     ready: Option<Bytes>,
-    /// The last words.
+    /// The final error event.
     last: Option<Bytes>,
     /// When bytes went on last, and how often more were waited for since.
     handed: Option<Instant>,
@@ -55,12 +60,15 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    pub fn new(upstream: B, flow: Flow, ending: Ending, deadlines: Deadlines) -> Metered<B> {
-        ending.ends_by(deadlines.end());
+    /// The answer to `in_flight`.
+    pub fn new(upstream: B, flow: Flow, in_flight: InFlight, deadlines: Deadlines) -> Metered<B> {
+        in_flight.set_deadline(deadlines.end());
         Metered {
             upstream,
             flow,
-            ending: Some(ending),
+            in_flight: Some(in_flight),
+            is_round: false,
+            round_end: None,
             deadlines,
             alarm: Alarm::default(),
             silent_since: None,
@@ -73,7 +81,24 @@ where
         }
     }
 
-    /// What goes to the client next; none when the answer is over.
+    /// Makes it a round among several.
+    pub fn as_round(mut self) -> Metered<B> {
+        self.is_round = true;
+        self
+    }
+
+    /// Returns the ledger of a round that is over, and how it ended; none: it is not over, or no round.
+    pub fn end_round(self) -> Option<(Ledger, Result<Facts, Failure>)> {
+        self.round_end
+    }
+
+    /// Ends a round that its owner cannot use, and returns the ledger; none: it was over.
+    pub fn fail_round(mut self, failure: &Failure) -> Option<Ledger> {
+        self.end(Err(failure.clone()));
+        self.round_end.map(|(ledger, _)| ledger)
+    }
+
+    /// Returns what goes to the client next; none when the answer is over.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             // Looked at with every piece: an answer that never pauses ends too.
@@ -97,7 +122,7 @@ where
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.look();
-                    self.broke_off(&error.into().to_string());
+                    self.broke_off(UpstreamEnd::Died(error.into().to_string()));
                 }
                 Poll::Ready(None) => {
                     self.look();
@@ -122,15 +147,7 @@ where
 
     /// The request that it answers, until that ends.
     pub fn live(&self) -> Option<&Arc<Live>> {
-        self.ending.as_ref().and_then(Ending::live)
-    }
-
-    /// Ends the request within the answer; nothing more goes out.
-    pub fn abort(&mut self, failure: &Failure) {
-        self.over = true;
-        if let Some(ending) = self.ending.take() {
-            ending.fail(failure, &std::mem::take(&mut self.flow.facts), true);
-        }
+        self.in_flight.as_ref().map(InFlight::live)
     }
 
     /// In a flood, gives the connection a turn or two to bring what it already holds: one write for many
@@ -162,7 +179,7 @@ where
         self.silent_since = None;
         if new > 0 {
             self.counted = self.flow.facts.deltas;
-            if let Some(live) = self.ending.as_ref().and_then(Ending::live) {
+            if let Some(live) = self.live() {
                 live.add_tokens_at(new, now);
             }
         }
@@ -170,7 +187,7 @@ where
             self.upstream_ended();
         } else if now >= self.deadlines.end() {
             // An answer that never pauses ends too.
-            self.fail(self.deadlines.total_passed());
+            self.fail(self.deadlines.total_passed().into());
         }
     }
 
@@ -181,40 +198,51 @@ where
 
     fn upstream_ended(&mut self) {
         let facts = &self.flow.facts;
-        let broken = !facts.stopped && (!facts.finished() || self.flow.is_broken_off());
-        if facts.failure.is_none() && broken {
-            return self.broke_off("it closed the connection");
-        }
-        if std::mem::replace(&mut self.over, true) {
-            return;
-        }
-        let facts = std::mem::take(&mut self.flow.facts);
-        match (facts.failure.clone(), self.ending.take()) {
-            (_, None) => {}
-            (None, Some(ending)) => ending.complete(&facts),
-            (Some(failure), Some(ending)) => tell(ending, &failure.into(), &facts),
+        let is_broken = !facts.stopped && (!facts.finished() || self.flow.is_broken_off());
+        match facts.failure.clone() {
+            Some(failure) => self.end(Err(UpstreamEnd::Reported(failure).into())),
+            None if is_broken => self.broke_off(UpstreamEnd::Incomplete),
+            None => self.end(Ok(())),
         }
     }
 
-    fn broke_off(&mut self, how: &str) {
-        // After its last word nothing can be missing.
+    fn broke_off(&mut self, how: UpstreamEnd) {
+        // After its final event nothing can be missing.
         if self.flow.facts.done && !self.flow.is_broken_off() {
             return self.upstream_ended();
         }
-        self.fail(Failure::backend(format!("the backend broke off in mid-answer: {how}")));
+        self.fail(how.into());
     }
 
     /// Ends the stream with an error event.
     fn fail(&mut self, failure: Failure) {
-        if std::mem::replace(&mut self.over, true) {
-            return;
-        }
-        let facts = std::mem::take(&mut self.flow.facts);
-        if facts.failure.is_none() && !facts.done {
+        let facts = &self.flow.facts;
+        if !self.over && !self.is_round && facts.failure.is_none() && !facts.done {
             self.last = Some(failure.as_events().into());
         }
-        if let Some(ending) = self.ending.take() {
-            tell(ending, &failure, &facts);
+        self.end(Err(failure));
+    }
+
+    /// Ends the request, or the round.
+    fn end(&mut self, end: Result<(), Failure>) {
+        self.over = true;
+        let facts = std::mem::take(&mut self.flow.facts);
+        let Some(in_flight) = self.in_flight.take() else { return };
+        if let Err(failure) = &end {
+            tracing::warn!(
+                backend.id = in_flight.lease().backend_id(),
+                error.code = failure.code,
+                error.message = failure.message,
+                "Stream failed"
+            );
+        }
+        match (end, self.is_round) {
+            (Ok(()), false) => in_flight.complete(&facts),
+            (Err(failure), false) => in_flight.fail(&failure, &facts),
+            (Ok(()), true) => self.round_end = Some((in_flight.complete_attempt(&facts), Ok(facts))),
+            (Err(failure), true) => {
+                self.round_end = Some((in_flight.end_attempt(&failure, &facts), Err(failure)));
+            }
         }
     }
 
@@ -247,19 +275,18 @@ where
                 // Nobody knows what a server elsewhere does before its first token.
                 Due::Silent if !self.has_process() => self.deadlines.extend(now),
                 due => {
-                    let (what, limit) = match due {
-                        Due::FirstToken => ("first_token", timeouts.first_token),
-                        Due::Total => ("total", timeouts.total),
-                        _ => ("idle", timeouts.idle),
+                    let (timeout, limit) = match due {
+                        Due::FirstToken => (Timeout::FirstToken, timeouts.first_token),
+                        Due::Total => (Timeout::Total, timeouts.total),
+                        _ => (Timeout::Idle, timeouts.idle),
                     };
-                    if matches!(due, Due::Idle | Due::Silent)
-                        && let Some(ending) = &self.ending
+                    if timeout == Timeout::Idle
+                        && let Some(in_flight) = &self.in_flight
                     {
                         let why = format!("it was silent and did nothing for {} s", limit.as_secs_f64());
-                        ending.lease().suspect(why);
+                        in_flight.lease().suspect(why);
                     }
-                    let message = format!("timeouts.{what} of {} s has passed", limit.as_secs_f64());
-                    self.fail(Failure::timed_out(message));
+                    self.fail(UpstreamEnd::TimedOut(timeout, limit).into());
                     return Poll::Ready(None);
                 }
             }
@@ -267,13 +294,13 @@ where
     }
 
     fn has_process(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| ending.lease().pid().is_some())
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.lease().pid().is_some())
     }
 
     /// Whether the backend has used its processors since it was last looked at: then it is not idle,
     /// however long it says nothing (a long tool call comes in one piece).
     fn is_working(&mut self, now: Instant) -> bool {
-        let Some(used) = self.ending.as_ref().and_then(|ending| ending.lease().cpu_time()) else {
+        let Some(used) = self.in_flight.as_ref().and_then(|in_flight| in_flight.lease().cpu_time()) else {
             return false;
         };
         let before = self.silent_since.replace((now, used));
@@ -283,17 +310,6 @@ where
             Some((at, before)) => is_work(used.saturating_sub(before), now - at),
         }
     }
-}
-
-/// Logs and records a failure in mid-stream.
-fn tell(ending: Ending, failure: &Failure, facts: &Facts) {
-    tracing::warn!(
-        backend.id = ending.lease().backend_id(),
-        error.code = failure.code,
-        "A stream failed: {}",
-        failure.message
-    );
-    ending.fail(failure, facts, true);
 }
 
 impl<B> Body for Metered<B>

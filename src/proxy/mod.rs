@@ -7,12 +7,12 @@ mod attempt;
 mod body;
 mod context;
 mod deadlines;
-mod ending;
 mod estimate;
 mod events;
 mod failure;
 mod flow;
 mod headers;
+mod in_flight;
 mod kinds;
 mod limits;
 mod media;
@@ -20,10 +20,12 @@ mod metered;
 mod plan;
 mod reading;
 mod resolve;
+mod resolved;
 mod rounds;
 mod tap;
 mod upload;
 mod upstream;
+mod upstream_end;
 mod waiting;
 mod whole;
 mod working;
@@ -33,7 +35,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Body;
 use uuid::Uuid;
 
@@ -42,12 +44,14 @@ pub use body::discard;
 pub use context::Contexts;
 pub use events::Events;
 pub use failure::{BodyTimeout, Failure};
-pub use headers::standing_headers;
+pub use headers::{Head, JSON, failed, rate_limit_headers, with_rate_limits};
 pub use kinds::Kinds;
 pub use media::Media;
 pub use metered::BoxError;
-pub use rounds::{Opened, Rounds, collected, streamed, waited};
+pub use resolved::ResolvedRequest;
+pub use rounds::Rounds;
 pub use upstream::Upstreams;
+pub use upstream_end::{Timeout, UpstreamEnd};
 pub use waiting::comment;
 pub use working::working;
 
@@ -55,14 +59,14 @@ use estimate::Measured;
 use limits::Limits;
 use upload::Rest;
 
-use crate::auth::{Caller, Permit, Scope, Standing};
+use crate::auth::{Caller, Permit, Scope};
 use crate::backends::Backends;
 use crate::bodies::{Bodies, Held};
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::profiles::{Entry, ProfileSet};
 use crate::system::clock::Clock;
-use crate::usage::{NewRequest, Ongoing, Recorder};
+use crate::usage::{Ledger, NewRequest, Recorder};
 use crate::worker::Worker;
 
 /// What the data plane works with.
@@ -110,13 +114,13 @@ impl Proxy {
         B::Error: Into<BoxError>,
     {
         match self.open(request).await {
-            Ok(opened) => opened.answer().await,
+            Ok(request) => request.answer().await,
             Err(failure) => failed(&failure),
         }
     }
 
-    /// Reads a request and finds its profile. A failure is in the records already.
-    pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<Opened, Failure>
+    /// Reads a request and finds its profile. A failure is recorded already.
+    pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<ResolvedRequest, Failure>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
@@ -131,16 +135,16 @@ impl Proxy {
             Err(failure) => (Err(failure), None),
         };
         arriving.arrived();
-        let mut ongoing = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
-        ongoing.hold(permit);
+        let mut ledger = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
+        ledger.hold(permit);
         let resolved = match read {
             Ok(scanned) => self.resolved(&caller, operation, &scanned).await.map(|entry| (scanned, entry)),
             Err(failure) => Err(failure),
         };
         if let Ok((_, entry)) = &resolved {
-            ongoing.set_profile(&entry.name, Some(&entry.model));
+            ledger.set_profile(&entry.name, Some(&entry.model));
         }
-        let has_limits = ongoing.has_token_limits();
+        let has_limits = ledger.has_token_limits();
         let ready = match resolved {
             // Rare, and in a place of its own: most prompts are short texts, and hold what they show.
             Ok((scanned, entry))
@@ -148,7 +152,7 @@ impl Proxy {
                     || self.contexts.is_measured(&entry, operation, &scanned, has_limits)
                     || self.contexts.holds_tokens(&entry, operation, &scanned) =>
             {
-                let limits = Limits::before_sending(ongoing.live());
+                let limits = Limits::before_sending(ledger.live());
                 let ready = self.made_ready(scanned, entry, operation, &caller.fairness, has_limits);
                 limits.run(Box::pin(ready)).await.and_then(|ready| ready)
             }
@@ -157,17 +161,25 @@ impl Proxy {
         };
         let (scanned, entry, measured) = match ready {
             Ok(ready) => ready,
-            Err(failure) => {
-                ending::refuse(ongoing, &failure);
-                return Err(failure);
-            }
+            Err(failure) => return Err(in_flight::refuse(ledger, failure)),
         };
         let mut headers = headers::upstream(&headers, &told_id);
         if let Some(kind) = kind.filter(|_| operation.is_form()) {
             headers.insert(header::CONTENT_TYPE, kind);
         }
         let proxy = Arc::clone(self);
-        Ok(Opened { proxy, entry, scanned, rest, operation, headers, ongoing, caller, arrived, measured })
+        Ok(ResolvedRequest {
+            proxy,
+            entry,
+            scanned,
+            rest,
+            operation,
+            headers,
+            ledger,
+            caller,
+            arrived,
+            measured,
+        })
     }
 
     /// Reads a body, if there is room for it: all of it, or of a long form as much as it takes to know the model.
@@ -278,7 +290,7 @@ impl Proxy {
         client_id: Option<Arc<str>>,
         failure: &Failure,
     ) {
-        ending::refuse(self.begin(endpoint, caller, id, client_id, None), failure);
+        in_flight::fail(self.begin(endpoint, caller, id, client_id, None), failure);
     }
 
     /// Whether a caller may ask a model, and there is one of that name.
@@ -300,7 +312,7 @@ impl Proxy {
         id: Uuid,
         client_request_id: Option<Arc<str>>,
         scanned: Option<&Scanned>,
-    ) -> Ongoing {
+    ) -> Ledger {
         self.recorder.begin(NewRequest {
             id: Some(id),
             client_request_id,
@@ -314,37 +326,4 @@ impl Proxy {
             streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
         })
     }
-}
-
-/// The answer that tells a failure before anything else was told.
-pub fn failed(failure: &Failure) -> Response<Answer> {
-    refused(failure, Standing::default())
-}
-
-/// The same, with how the caller's key stands.
-fn refused(failure: &Failure, standing: Standing) -> Response<Answer> {
-    let standing = failure.standing.as_deref().copied().unwrap_or(standing);
-    let mut response = headers::response(standing, Answer::Full(failure.as_json().into()));
-    *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(seconds) = failure.retry_after_s {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    let headers = response.headers_mut();
-    if failure.no_retry {
-        headers.insert("x-should-retry", HeaderValue::from_static("false"));
-    }
-    response
-}
-
-/// An answer that says how the caller's key stands, if it does not yet.
-pub fn with_standing(mut response: Response<Answer>, standing: Standing) -> Response<Answer> {
-    for (name, value) in &standing_headers(standing) {
-        response.headers_mut().entry(name).or_insert_with(|| value.clone());
-    }
-    response
 }

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::flow::Flow;
 use super::upload::{Outcome, Rest, Upload};
 use super::upstream::{Message, UpstreamRequest};
-use crate::auth::{Estimate, Standing};
+use crate::auth::Estimate;
 use crate::backends::{LaunchSpec, Target};
 use crate::config::{ModelRef, Profile, Timeouts};
 use crate::dialect::embeddings::Wish;
@@ -47,8 +47,6 @@ pub struct Plan {
     pub prompt_tokens: u64,
     /// Tokens that the whole request may use.
     pub estimate: Estimate,
-    /// How the caller's key stood when the request was let in.
-    pub standing: Standing,
     /// Whether the caller may read why a backend failed.
     pub sees_servers: bool,
 }
@@ -105,7 +103,6 @@ impl Plan {
             stops: prepared.stops,
             profile: Arc::clone(profile),
             launch: Arc::clone(&entry.launch),
-            standing: Standing::default(),
             sees_servers: false,
         })
     }

@@ -9,12 +9,14 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::attempt::is_work;
-use super::ending::Ending;
 use super::failure::Failure;
 use super::flow::{EVENT_LIMIT, event_too_large};
+use super::in_flight::InFlight;
 use super::limits::Limits;
 use super::plan::Plan;
 use super::upstream::UpstreamBody;
+use super::upstream_end::{Timeout, UpstreamEnd};
+use crate::backends::Lease;
 use crate::dialect::aggregate::Aggregate;
 use crate::dialect::assembled::Assembled;
 use crate::dialect::edit::Edits;
@@ -33,16 +35,18 @@ const ERROR_TIME: Duration = Duration::from_secs(2);
 pub async fn aggregated(
     mut body: UpstreamBody,
     plan: &Plan,
-    ending: &Ending,
+    in_flight: &InFlight,
     facts: &mut Facts,
 ) -> Result<Bytes, Failure> {
     let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens).reading(&plan.stops);
     let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
     loop {
         let timeouts = plan.timeouts();
-        let (limit, name) =
-            if counted > 0 { (timeouts.idle, "idle") } else { (timeouts.first_token, "first_token") };
-        let frame = next_frame(&mut body, ending, limit, name).await?;
+        let (limit, timeout) = match counted {
+            0 => (timeouts.first_token, Timeout::FirstToken),
+            _ => (timeouts.idle, Timeout::Idle),
+        };
+        let frame = next_frame(&mut body, in_flight.lease(), limit, timeout).await?;
         let Some(frame) = frame else { break };
         let Ok(piece) = frame.into_data() else { continue };
         let searched = held.len();
@@ -53,9 +57,7 @@ pub async fn aggregated(
             return Err(event_too_large());
         }
         if facts.deltas > counted {
-            if let Some(live) = ending.live() {
-                live.add_tokens(facts.deltas - counted);
-            }
+            in_flight.live().add_tokens(facts.deltas - counted);
             counted = facts.deltas;
         }
         if facts.failure.is_some() || facts.stopped {
@@ -68,35 +70,29 @@ pub async fn aggregated(
 /// The next frame, or a failure when the backend is silent for `limit` without working.
 async fn next_frame(
     body: &mut UpstreamBody,
-    ending: &Ending,
+    lease: &Lease,
     limit: Duration,
-    name: &str,
+    timeout: Timeout,
 ) -> Result<Option<http_body::Frame<Bytes>>, Failure> {
     let mut used = None;
     loop {
         match tokio::time::timeout(limit, body.frame()).await {
             Ok(Some(frame)) => {
-                let broke = |error| Failure::backend(format!("the backend broke off in mid-answer: {error}"));
-                return frame.map(Some).map_err(broke);
+                return frame.map(Some).map_err(|error| UpstreamEnd::Died(error.to_string()).into());
             }
             Ok(None) => return Ok(None),
             Err(_) => {
-                let before = std::mem::replace(&mut used, ending.lease().cpu_time());
+                let before = std::mem::replace(&mut used, lease.cpu_time());
                 let working = match (before, used) {
                     (None, Some(_)) => true,
                     (Some(before), Some(now)) => is_work(now.saturating_sub(before), limit),
                     _ => false,
                 };
-                if name == "first_token" || !working {
+                if timeout == Timeout::FirstToken || !working {
                     if !working {
-                        ending
-                            .lease()
-                            .suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
+                        lease.suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
                     }
-                    return Err(Failure::timed_out(format!(
-                        "timeouts.{name} of {} s has passed",
-                        limit.as_secs_f64()
-                    )));
+                    return Err(UpstreamEnd::TimedOut(timeout, limit).into());
                 }
             }
         }
@@ -119,7 +115,9 @@ pub fn renamed(bytes: Bytes, plan: &Plan, facts: &mut Facts) -> Result<Bytes, Fa
     tap.finish(facts);
     let mut scanner = Scanner::default();
     let scan = scanner.feed(&bytes).and_then(|()| scanner.finish());
-    let Ok(scan) = scan else { return Err(Failure::backend("the backend's answer is not a JSON object")) };
+    let Ok(scan) = scan else {
+        return Err(UpstreamEnd::Unusable("the backend's answer is not a JSON object".to_owned()).into());
+    };
     let mut edits = Edits::default();
     if let Some(model) = scan.get("model") {
         edits.replace(model.value.clone(), serde_json::Value::from(plan.profile.name.as_str()).to_string());
@@ -146,7 +144,7 @@ pub async fn error_answer(response: Response<UpstreamBody>, limits: &Limits) -> 
     if let Err(ended) = limits.run_for(ERROR_TIME, reading).await {
         return ended;
     }
-    let mut failure = Failure::from(UpstreamFailure::from_answer(status, &told));
+    let mut failure = Failure::from(UpstreamEnd::Reported(UpstreamFailure::from_answer(status, &told)));
     failure.retry_after_s = retry_after.or(failure.retry_after_s);
     failure
 }
@@ -154,11 +152,11 @@ pub async fn error_answer(response: Response<UpstreamBody>, limits: &Limits) -> 
 /// The first piece of an answer's body; none: it is empty.
 pub async fn first_piece(
     body: &mut UpstreamBody,
-    ending: &Ending,
+    lease: &Lease,
     limit: Duration,
 ) -> Result<Option<Bytes>, Failure> {
     while !body.is_end_stream() {
-        let Some(frame) = next_frame(body, ending, limit, "first_token").await? else { break };
+        let Some(frame) = next_frame(body, lease, limit, Timeout::FirstToken).await? else { break };
         match frame.into_data() {
             Ok(piece) if piece.is_empty() => {}
             Ok(piece) => return Ok(Some(piece)),
@@ -171,18 +169,19 @@ pub async fn first_piece(
 /// An answer that has to be read, and cannot be.
 pub fn encoded(encoding: &HeaderValue) -> Failure {
     let encoding = String::from_utf8_lossy(encoding.as_bytes());
-    Failure::backend(format!("the backend encoded its answer ({encoding}) although it was asked not to"))
+    UpstreamEnd::Unusable(format!("the backend encoded its answer ({encoding}) although it was asked not to"))
+        .into()
 }
 
 /// A whole answer; the wait for each piece is bounded as it is for streams.
 pub async fn collect(
     mut body: UpstreamBody,
     plan: &Plan,
-    ending: &Ending,
+    lease: &Lease,
     kept: &mut Assembled,
 ) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
-    while let Some(frame) = next_frame(&mut body, ending, plan.timeouts().idle, "idle").await? {
+    while let Some(frame) = next_frame(&mut body, lease, plan.timeouts().idle, Timeout::Idle).await? {
         if let Some(data) = frame.data_ref() {
             kept.extend(&mut out, data)?;
         }

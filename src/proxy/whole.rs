@@ -10,10 +10,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::deadlines::{Alarm, Deadlines, Due};
-use super::ending::Ending;
 use super::failure::Failure;
+use super::in_flight::InFlight;
 use super::metered::BoxError;
 use super::tap::WholeTap;
+use super::upstream_end::{Timeout, UpstreamEnd};
 use crate::dialect::facts::Facts;
 use crate::usage::Live;
 
@@ -25,21 +26,22 @@ pub struct Whole<B> {
     /// Why it ends early; told when what came before has gone out.
     broken: Option<Failure>,
     tap: WholeTap,
-    ending: Option<Ending>,
+    in_flight: Option<InFlight>,
     alarm: Alarm,
     deadlines: Deadlines,
 }
 
 impl<B> Whole<B> {
     /// `first`: the piece that it begins with; none: it is empty.
-    pub fn new(upstream: B, first: Option<Bytes>, ending: Ending, deadlines: Deadlines) -> Whole<B>
+    pub fn new(upstream: B, first: Option<Bytes>, in_flight: InFlight, deadlines: Deadlines) -> Whole<B>
     where
         B: Body,
     {
-        ending.ends_by(deadlines.end());
+        in_flight.set_deadline(deadlines.end());
         let (tap, alarm) = (WholeTap::default(), Alarm::default());
         let is_empty = first.is_none();
-        let mut whole = Whole { upstream, first, broken: None, tap, ending: Some(ending), alarm, deadlines };
+        let mut whole =
+            Whole { upstream, first, broken: None, tap, in_flight: Some(in_flight), alarm, deadlines };
         if is_empty {
             // Nobody polls a body that has ended.
             whole.complete();
@@ -49,13 +51,13 @@ impl<B> Whole<B> {
 
     /// The request that it answers, until that ends.
     pub fn live(&self) -> Option<&Arc<Live>> {
-        self.ending.as_ref().and_then(Ending::live)
+        self.in_flight.as_ref().map(InFlight::live)
     }
 
     /// Ends the request. hyper drops what it has not written yet when a body fails, so it gets a turn before.
     fn fail<T>(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<T> {
-        if let Some(ending) = self.ending.take() {
-            ending.fail(&failure, &Facts::default(), true);
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.fail(&failure, &Facts::default());
         }
         self.broken = Some(failure);
         cx.waker().wake_by_ref();
@@ -67,8 +69,9 @@ impl<B> Whole<B> {
             return Poll::Ready(Failure::of_cancelled(live));
         }
         Poll::Ready(match ready!(self.alarm.poll_due(cx, &self.deadlines)) {
-            Due::Total => self.deadlines.total_passed(),
-            due => Failure::timed_out(format!("the answer stopped coming: {due:?}")),
+            Due::Total => self.deadlines.total_passed().into(),
+            Due::FirstToken => timed_out(Timeout::FirstToken, self.deadlines.timeouts().first_token),
+            _ => timed_out(Timeout::Idle, self.deadlines.timeouts().idle),
         })
     }
 }
@@ -89,7 +92,7 @@ where
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(this.piece(first))));
         }
-        if this.ending.is_none() {
+        if this.in_flight.is_none() {
             return Poll::Ready(this.broken.take().map(|failure| Err(failure.into())));
         }
         // Looked at with every piece: an answer that never pauses ends too.
@@ -99,7 +102,7 @@ where
         }
         match Pin::new(&mut this.upstream).poll_frame(cx) {
             Poll::Ready(Some(Ok(_))) if Instant::now() >= this.deadlines.end() => {
-                let failure = this.deadlines.total_passed();
+                let failure = this.deadlines.total_passed().into();
                 this.fail(failure, cx)
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -111,9 +114,7 @@ where
                 }
             },
             Poll::Ready(Some(Err(error))) => {
-                let failure =
-                    Failure::backend(format!("the backend broke off in mid-answer: {}", error.into()));
-                this.fail(failure, cx)
+                this.fail(UpstreamEnd::Died(error.into().to_string()).into(), cx)
             }
             Poll::Ready(None) => {
                 this.complete();
@@ -127,7 +128,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ending.is_none() && self.first.is_none() && self.broken.is_none()
+        self.in_flight.is_none() && self.first.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -153,8 +154,12 @@ impl<B: Body> Whole<B> {
     fn complete(&mut self) {
         let mut facts = Facts::default();
         self.tap.finish(&mut facts);
-        if let Some(ending) = self.ending.take() {
-            ending.complete(&facts);
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.complete(&facts);
         }
     }
+}
+
+fn timed_out(timeout: Timeout, limit: std::time::Duration) -> Failure {
+    UpstreamEnd::TimedOut(timeout, limit).into()
 }

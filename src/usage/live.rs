@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use uuid::Uuid;
 
-use super::ongoing::{NewRequest, Outcome};
+use super::ledger::{NewRequest, Outcome};
 use super::throughput::{Meter, Throughput};
 use super::{AttemptRecord, Clock, RequestRecord, Status, Tokens, figures};
+use crate::auth::Standing;
 use crate::metrics::{Ended, Metrics};
 use crate::store::requests::RowSource;
 
@@ -34,8 +35,6 @@ pub struct Live {
     /// Set once, when the profile is known.
     meter: OnceLock<Arc<Meter>>,
     completion: AtomicU64,
-    /// 0: unknown.
-    prompt: AtomicU64,
     /// Nanoseconds after `started`; 0: no token yet.
     first_token: AtomicU64,
     /// Nanoseconds after `started`; `u64::MAX`: none.
@@ -80,9 +79,14 @@ pub(super) struct Detail {
     model: Option<Arc<str>>,
     pub(super) queue_ms: Option<f64>,
     pub(super) start_ms: Option<f64>,
-    pub(super) http_status: u16,
+    http_status: u16,
+    rate_limits: Standing,
     warnings: Vec<String>,
     attempts: Vec<AttemptRecord>,
+    /// Tokens of the attempts that have ended.
+    sum: Tokens,
+    /// Tokens that were counted until then.
+    counted: u64,
     end: Option<End>,
 }
 
@@ -109,7 +113,6 @@ impl Live {
             clock,
             meter: OnceLock::new(),
             completion: AtomicU64::new(0),
-            prompt: AtomicU64::new(0),
             first_token: AtomicU64::new(0),
             deadline: AtomicU64::new(u64::MAX),
             cancelled: AtomicBool::new(false),
@@ -152,12 +155,6 @@ impl Live {
         if self.first_token.compare_exchange(0, nanos, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.rendering.stale.store(true, Ordering::Relaxed);
         }
-    }
-
-    /// The prompt's tokens, as soon as the backend tells them.
-    pub fn set_prompt_tokens(&self, tokens: u64) {
-        self.prompt.store(tokens, Ordering::Relaxed);
-        self.rendering.stale.store(true, Ordering::Relaxed);
     }
 
     /// Tokens counted so far.
@@ -250,12 +247,51 @@ impl Live {
         });
     }
 
-    pub(super) fn push_attempt(&self, attempt: AttemptRecord) {
+    /// Records the status that the client gets, before the headers go out.
+    pub fn responded(&self, http_status: u16) {
+        self.change(|detail| detail.http_status = http_status);
+    }
+
+    /// Whether the client got a status.
+    pub fn has_responded(&self) -> bool {
+        self.detail().http_status > 0
+    }
+
+    /// Returns the rate-limit status of the caller's key when it was last asked.
+    pub fn rate_limits(&self) -> Standing {
+        self.detail().rate_limits
+    }
+
+    pub(super) fn set_rate_limits(&self, rate_limits: Standing) {
+        self.detail().rate_limits = rate_limits;
+    }
+
+    /// Adds an attempt, which is numbered by its position.
+    pub(super) fn push_attempt(&self, mut attempt: AttemptRecord) {
+        let counted = self.completion_tokens();
         self.change(|detail| {
+            detail.add(&attempt.tokens, counted);
             if detail.attempts.len() < ATTEMPTS_MAX {
+                attempt.number = u32::try_from(detail.attempts.len()).unwrap_or(u32::MAX);
                 detail.attempts.push(attempt);
             }
         });
+    }
+
+    /// Adds tokens that belong to no attempt.
+    pub(super) fn add_reported(&self, tokens: Tokens) {
+        if tokens.completion.is_some() || tokens.prompt.is_some() {
+            let counted = self.completion_tokens();
+            self.change(|detail| detail.add(&tokens, counted));
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    pub(super) fn unix_ms(&self) -> i64 {
+        self.clock.unix_ms()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Detail)) {
@@ -263,7 +299,7 @@ impl Live {
         self.rendering.stale.store(true, Ordering::Relaxed);
     }
 
-    /// The end, told once by its [`Ongoing`](super::Ongoing). Gives the tokens that it came to.
+    /// Ends the request; called once by its [`Ledger`](super::Ledger). Returns the tokens of all attempts.
     pub(super) fn end(&self, mut outcome: Outcome) -> Tokens {
         if let Some(message) = &mut outcome.error_message {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
@@ -273,13 +309,15 @@ impl Live {
         }
         let now = self.clock.now();
         let counted = self.completion_tokens();
-        outcome.tokens = with_counted(outcome.tokens, counted, self.prompt.load(Ordering::Relaxed));
+        let tokens = self.detail().tokens(counted);
         if let Some(meter) = self.meter.get() {
-            meter.settle(counted, outcome.tokens.completion.unwrap_or(0), now);
+            meter.settle(counted, tokens.completion.unwrap_or(0), now);
         }
         let duration_ms = now.saturating_duration_since(self.started).as_secs_f64() * 1000.0;
-        let tokens = outcome.tokens;
-        self.change(|detail| detail.end = Some(End { outcome, duration_ms }));
+        self.change(|detail| {
+            (detail.sum, detail.counted) = (tokens, counted);
+            detail.end = Some(End { outcome, duration_ms });
+        });
         tokens
     }
 
@@ -287,15 +325,16 @@ impl Live {
     pub(super) fn count(&self, metrics: &Metrics) {
         let detail = self.detail();
         let Some(End { outcome, duration_ms }) = &detail.end else { return };
+        let tokens = detail.sum;
         metrics.observe(&Ended {
             endpoint: self.request.endpoint,
             profile: detail.profile.as_deref(),
             status: outcome.status.name(),
             error_code: outcome.error_code.as_deref(),
             duration_ms: *duration_ms,
-            ttft_ms: outcome.ttft.map(|ttft| ttft.as_secs_f64() * 1e3).or_else(|| self.first_token_ms()),
-            prompt_tokens: outcome.tokens.prompt,
-            completion_tokens: outcome.tokens.completion,
+            ttft_ms: self.first_token_ms(),
+            prompt_tokens: tokens.prompt,
+            completion_tokens: tokens.completion,
         });
     }
 
@@ -335,7 +374,7 @@ impl Live {
             error_code: None,
             error_message: None,
             finish_reason: None,
-            tokens: with_counted(Tokens::default(), counted, self.prompt.load(Ordering::Relaxed)),
+            tokens: detail.tokens(counted),
             queue_ms: detail.queue_ms,
             start_ms: detail.start_ms,
             ttft_ms: self.first_token_ms(),
@@ -365,13 +404,9 @@ impl End {
         record.error_code = outcome.error_code.clone();
         record.error_message = outcome.error_message.clone();
         record.finish_reason = outcome.finish_reason.clone();
-        record.tokens = outcome.tokens;
-        if let Some(ttft) = outcome.ttft {
-            record.ttft_ms = Some(ttft.as_secs_f64() * 1000.0);
-        }
         record.duration_ms = Some(self.duration_ms);
         record.decode_tps =
-            figures::decode_tokens_per_s(outcome.tokens.completion, record.ttft_ms, self.duration_ms);
+            figures::decode_tokens_per_s(record.tokens.completion, record.ttft_ms, self.duration_ms);
     }
 }
 
@@ -399,16 +434,34 @@ impl RowSource for Live {
     }
 }
 
-/// What was reported, and what was counted where nothing was. Nothing counted is nothing known.
-fn with_counted(mut tokens: Tokens, completion: u64, prompt: u64) -> Tokens {
-    if tokens.completion.is_none() && completion > 0 {
-        tokens.completion = Some(completion);
-        tokens.estimated = true;
+impl Detail {
+    /// Adds the tokens of an attempt that ended when so many were `counted`.
+    fn add(&mut self, tokens: &Tokens, counted: u64) {
+        self.sum = sum(&self.sum, tokens);
+        self.counted = counted;
     }
-    if tokens.prompt.is_none() && prompt > 0 {
-        tokens.prompt = Some(prompt);
+
+    /// Returns the tokens of all attempts; of the one under way, those that were counted.
+    fn tokens(&self, counted: u64) -> Tokens {
+        match counted.saturating_sub(self.counted) {
+            0 => self.sum,
+            more => sum(&self.sum, &Tokens { completion: Some(more), estimated: true, ..Tokens::default() }),
+        }
     }
-    tokens
+}
+
+fn sum(one: &Tokens, other: &Tokens) -> Tokens {
+    let add = |one: Option<u64>, other: Option<u64>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    };
+    Tokens {
+        prompt: add(one.prompt, other.prompt),
+        completion: add(one.completion, other.completion),
+        cached: add(one.cached, other.cached),
+        reasoning: add(one.reasoning, other.reasoning),
+        estimated: one.estimated || other.estimated,
+    }
 }
 
 fn shorten(text: &mut Option<Arc<str>>) {

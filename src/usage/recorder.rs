@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::changes::Changes;
 use super::ids::{self, Ids};
+use super::ledger::{Ledger, NewRequest, Outcome};
 use super::live::Live;
-use super::ongoing::{NewRequest, Ongoing, Outcome};
 use super::throughput::Throughput;
 use super::view::{LiveView, RequestView};
 use super::{Clock, Filter, RequestRecord, Status, Tokens};
@@ -57,7 +57,7 @@ impl Recorder {
     }
 
     /// Begins a record; its row is in the store within 100 ms. Never waits.
-    pub fn begin(&self, mut request: NewRequest) -> Ongoing {
+    pub fn begin(&self, mut request: NewRequest) -> Ledger {
         // The id's time is the record's, for the store finds spans of time by it.
         let told = request.id.and_then(|id| Some((id, ids::unix_ms(id)?)));
         let (id, started_at) = told.unwrap_or_else(|| {
@@ -72,7 +72,7 @@ impl Recorder {
         self.shard(id).insert(id, Arc::clone(&live));
         self.shared.changes.note(live.user(), id);
         self.submit(&live);
-        Ongoing::new(live, self.clone())
+        Ledger::new(live, self.clone())
     }
 
     /// The requests that run, newest first, with their counters as of now.

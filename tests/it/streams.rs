@@ -99,7 +99,7 @@ const MADE: &[(&str, usize)] = &[
     ("admin/servers.rs", 1),
     ("anthropic/messages.rs", 1),
     ("mcp/mod.rs", 1),
-    ("openai/driven.rs", 2),
+    ("openai/driver.rs", 2),
     ("responses/background.rs", 1),
     ("responses/create.rs", 1),
     ("responses/kept.rs", 1),

@@ -12,7 +12,7 @@ use crate::http::caller::{AdmittedToolCaller, ToolCaller};
 use crate::http::edge::Arrival;
 use crate::http::error::{ApiError, JsonBody};
 use crate::http::state::Shared;
-use crate::proxy::{Failure, standing_headers};
+use crate::proxy::{Failure, rate_limit_headers};
 use crate::tools::{Call, CallError, Content, Origin, ToolView};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -82,5 +82,5 @@ pub async fn call(
         is_error: output.is_error,
         duration_ms: began.elapsed().as_secs_f64() * 1000.0,
     };
-    Ok((standing_headers(permit.standing()), Json(result)))
+    Ok((rate_limit_headers(permit.standing()), Json(result)))
 }

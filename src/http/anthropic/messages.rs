@@ -17,7 +17,7 @@ use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
 
 /// What is asked for; both are POSTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,9 @@ where
     let arriving = gateway.proxy.arriving(path, &caller, arrival.id, arrival.client_id.clone());
     let (chat, held) = match translated(gateway, &caller, body, true).await {
         Ok(translated) => translated,
-        Err(failure) => {
+        Err(mut failure) => {
             arriving.refuse(&failure);
+            failure.rate_limits.get_or_insert_with(|| Box::new(permit.standing()));
             return Err(failure);
         }
     };
@@ -125,7 +126,7 @@ where
     gateway.proxy.may_ask(&caller, &chat.model)?;
     let counted = gateway.proxy.count_tokens(&caller, &chat.model, chat.body).await;
     let counted = json!({"input_tokens": counted.unwrap_or(chat.tokens)});
-    Ok(with_standing(json_response(&counted), permit.standing()))
+    Ok(with_rate_limits(json_response(&counted), permit.standing()))
 }
 
 /// A message's chat, as bytes: a tree would take many times their memory while the request waits.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{MESSAGE_MAX, refuse};
 use crate::auth::Caller;
-use crate::proxy::{Failure, standing_headers};
+use crate::proxy::{Failure, rate_limit_headers};
 
 /// Code of our own for a refusal by a limit, in JSON-RPC's range for servers.
 const RATE_LIMITED: i32 = -32_029;
@@ -38,7 +38,7 @@ pub async fn admit(caller: &Caller, request: Request<Body>) -> Result<(Request<B
     let mut standing = HeaderMap::new();
     if is_call(&bytes) {
         let permit = caller.admit_work().map_err(|error| limited(&Failure::rate_limited(&error), &bytes))?;
-        standing = standing_headers(permit.standing());
+        standing = rate_limit_headers(permit.standing());
         parts.extensions.insert(Arc::new(permit));
     }
     Ok((Request::from_parts(parts, Body::from(bytes)), standing))
@@ -65,7 +65,7 @@ fn limited(failure: &Failure, message: &[u8]) -> Response {
     });
     let mut answer = (StatusCode::TOO_MANY_REQUESTS, axum::Json(body)).into_response();
     let headers = answer.headers_mut();
-    headers.extend(standing_headers(failure.standing.as_deref().copied().unwrap_or_default()));
+    headers.extend(rate_limit_headers(failure.rate_limits.as_deref().copied().unwrap_or_default()));
     if let Some(seconds) = failure.retry_after_s {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }

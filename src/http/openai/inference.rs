@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Frame, SizeHint};
 
-use super::{several, tools};
+use super::{choices, tools};
 use crate::auth::{Caller, Permit, Scope};
 use crate::dialect::operation::Operation;
 use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed, with_standing};
+use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed};
 use crate::tools::chat::Wanted;
 
 /// Bytes of a translated body that are looked at before the serving thread does something else.
@@ -171,22 +171,20 @@ where
     B::Error: Into<BoxError>,
 {
     let (id, operation) = (inference.id, inference.operation);
-    let opened = match gateway.proxy.open(inference).await {
-        Ok(opened) => opened,
+    let request = match gateway.proxy.open(inference).await {
+        Ok(request) => request,
         Err(failure) => return failed(&failure),
     };
     if operation != Operation::Chat {
-        return opened.answer().await;
+        return request.answer().await;
     }
-    let standing = opened.standing();
-    if let Some(wanted) = tools::wanted(asked, &opened) {
+    if let Some(wanted) = tools::wanted(asked, &request) {
         // Rare, and large: in a place of its own.
-        let answer = Box::pin(tools::answer(gateway, opened, wanted, id, told)).await;
-        return with_standing(answer, standing);
+        return Box::pin(tools::answer(gateway, request, wanted, id, told)).await;
     }
-    match several::wanted(&opened) {
-        Ok(None) => opened.answer().await,
-        Ok(Some(wanted)) => with_standing(Box::pin(several::answer(gateway, opened, wanted)).await, standing),
-        Err(failure) => opened.refuse(&failure),
+    match choices::requested(&request) {
+        Ok(None) => request.answer().await,
+        Ok(Some(choices)) => Box::pin(choices::answer(gateway, request, choices)).await,
+        Err(failure) => request.refuse(failure),
     }
 }

@@ -1,7 +1,7 @@
 //! `/v1`, as OpenAI's clients know it.
 
-mod driven;
+mod choices;
+mod driver;
 pub mod inference;
 pub mod models;
-mod several;
 mod tools;

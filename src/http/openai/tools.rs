@@ -6,12 +6,11 @@ use std::time::Instant;
 use http::{HeaderMap, Response};
 use uuid::Uuid;
 
-use super::driven::{self, Whole};
-use crate::dialect::facts::Facts;
+use super::driver::{self, Whole};
 use crate::http::state::Shared;
-use crate::proxy::{Answer, Failure, Opened};
+use crate::proxy::{Answer, Failure, ResolvedRequest};
 use crate::tools::Tool;
-use crate::tools::chat::{Chat, Outcome, Plan, Wanted, choose};
+use crate::tools::chat::{Chat, Plan, Wanted, choose};
 
 /// The header by which a request asks for tools.
 const HEADER: &str = "x-mlx-gateway-tools";
@@ -22,79 +21,74 @@ pub fn asked(headers: &HeaderMap) -> Option<Wanted> {
 }
 
 /// Which tools a chat asks for; none: it has nothing to do with them and passes through.
-pub fn wanted(asked: Option<Wanted>, opened: &Opened) -> Option<Wanted> {
+pub fn wanted(asked: Option<Wanted>, request: &ResolvedRequest) -> Option<Wanted> {
     // A choice that binds is held by the same rounds, whether or not the gateway's tools take part.
-    let bound = opened.binds_tools().then_some(Wanted::None);
+    let bound = request.binds_tools().then_some(Wanted::None);
     if let Some(wanted) = asked {
         // Without any of its own the gateway has no part in the chat.
         return Some(wanted).filter(|wanted| *wanted != Wanted::None).or(bound);
     }
-    let asked = opened.tools().and_then(|tools| Wanted::from_tools(&tools));
-    asked.or_else(|| (!opened.profile().tools.is_empty()).then_some(Wanted::Profile)).or(bound)
+    let asked = request.tools().and_then(|tools| Wanted::from_tools(&tools));
+    asked.or_else(|| (!request.profile().tools.is_empty()).then_some(Wanted::Profile)).or(bound)
 }
 
 /// Answers a chat in as many rounds as it takes. `told`: what the tools do stands between the chunks, and
 /// the whole comes as events too.
 pub async fn answer(
     gateway: &Shared,
-    opened: Opened,
+    request: ResolvedRequest,
     wanted: Wanted,
     id: Uuid,
     told: bool,
 ) -> Response<Answer> {
-    let tools = match taking_part(gateway, &opened, &wanted).await {
+    let tools = match taking_part(gateway, &request, &wanted).await {
         Ok(tools) => tools,
-        Err(failure) => return opened.refuse(&failure),
+        Err(failure) => return request.refuse(failure),
     };
-    let mut plan = match opened
+    let mut plan = match request
         .body()
         .and_then(|body| Plan::new(body, &tools).map_err(|why| Failure::invalid(why, None)))
     {
         Ok(plan) => plan,
-        Err(failure) => return opened.refuse(&failure),
+        Err(failure) => return request.refuse(failure),
     };
-    plan.include_usage |= !opened.wants_stream();
-    plan.recall(&gateway.aside, opened.caller.principal());
-    let total = opened.profile().timeouts.total;
-    let (max_rounds, request_id, model) = (gateway.max_rounds, id.to_string(), opened.profile().name.clone());
-    let principal = opened.caller.principal().map(str::to_owned);
+    plan.include_usage |= !request.wants_stream();
+    plan.recall(&gateway.aside, request.caller.principal());
+    let total = request.profile().timeouts.total;
+    let (max_rounds, request_id, model) =
+        (gateway.max_rounds, id.to_string(), request.profile().name.clone());
+    let principal = request.caller.principal().map(str::to_owned);
     let (deadline, aside) = (Instant::now() + total, gateway.aside.clone());
     let form = if told { Whole::Events } else { Whole::Object(1) };
-    driven::answer(opened, form, move |asking, out| {
+    driver::answer(request, form, move |rounds, out| {
         let chat = Chat { plan, tools, max_rounds, request_id, model, principal, deadline, aside, told, out };
-        Box::pin(async move { chat.run(asking).await.map(facts) })
+        Box::pin(chat.run(rounds))
     })
     .await
 }
 
 /// The tools that the request asks for and the caller may call.
-async fn taking_part(gateway: &Shared, opened: &Opened, wanted: &Wanted) -> Result<Vec<Arc<Tool>>, Failure> {
+async fn taking_part(
+    gateway: &Shared,
+    request: &ResolvedRequest,
+    wanted: &Wanted,
+) -> Result<Vec<Arc<Tool>>, Failure> {
     let mut all = gateway.tools.tools().await;
-    all.retain(|tool| opened.caller.may_use_tool(&tool.name));
+    all.retain(|tool| request.caller.may_use_tool(&tool.name));
     let names: Vec<String> =
         all.iter().filter(|tool| tool.withheld.is_none()).map(|tool| tool.name.clone()).collect();
     let asked = match wanted {
         Wanted::Named(asked) => asked.as_slice(),
-        Wanted::Profile => opened.profile().tools.as_slice(),
+        Wanted::Profile => request.profile().tools.as_slice(),
         Wanted::All | Wanted::None => &[],
     };
     for missing in asked.iter().filter(|name| !names.contains(name)) {
         if *wanted == Wanted::Profile {
-            opened.warn(format!("the tool \"{missing}\" of the profile is not available"));
+            request.warn(format!("the tool \"{missing}\" of the profile is not available"));
         } else {
             let message = format!("there is no tool \"{missing}\" for you; there is: {}", names.join(", "));
             return Err(Failure::invalid(message, Some("tools".to_owned())));
         }
     }
-    Ok(choose(wanted, &opened.profile().tools, all))
-}
-
-fn facts(outcome: Outcome) -> Facts {
-    Facts {
-        deltas: outcome.deltas,
-        usage: outcome.usage,
-        finish_reason: Some(outcome.finish_reason),
-        done: true,
-        ..Facts::default()
-    }
+    Ok(choose(wanted, &request.profile().tools, all))
 }

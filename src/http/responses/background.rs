@@ -8,14 +8,15 @@ use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::create::{seconds, whole_of};
+use super::create::seconds;
 use super::request::Begun;
+use crate::backends::Progress;
 use crate::dialect::assembled::Assembled;
 use crate::http::error::ApiError;
 use crate::http::openai::inference::{self, Sliced};
 use crate::http::state::Shared;
 use crate::logging::InRequest;
-use crate::proxy::{self, Answer, Failure, Inference, failed, streamed};
+use crate::proxy::{self, Answer, Failure, Head, Inference, JSON, failed, with_rate_limits};
 use crate::responses::{Job, Responses};
 use crate::tools::chat::Wanted;
 
@@ -63,16 +64,18 @@ pub(super) async fn begin(
         }
     };
     let (response, caller) = (job.response(), inference.caller.clone());
+    let head = Head { profile: profile.into(), arrived, progress: Progress::new(), live: None };
+    let rate_limits = inference.permit.standing();
     let making = made(gateway.clone(), Arc::clone(&job), kept, inference, tools);
     gateway.tasks.spawn(InRequest::current(async move {
         making.await;
         drop(begun);
     }));
-    if stream {
-        streamed(proxy::Events::followed(&caller, told(job, 0)), &profile, arrived)
-    } else {
-        whole_of(&response)
-    }
+    let answer = match stream {
+        true => head.stream(Answer::Events(proxy::Events::followed(&caller, told(job, 0)))),
+        false => head.whole(JSON, Answer::Full(response.to_string().into())),
+    };
+    with_rate_limits(answer, rate_limits)
 }
 
 /// The events of a response from that number on, as they come.

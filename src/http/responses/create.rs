@@ -18,7 +18,7 @@ use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, Sliced, admit, admit_work, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_standing};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
 use crate::responses::Responses;
 
 /// What is asked for; both are POSTs.
@@ -80,12 +80,12 @@ where
     }
     let understood = match understood {
         Ok(understood) => understood,
-        Err(failure) => return failed(&failure),
+        Err(failure) => return with_rate_limits(failed(&failure), permit.standing()),
     };
     if asked == Asked::Tokens {
         let counted = gateway.proxy.count_tokens(&caller, &understood.model, understood.chat).await;
         let counted = request::counted(counted.unwrap_or(understood.tokens));
-        return with_standing(whole_of(&counted), permit.standing());
+        return with_rate_limits(whole_of(&counted), permit.standing());
     }
     let Understood { chat, held, model, stream, background, telling: begun, .. } = understood;
     let tools = tools_asked(&parts.headers);

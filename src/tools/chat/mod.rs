@@ -1,5 +1,5 @@
 //! The loop that lets a model use tools: its calls are run, their results go back, until it answers.
-//! Knows rounds only by [`Round`]; who asks the model, and how, is its giver's to know.
+//! It asks the model only through [`Round`].
 
 mod aside;
 mod request;
@@ -9,7 +9,6 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
@@ -17,43 +16,24 @@ pub use aside::Aside;
 pub use request::{Choice, Plan, Wanted};
 pub use run::{Chat, Stop};
 
+use crate::dialect::chat_stream::Event;
 use crate::dialect::facts::Usage;
+use crate::dialect::failure::UpstreamFailure;
 use crate::tools::Tool;
 
-/// Asks the model, one round after the other, within one request.
+/// Rounds of one request: each asks the model once.
 pub trait Round: Send {
-    /// Why a round could not begin.
-    type Failure: Send;
+    /// Why the request has to end.
+    type Failure: From<UpstreamFailure> + Send;
 
-    /// Begins a round; what was begun before has ended.
+    /// Begins a round; the one before has ended.
     fn begin<'a>(&'a mut self, body: &'a Value) -> BoxFuture<'a, Result<(), Self::Failure>>;
-
-    /// The next bytes of its event stream; none at its end.
-    fn next(&mut self) -> BoxFuture<'_, Option<Bytes>>;
-
-    /// Whether the round came to its end. What else became of it, the stream has told, and the
-    /// request has ended with it.
-    fn completed(&mut self) -> bool;
-
-    /// Takes note of a tool's call.
-    fn called(&mut self, call: &Called);
-}
-
-/// A call that was run, for the record.
-#[derive(Debug, Clone)]
-pub struct Called {
-    pub tool: String,
-    pub duration: Duration,
-    /// A code, where it failed.
-    pub error: Option<String>,
-}
-
-/// What came of a chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    pub finish_reason: String,
-    pub usage: Option<Usage>,
-    pub deltas: u64,
+    /// Returns the next event of the round; none at its end.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, Self::Failure>>;
+    /// Ends the round, and returns the tokens that the backend reported for it.
+    fn end(&mut self) -> Result<Option<Usage>, Self::Failure>;
+    /// Records a tool call.
+    fn called(&mut self, tool: &str, duration: Duration, error: Option<String>);
 }
 
 /// Which of `tools` take part, in the order of their names.

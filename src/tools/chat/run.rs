@@ -2,22 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
+use super::Round;
 use super::aside::{Aside, Part};
 use super::request::Plan;
-use super::turn::{Frame, ModelCall, Turn, sum};
-use super::{Called, Outcome, Round};
+use super::turn::{CompleteTurn, Turn};
 use crate::dialect::assembled::Assembled;
+use crate::dialect::chat_stream::{Envelope, Event};
 use crate::dialect::facts::Usage;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::notes;
+use crate::dialect::tool_calls::ToolCall;
 use crate::tools::{Call, CallError, Origin, Tool, ToolOutput};
 
 /// Equal calls with equal arguments before a model is told that it runs in circles.
@@ -43,63 +44,56 @@ pub struct Chat {
     /// Whether the stream tells which tools take part, and what becomes of their calls.
     pub told: bool,
     /// What the client is to see. A closed one means that it has left.
-    pub out: Sender<Bytes>,
+    pub out: Sender<Event>,
 }
 
 /// Why a chat ended before its answer.
 #[derive(Debug)]
 pub enum Stop<F> {
-    /// The round could not be begun.
     Failed(F),
-    /// The model did not do what `tool_choice` asks for.
-    Unsatisfied(String),
-    /// The backend's answer cannot go on.
-    Broken(UpstreamFailure),
-    /// The request has ended already; its stream's last words are these.
-    Told(Vec<u8>),
     /// The client has left.
     Gone,
 }
 
 /// What is known between rounds.
-struct Sofar {
-    /// What all rounds and their tools said, as far as the conversation keeps it.
+struct Progress {
+    /// Bounds what all rounds and their tools said, as far as the conversation keeps it.
     kept: Assembled,
-    frame: Frame,
+    envelope: Envelope,
     usage: Option<Usage>,
-    deltas: u64,
-    opened: bool,
+    has_opened: bool,
     repeats: HashMap<(String, String), u32>,
     tries: u32,
 }
 
 impl Chat {
-    /// Goes on until the model answers, calls a tool of the client's, or has had its rounds. The
-    /// closing chunks have been sent; `[DONE]` has not.
-    pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<Outcome, Stop<R::Failure>> {
-        let mut sofar = Sofar::new();
+    /// Runs rounds until the model answers, calls a tool of the client's, or has had its rounds. Returns the finish
+    /// reason; the closing chunks have been sent, `[DONE]` has not.
+    ///
+    /// # Errors
+    /// If a round failed, or the model does not do what `tool_choice` asks for.
+    pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<String, Stop<R::Failure>> {
+        let mut progress = Progress::new();
         if self.told {
             self.send(notes::tools(self.tools.iter().map(|tool| tool.listed()).collect())).await?;
         }
         for number in 1.. {
             let last = number >= self.max_rounds;
             let insists = self.plan.insists();
-            let turn = self.round(rounds, last, insists, &mut sofar).await?;
+            let turn = self.round(rounds, last, insists, &mut progress).await?;
             if insists {
                 if !self.plan.is_met(turn.calls.iter().map(|call| call.name.as_str())) {
-                    sofar.tries += 1;
-                    if sofar.tries >= TRIES {
-                        return Err(Stop::Unsatisfied(
-                            "the model did not call the tool that \"tool_choice\" asks for, twice".to_owned(),
-                        ));
+                    progress.tries += 1;
+                    if progress.tries >= TRIES {
+                        return Err(Stop::Failed(unsatisfied().into()));
                     }
                     continue;
                 }
                 self.plan.choice_is_met();
             }
             if turn.calls.iter().any(|call| self.plan.client.contains(&call.name)) {
-                self.hand_over(rounds, turn, &mut sofar).await?;
-                return self.close("tool_calls", sofar).await;
+                self.hand_over(rounds, turn, &mut progress).await?;
+                return self.close("tool_calls", progress).await;
             }
             if turn.calls.is_empty() || last {
                 let reason = match turn.finish_reason.as_deref() {
@@ -107,66 +101,74 @@ impl Chat {
                     None | Some("tool_calls") => "stop",
                     Some(reason) => reason,
                 };
-                return self.close(reason, sofar).await;
+                return self.close(reason, progress).await;
             }
-            self.answer_calls(rounds, turn, &mut sofar).await?;
+            self.answer_calls(rounds, turn, &mut progress).await?;
         }
         Err(Stop::Gone)
     }
 
-    /// One round: asked, and passed on as it comes.
+    /// Runs one round, and passes its text on as it comes.
     async fn round<R: Round>(
         &mut self,
         rounds: &mut R,
         last: bool,
         insists: bool,
-        sofar: &mut Sofar,
-    ) -> Result<Turn, Stop<R::Failure>> {
+        progress: &mut Progress,
+    ) -> Result<CompleteTurn, Stop<R::Failure>> {
         rounds.begin(&self.plan.round(last, insists)).await.map_err(Stop::Failed)?;
-        let (mut turn, mut held) = (Turn::default(), Vec::new());
-        while let Some(bytes) = rounds.next().await {
-            let mut seen = turn.feed(&bytes, &mut sofar.frame, &mut sofar.kept).map_err(Stop::Broken)?;
-            // What may turn out not to be what was asked for is held back.
-            if insists && !seen.starts_with(b":") && !Turn::is_too_much(&held) {
-                held.append(&mut seen);
-                continue;
+        let mut turn = Turn::default();
+        // Text that the client does not get if the model calls no tool.
+        let (mut held, mut held_bytes) = (Vec::new(), Assembled::events());
+        while let Some(event) = rounds.next().await.map_err(Stop::Failed)? {
+            match event {
+                Event::Comment(_) => self.send(event).await?,
+                Event::Chunk(chunk, bytes) => {
+                    let seen = turn.read(chunk, &mut progress.envelope, &mut progress.kept);
+                    let Some(seen) = seen.map_err(failed)? else { continue };
+                    if insists {
+                        held_bytes.keep(bytes).map_err(failed)?;
+                        held.push(seen);
+                    } else {
+                        self.pass(seen, progress).await?;
+                    }
+                }
             }
-            self.pass(seen, sofar).await?;
         }
-        if !rounds.completed() {
-            let data = turn.failure.take().unwrap_or_else(|| b"{\"error\":{\"message\":\"the backend broke off\",\"type\":\"server_error\",\"param\":null,\"code\":\"backend_error\"}}".to_vec());
-            return Err(Stop::Told([&b"data: "[..], &data, b"\n\n"].concat()));
-        }
-        sofar.usage = sum(sofar.usage, turn.usage);
-        sofar.deltas += turn.deltas;
-        turn.name_calls();
+        let usage = rounds.end().map_err(Stop::Failed)?;
+        progress.usage = Usage::sum(progress.usage, usage);
+        let turn = turn.complete();
         if !turn.calls.is_empty() {
-            self.pass(held, sofar).await?;
+            for seen in held {
+                self.pass(seen, progress).await?;
+            }
         }
         Ok(turn)
     }
 
-    async fn pass<F>(&self, seen: Vec<u8>, sofar: &mut Sofar) -> Result<(), Stop<F>> {
-        if seen.is_empty() {
+    async fn pass<F>(&self, chunk: Value, progress: &mut Progress) -> Result<(), Stop<F>> {
+        self.open(progress).await?;
+        self.send(chunk).await
+    }
+
+    async fn open<F>(&self, progress: &mut Progress) -> Result<(), Stop<F>> {
+        if std::mem::replace(&mut progress.has_opened, true) {
             return Ok(());
         }
-        if !seen.starts_with(b":") && !std::mem::replace(&mut sofar.opened, true) {
-            self.send(sofar.frame.opening()).await?;
-        }
-        self.send(seen).await
+        self.send(progress.envelope.opening()).await
     }
 
-    async fn close<F>(&self, reason: &str, sofar: Sofar) -> Result<Outcome, Stop<F>> {
-        if !sofar.opened {
-            self.send(sofar.frame.opening()).await?;
+    async fn close<F>(&self, reason: &str, mut progress: Progress) -> Result<String, Stop<F>> {
+        self.open(&mut progress).await?;
+        self.send(progress.envelope.closing(reason)).await?;
+        if let Some(usage) = progress.usage.filter(|_| self.plan.include_usage) {
+            self.send(progress.envelope.usage(&usage)).await?;
         }
-        let usage = sofar.usage.filter(|_| self.plan.include_usage);
-        self.send(sofar.frame.closing(reason, usage.as_ref())).await?;
-        Ok(Outcome { finish_reason: reason.to_owned(), usage: sofar.usage, deltas: sofar.deltas })
+        Ok(reason.to_owned())
     }
 
-    async fn send<F>(&self, bytes: Vec<u8>) -> Result<(), Stop<F>> {
-        self.out.send(bytes.into()).await.map_err(|_| Stop::Gone)
+    async fn send<F>(&self, event: impl Into<Event>) -> Result<(), Stop<F>> {
+        self.out.send(event.into()).await.map_err(|_| Stop::Gone)
     }
 
     /// Gives the client its calls of a round. What the gateway's own tools say to theirs is put aside for
@@ -174,36 +176,36 @@ impl Chat {
     async fn hand_over<R: Round>(
         &mut self,
         rounds: &mut R,
-        turn: Turn,
-        sofar: &mut Sofar,
+        turn: CompleteTurn,
+        progress: &mut Progress,
     ) -> Result<(), Stop<R::Failure>> {
-        let (mut client, own): (Vec<ModelCall>, Vec<ModelCall>) =
+        let (mut client, own): (Vec<ToolCall>, Vec<ToolCall>) =
             turn.calls.into_iter().partition(|call| self.plan.client.contains(&call.name));
         if !own.is_empty() {
             // Model servers number calls within a round or a second; these have to be told apart for hours.
             for call in &mut client {
                 call.id = format!("call_{}", Uuid::now_v7().simple());
             }
-            let results = self.run_calls(rounds, &own, sofar).await?;
-            let calls = own.iter().map(ModelCall::to_json).collect();
+            let results = self.run_calls(rounds, &own, progress).await?;
+            let calls = own.iter().map(ToolCall::to_json).collect();
             let ids = client.iter().map(|call| call.id.clone()).collect();
             // Who was told of them has them in the conversation itself.
             if !self.told {
                 self.aside.put(self.principal.as_deref(), ids, Part { calls, results });
             }
         }
-        self.send(sofar.frame.calls(&client)).await
+        self.send(progress.envelope.tool_calls(&client)).await
     }
 
     /// Runs a round's calls and puts their results into the conversation.
     async fn answer_calls<R: Round>(
         &mut self,
         rounds: &mut R,
-        turn: Turn,
-        sofar: &mut Sofar,
+        turn: CompleteTurn,
+        progress: &mut Progress,
     ) -> Result<(), Stop<R::Failure>> {
-        let results = self.run_calls(rounds, &turn.calls, sofar).await?;
-        self.plan.push(turn.message());
+        let results = self.run_calls(rounds, &turn.calls, progress).await?;
+        self.plan.push(turn.into_message());
         results.into_iter().for_each(|result| self.plan.push(result));
         Ok(())
     }
@@ -212,25 +214,25 @@ impl Chat {
     async fn run_calls<R: Round>(
         &self,
         rounds: &mut R,
-        calls: &[ModelCall],
-        sofar: &mut Sofar,
+        calls: &[ToolCall],
+        progress: &mut Progress,
     ) -> Result<Vec<Value>, Stop<R::Failure>> {
         let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
-        self.send(format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " ")).into_bytes())
-            .await?;
+        let comment = format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " "));
+        self.send(Event::Comment(comment.into())).await?;
         if self.told {
-            self.send(notes::calls(calls.iter().map(ModelCall::as_note).collect())).await?;
+            self.send(notes::calls(calls.iter().map(note).collect())).await?;
         }
-        let repeats: Vec<u32> = calls.iter().map(|call| sofar.repeated(call)).collect();
+        let repeats: Vec<u32> = calls.iter().map(|call| progress.repeated(call)).collect();
         let run =
             calls.iter().zip(repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, repeats));
         let (mut messages, mut results) = (Vec::with_capacity(calls.len()), Vec::new());
-        for (call, (text, called)) in calls.iter().zip(join_all(run).await) {
-            sofar.kept.keep(text.len()).map_err(Stop::Broken)?;
-            results.push(json!({"id": call.id, "text": text, "failed": called.error.is_some()}));
+        for (call, (text, duration, error)) in calls.iter().zip(join_all(run).await) {
+            progress.kept.keep(text.len()).map_err(failed)?;
+            results.push(json!({"id": call.id, "text": text, "failed": error.is_some()}));
             messages
                 .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
-            rounds.called(&called);
+            rounds.called(&call.name, duration, error);
         }
         if self.told {
             self.send(notes::results(results)).await?;
@@ -238,8 +240,8 @@ impl Chat {
         Ok(messages)
     }
 
-    /// The text that the model reads, and what is recorded.
-    async fn call(&self, at: usize, call: &ModelCall, repeats: u32) -> (String, Called) {
+    /// Runs a call. Returns the text that the model reads, how long the call took, and its error's code.
+    async fn call(&self, at: usize, call: &ToolCall, repeats: u32) -> (String, Duration, Option<String>) {
         let began = Instant::now();
         let outcome = self.outcome(at, call, repeats, began).await;
         let (text, error) = match outcome {
@@ -249,13 +251,13 @@ impl Chat {
             Ok(output) => (output.for_model(), None),
             Err(error) => (format!("Error: {error}"), Some(error.code().to_owned())),
         };
-        (text, Called { tool: call.name.clone(), duration: began.elapsed(), error })
+        (text, began.elapsed(), error)
     }
 
     async fn outcome(
         &self,
         at: usize,
-        call: &ModelCall,
+        call: &ToolCall,
         repeats: u32,
         began: Instant,
     ) -> Result<ToolOutput, CallError> {
@@ -286,24 +288,39 @@ impl Chat {
     }
 }
 
-impl Sofar {
-    fn new() -> Sofar {
-        Sofar {
+impl Progress {
+    fn new() -> Progress {
+        Progress {
             kept: Assembled::text(),
-            frame: Frame::default(),
+            envelope: Envelope::default(),
             usage: None,
-            deltas: 0,
-            opened: false,
+            has_opened: false,
             repeats: HashMap::new(),
             tries: 0,
         }
     }
 
-    fn repeated(&mut self, call: &ModelCall) -> u32 {
+    fn repeated(&mut self, call: &ToolCall) -> u32 {
         let count = self.repeats.entry((call.name.clone(), call.arguments.clone())).or_default();
         *count += 1;
         *count
     }
+}
+
+fn failed<F: From<UpstreamFailure>>(failure: UpstreamFailure) -> Stop<F> {
+    Stop::Failed(failure.into())
+}
+
+fn unsatisfied() -> UpstreamFailure {
+    UpstreamFailure {
+        code: "tool_choice_unsatisfied",
+        ..UpstreamFailure::backend("the model did not call the tool that \"tool_choice\" asks for, twice")
+    }
+}
+
+/// Returns a call as clients read it that are told of tool calls.
+fn note(call: &ToolCall) -> Value {
+    json!({"id": call.id, "name": call.name, "arguments": call.arguments})
 }
 
 #[cfg(test)]

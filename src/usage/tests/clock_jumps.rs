@@ -9,13 +9,13 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 async fn a_request_takes_as_long_as_it_takes_whatever_the_wall_clock_does_meanwhile() {
     let fixture = Fixture::new();
     for ahead in [-2 * DAY_MS, 2 * DAY_MS, 0] {
-        let ongoing = fixture.begin();
-        let id = ongoing.id();
+        let ledger = fixture.begin();
+        let id = ledger.id();
         fixture.pass_ms(40);
-        ongoing.live().add_tokens(1);
+        ledger.live().add_tokens(1);
         fixture.clock.set_ahead_ms(ahead);
         fixture.pass_ms(60);
-        ongoing.finish(completed(5, 1));
+        ledger.finish(completed(5, 1));
         let view = fixture.get(id).await;
         assert_eq!((view.duration_ms, view.ttft_ms), (Some(100.0), Some(40.0)), "{ahead}");
     }

@@ -1,27 +1,21 @@
 //! Every way a request can end, as it reads in the store afterwards.
 
 use super::*;
+use crate::auth::Estimate;
 
 #[tokio::test]
 async fn a_completed_stream_keeps_every_figure() {
     let fixture = Fixture::new();
     let request = NewRequest { client_request_id: Some("client-7".into()), ..chat("qwen") };
-    let ongoing = fixture.recorder.begin(request);
-    let id = ongoing.id();
+    let mut ledger = fixture.recorder.begin(request);
+    let id = ledger.id();
     fixture.pass_ms(3);
-    ongoing.set_queue_ms(2.5);
-    ongoing.set_start_ms(0.0);
-    ongoing.warn("`logprobs` was dropped");
-    ongoing.push_attempt(AttemptRecord {
-        number: 0,
-        backend: "qwen".into(),
-        started_at: START_UNIX_MS + 3,
-        duration_ms: 4.0,
-        status: Status::Failed,
-        upstream_status: Some(500),
-        error: Some("reset".into()),
-        tokens: Tokens::default(),
-    });
+    ledger.set_waits(2.5, 0.0);
+    ledger.warn("`logprobs` was dropped");
+    ledger.begin_attempt("qwen");
+    ledger.set_upstream_status(500);
+    fixture.pass_ms(4);
+    ledger.end_attempt(Status::Failed, Tokens::default(), Some("reset".into()));
     let second = Tokens {
         prompt: Some(11),
         completion: Some(101),
@@ -29,26 +23,18 @@ async fn a_completed_stream_keeps_every_figure() {
         reasoning: Some(9),
         estimated: false,
     };
-    ongoing.push_attempt(AttemptRecord {
-        number: 1,
-        backend: "qwen".into(),
-        started_at: START_UNIX_MS + 7,
-        duration_ms: 2093.0,
-        status: Status::Completed,
-        upstream_status: Some(200),
-        error: None,
-        tokens: second,
-    });
-    fixture.pass_ms(97);
-    ongoing.live().add_tokens(1);
+    ledger.begin_attempt("qwen");
+    ledger.set_upstream_status(200);
+    fixture.pass_ms(93);
+    ledger.live().add_tokens(1);
     fixture.pass_ms(2000);
-    ongoing.live().add_tokens(99);
+    ledger.live().add_tokens(99);
     let outcome = Outcome {
         tokens: second,
         finish_reason: Some("length".into()),
         ..Outcome::new(Status::Completed, 200)
     };
-    ongoing.finish(outcome);
+    ledger.finish(outcome);
 
     let view = fixture.get(id).await;
     let shown = RequestView { id: "the id".into(), ..view.clone() };
@@ -152,15 +138,16 @@ async fn refused_and_failed_requests_have_their_reason_and_no_invented_figures()
 #[tokio::test]
 async fn a_dropped_request_is_cancelled_with_the_tokens_that_went_through() {
     let fixture = Fixture::new();
-    let ongoing = fixture.begin();
-    let id = ongoing.id();
-    ongoing.responded(200);
-    ongoing.live().set_prompt_tokens(12);
+    let mut ledger = fixture.begin();
+    let id = ledger.id();
+    ledger.live().responded(200);
+    ledger.reserve(Estimate::default(), 12).unwrap();
+    ledger.begin_attempt("qwen");
     fixture.pass_ms(50);
-    ongoing.live().add_tokens(1);
+    ledger.live().add_tokens(1);
     fixture.pass_ms(1000);
-    ongoing.live().add_tokens(20);
-    drop(ongoing);
+    ledger.live().add_tokens(20);
+    drop(ledger);
 
     let view = fixture.get(id).await;
     assert_eq!((view.status.as_str(), view.http_status), ("cancelled", Some(200)));
@@ -171,10 +158,10 @@ async fn a_dropped_request_is_cancelled_with_the_tokens_that_went_through() {
 #[tokio::test]
 async fn without_usage_from_the_backend_tokens_are_counted_and_said_to_be_estimated() {
     let fixture = Fixture::new();
-    let ongoing = fixture.begin();
-    let id = ongoing.id();
-    (0..5).for_each(|_| ongoing.live().add_tokens(1));
-    ongoing.finish(Outcome::new(Status::Completed, 200));
+    let ledger = fixture.begin();
+    let id = ledger.id();
+    (0..5).for_each(|_| ledger.live().add_tokens(1));
+    ledger.finish(Outcome::new(Status::Completed, 200));
     let view = fixture.get(id).await;
     assert_eq!((view.completion_tokens, view.prompt_tokens, view.estimated), (Some(5), None, true));
 }
@@ -182,13 +169,13 @@ async fn without_usage_from_the_backend_tokens_are_counted_and_said_to_be_estima
 #[tokio::test]
 async fn the_profile_may_become_known_later() {
     let fixture = Fixture::new();
-    let ongoing = fixture.recorder.begin(NewRequest { profile: None, model: None, ..chat("") });
-    let id = ongoing.id();
+    let ledger = fixture.recorder.begin(NewRequest { profile: None, model: None, ..chat("") });
+    let id = ledger.id();
     fixture.recorder.flush().await.unwrap();
-    ongoing.set_profile(&"qwen".into(), Some(&"builtin:demo".into()));
+    ledger.set_profile(&"qwen".into(), Some(&"builtin:demo".into()));
     fixture.recorder.flush().await.unwrap();
     assert_eq!(fixture.get(id).await.profile.as_deref(), Some("qwen"));
-    ongoing.finish(completed(1, 2));
+    ledger.finish(completed(1, 2));
     let view = fixture.get(id).await;
     assert_eq!((view.status.as_str(), view.model.as_deref()), ("completed", Some("builtin:demo")));
 }
@@ -197,10 +184,10 @@ async fn the_profile_may_become_known_later() {
 async fn texts_from_outside_are_cut_to_a_bound() {
     let fixture = Fixture::new();
     let requested_model = Some("é".repeat(1000).into());
-    let ongoing = fixture.recorder.begin(NewRequest { requested_model, ..chat("qwen") });
-    let id = ongoing.id();
-    (0..100).for_each(|_| ongoing.warn("w".repeat(10_000)));
-    ongoing.finish(Outcome { error_message: Some("e".repeat(10_000)), ..Outcome::new(Status::Failed, 502) });
+    let ledger = fixture.recorder.begin(NewRequest { requested_model, ..chat("qwen") });
+    let id = ledger.id();
+    (0..100).for_each(|_| ledger.warn("w".repeat(10_000)));
+    ledger.finish(Outcome { error_message: Some("e".repeat(10_000)), ..Outcome::new(Status::Failed, 502) });
     let view = fixture.get(id).await;
     assert_eq!(view.requested_model.unwrap().len(), 256);
     assert_eq!((view.warnings.len(), view.warnings[0].len()), (32, 2048));

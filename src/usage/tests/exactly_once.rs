@@ -50,26 +50,26 @@ fn a_mix(fixture: &Fixture, thread: usize) -> Vec<(String, (String, Option<u64>)
     let mut open = Vec::new();
     let mut expected = Vec::new();
     for nth in 0..REQUESTS_PER_THREAD {
-        let ongoing = fixture.begin();
-        let id = ongoing.id().to_string();
+        let ledger = fixture.begin();
+        let id = ledger.id().to_string();
         let tokens = (nth % 7) as u64;
-        (0..tokens).for_each(|_| ongoing.live().add_tokens(1));
+        (0..tokens).for_each(|_| ledger.live().add_tokens(1));
         let counted = (tokens > 0).then_some(tokens);
         match (thread + nth) % 4 {
             0 => {
-                ongoing.finish(completed(1, 100));
+                ledger.finish(completed(1, 100));
                 expected.push((id, ("completed".to_owned(), Some(100))));
             }
             1 => {
-                ongoing.finish(Outcome::new(Status::Failed, 502));
+                ledger.finish(Outcome::new(Status::Failed, 502));
                 expected.push((id, ("failed".to_owned(), counted)));
             }
             2 => {
-                drop(ongoing);
+                drop(ledger);
                 expected.push((id, ("cancelled".to_owned(), counted)));
             }
             _ => {
-                open.push(ongoing);
+                open.push(ledger);
                 expected.push((id, ("cancelled".to_owned(), counted)));
             }
         }
@@ -115,34 +115,34 @@ proptest! {
 
 async fn plays_out(actions: Vec<Action>) {
     let fixture = Fixture::new();
-    let mut open: Vec<(Ongoing, u64)> = Vec::new();
+    let mut open: Vec<(Ledger, u64)> = Vec::new();
     let mut expected: HashMap<String, (Status, u64)> = HashMap::new();
     for action in actions {
         let at = |which: usize| (!open.is_empty()).then(|| which % open.len());
         match action {
             Action::Begin => {
-                let ongoing = fixture.begin();
-                expected.insert(ongoing.id().to_string(), (Status::Running, 0));
-                open.push((ongoing, 0));
+                let ledger = fixture.begin();
+                expected.insert(ledger.id().to_string(), (Status::Running, 0));
+                open.push((ledger, 0));
             }
             Action::Count(which, tokens) => {
-                if let Some((ongoing, counted)) = at(which).and_then(|at| open.get_mut(at)) {
-                    ongoing.live().add_tokens(tokens);
+                if let Some((ledger, counted)) = at(which).and_then(|at| open.get_mut(at)) {
+                    ledger.live().add_tokens(tokens);
                     *counted += tokens;
-                    expected.insert(ongoing.id().to_string(), (Status::Running, *counted));
+                    expected.insert(ledger.id().to_string(), (Status::Running, *counted));
                 }
             }
             Action::Finish(which, status) => {
                 if let Some(at) = at(which) {
-                    let (ongoing, counted) = open.swap_remove(at);
-                    expected.insert(ongoing.id().to_string(), (status, counted));
-                    ongoing.finish(Outcome::new(status, 200));
+                    let (ledger, counted) = open.swap_remove(at);
+                    expected.insert(ledger.id().to_string(), (status, counted));
+                    ledger.finish(Outcome::new(status, 200));
                 }
             }
             Action::Drop(which) => {
                 if let Some(at) = at(which) {
-                    let (ongoing, counted) = open.swap_remove(at);
-                    expected.insert(ongoing.id().to_string(), (Status::Cancelled, counted));
+                    let (ledger, counted) = open.swap_remove(at);
+                    expected.insert(ledger.id().to_string(), (Status::Cancelled, counted));
                 }
             }
             Action::Flush => fixture.recorder.flush().await.unwrap(),

@@ -38,14 +38,14 @@ async fn running_requests_are_seen_with_their_counters_and_leave_when_they_end()
 #[tokio::test]
 async fn a_row_is_in_the_store_while_its_request_runs() {
     let fixture = Fixture::new();
-    let ongoing = fixture.begin();
+    let ledger = fixture.begin();
     // No flush: the writer's own batch brings it.
     let filter = || Filter { status: Some(Status::Running), ..Filter::default() };
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     loop {
         let records = crate::store::requests::list(fixture.recorder.store(), filter()).await.unwrap();
         if records.len() == 1 {
-            assert_eq!(records[0].id, ongoing.id().to_string());
+            assert_eq!(records[0].id, ledger.id().to_string());
             break;
         }
         assert!(std::time::Instant::now() < deadline, "no row came");
@@ -56,19 +56,19 @@ async fn a_row_is_in_the_store_while_its_request_runs() {
 #[tokio::test]
 async fn cancelling_wakes_the_body_that_waits() {
     let fixture = Fixture::new();
-    let ongoing = fixture.begin();
+    let ledger = fixture.begin();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut cx = Context::from_waker(&waker);
-    assert_eq!(ongoing.live().poll_cancelled(&mut cx), Poll::Pending);
+    assert_eq!(ledger.live().poll_cancelled(&mut cx), Poll::Pending);
 
-    assert!(fixture.recorder.cancel(&ongoing.id().to_string()));
+    assert!(fixture.recorder.cancel(&ledger.id().to_string()));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-    assert_eq!(ongoing.live().poll_cancelled(&mut cx), Poll::Ready(()));
-    ongoing.live().cancelled().await;
+    assert_eq!(ledger.live().poll_cancelled(&mut cx), Poll::Ready(()));
+    ledger.live().cancelled().await;
 
-    let id = ongoing.id().to_string();
-    drop(ongoing);
+    let id = ledger.id().to_string();
+    drop(ledger);
     assert!(!fixture.recorder.cancel(&id), "an ended request cannot be cancelled");
     assert!(!fixture.recorder.cancel("not an id"));
 }

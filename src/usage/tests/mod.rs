@@ -29,7 +29,7 @@ impl Fixture {
         Fixture { recorder: Recorder::new(store, clock.clone()), clock, dir }
     }
 
-    fn begin(&self) -> Ongoing {
+    fn begin(&self) -> Ledger {
         self.recorder.begin(chat("qwen"))
     }
 

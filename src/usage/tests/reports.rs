@@ -26,16 +26,16 @@ fn groups(report: &UsageReport) -> Vec<(Option<&str>, u64)> {
 async fn sums_percentiles_and_shares_come_from_the_records() {
     let fixture = Fixture::new();
     for ttft_ms in [30, 10, 20] {
-        let ongoing = fixture.begin();
+        let ledger = fixture.begin();
         fixture.pass_ms(ttft_ms);
-        ongoing.live().add_tokens(1);
+        ledger.live().add_tokens(1);
         fixture.pass_ms(1000);
-        ongoing.finish(completed(100, 1 + ttft_ms));
+        ledger.finish(completed(100, 1 + ttft_ms));
     }
     drop({
-        let ongoing = fixture.begin();
-        ongoing.live().add_tokens(5);
-        ongoing
+        let ledger = fixture.begin();
+        ledger.live().add_tokens(5);
+        ledger
     });
     fixture.begin().finish(Outcome::new(Status::Refused, 404));
     let running = fixture.begin();

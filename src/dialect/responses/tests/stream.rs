@@ -115,7 +115,7 @@ fn thinking_words_and_calls_come_in_openais_order() {
 
 #[test]
 fn the_gateways_own_calls_are_items_too() {
-    let note = |note: Vec<u8>| String::from_utf8(note).unwrap();
+    let note = |note: Value| format!("data: {note}\n\n");
     let tool = json!({"name": "sum", "input_schema": {"type": "object"}});
     let stream = [
         note(crate::dialect::notes::tools(vec![tool])),
