@@ -129,7 +129,7 @@ impl App {
             profiles: ArcSwap::default(),
             backends: backends.clone(),
             recorder,
-            upstreams: Upstreams::new(),
+            upstreams: Upstreams::default(),
             contexts: Contexts::new(Arc::clone(&kinds), worker.clone(), bodies.clone()),
             worker: worker.clone(),
             kinds,

@@ -42,4 +42,8 @@ pub use token::Tokens;
 pub use transport::{Transport, Trust};
 
 #[cfg(test)]
+pub use limits::Counts;
+#[cfg(test)]
+pub use meter::KeyMeter;
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Sender;
 
 use super::facts::Usage;
 use super::failure::UpstreamFailure;
@@ -33,6 +34,14 @@ impl From<Value> for Event {
     fn from(chunk: Value) -> Event {
         Event::Chunk(chunk, 0)
     }
+}
+
+/// Sends an event to the answer that is being read.
+///
+/// # Errors
+/// If nobody reads it any more.
+pub async fn send(out: &Sender<Event>, event: Event) -> Result<(), UpstreamFailure> {
+    out.send(event).await.map_err(|_| UpstreamFailure::backend("the client has left"))
 }
 
 /// Parses complete events of a backend. `[DONE]` and errors are left out: the end of the stream reports them.

@@ -12,7 +12,6 @@ use super::events::Events;
 use super::failure::Failure;
 use super::metered::{BoxError, Metered};
 use super::upstream::UpstreamBody;
-use super::waiting::{Turn, Waiting};
 use super::whole::Whole;
 use crate::dialect::assembled::Assembled;
 use crate::usage::Live;
@@ -22,8 +21,6 @@ pub enum Answer {
     Full(Bytes),
     Whole(Box<Whole<UpstreamBody>>),
     Stream(Box<Metered<UpstreamBody>>),
-    /// With the request that waits.
-    Waiting(Box<Waiting>, Arc<Live>),
     /// Put together out of several rounds.
     Events(Events),
     Done,
@@ -36,7 +33,6 @@ impl Answer {
             Answer::Full(_) | Answer::Done => None,
             Answer::Whole(whole) => whole.live(),
             Answer::Stream(stream) => stream.live(),
-            Answer::Waiting(_, live) => Some(live),
             Answer::Events(events) => events.live(),
         }
         .cloned()
@@ -80,24 +76,17 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            match &mut *self {
-                Answer::Done => return Poll::Ready(None),
-                Answer::Full(bytes) => {
-                    let bytes = std::mem::take(bytes);
-                    *self = Answer::Done;
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                Answer::Whole(whole) => return Pin::new(whole.as_mut()).poll_frame(cx),
-                Answer::Stream(stream) => return Pin::new(stream.as_mut()).poll_frame(cx),
-                Answer::Events(events) => {
-                    return events.poll_events(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
-                }
-                Answer::Waiting(waiting, _) => match std::task::ready!(waiting.poll_turn(cx)) {
-                    Turn::Comment(comment) => return Poll::Ready(Some(Ok(Frame::data(comment)))),
-                    Turn::Answer(answer) => *self = Answer::Stream(answer),
-                    Turn::Failed(failure) => *self = Answer::Full(failure.as_events().into()),
-                },
+        match &mut *self {
+            Answer::Done => Poll::Ready(None),
+            Answer::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Answer::Done;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Answer::Whole(whole) => Pin::new(whole.as_mut()).poll_frame(cx),
+            Answer::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
+            Answer::Events(events) => {
+                events.poll_events(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
             }
         }
     }
@@ -107,7 +96,7 @@ impl Body for Answer {
             Answer::Done => true,
             Answer::Full(bytes) => bytes.is_empty(),
             Answer::Whole(whole) => whole.is_end_stream(),
-            Answer::Stream(_) | Answer::Waiting(..) | Answer::Events(_) => false,
+            Answer::Stream(_) | Answer::Events(_) => false,
         }
     }
 
@@ -116,7 +105,7 @@ impl Body for Answer {
             Answer::Done => SizeHint::with_exact(0),
             Answer::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Answer::Whole(whole) => whole.size_hint(),
-            Answer::Stream(_) | Answer::Waiting(..) | Answer::Events(_) => SizeHint::default(),
+            Answer::Stream(_) | Answer::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -8,7 +8,9 @@ use http::Response;
 
 use super::Proxy;
 use super::answer::Answer;
+use super::cpu_watch::CpuWatch;
 use super::deadlines::{COMMENT_AFTER, Deadlines};
+use super::events::Events;
 use super::failure::Failure;
 use super::headers::{self, Head};
 use super::in_flight::{self, InFlight};
@@ -32,11 +34,6 @@ const GONE_LIMIT: Duration = Duration::from_secs(2);
 const GONE_LOOK: Duration = Duration::from_millis(20);
 /// How long a process whose connections break may take to be seen to be gone.
 const SEEN_GONE: Duration = Duration::from_millis(200);
-
-/// Whether processor time is more than the little that an idle process uses: 5 % of one.
-pub fn is_work(used: Duration, over: Duration) -> bool {
-    used * 20 > over
-}
 
 /// A request about to be tried.
 pub struct Attempt {
@@ -98,16 +95,15 @@ impl Attempt {
             Err(_) => {
                 head.progress.begin();
                 live.responded(200);
-                let waiting = Waiting::new(Arc::clone(&head.profile), head.progress.clone(), {
-                    Box::pin(async move {
-                        let metered = match run.await {
-                            Ok(answered) => answered.metered(&plan),
-                            Err(unanswered) => Err(unanswered),
-                        };
-                        metered.map_err(|unanswered| unanswered.end(&plan))
-                    })
-                });
-                head.stream(Answer::Waiting(Box::new(waiting), live))
+                let answer = async move {
+                    let metered = match run.await {
+                        Ok(answered) => answered.metered(&plan),
+                        Err(unanswered) => Err(unanswered),
+                    };
+                    metered.map_err(|unanswered| unanswered.end(&plan))
+                };
+                let waiting = Waiting::new(&head, Box::pin(answer));
+                head.stream(Answer::Events(Events::of_request(&live, waiting)))
             }
         }
     }
@@ -324,25 +320,19 @@ async fn is_lost(error: &UpstreamError, lease: &Lease) -> bool {
     }
 }
 
-/// Ready once the backend has neither answered nor used a processor for `idle`; it is then told to
-/// its supervisor. A backend that works (a long prefill) or waits for the client is left alone, as is one elsewhere.
+/// Resolves once the backend has neither answered nor computed for `idle`; its supervisor then replaces it. A backend that
+/// works (a long prefill) or waits for the client is left alone, as is one without a process here.
 async fn stuck(lease: &Lease, plan: &Plan) -> String {
     let idle = plan.timeouts().idle;
-    let mut before: Option<Duration> = None;
+    let mut watch = CpuWatch::default();
     loop {
         tokio::time::sleep(idle / 2).await;
         if plan.upload().is_some_and(|upload| !upload.is_told()) {
-            before = None;
-            continue;
-        }
-        let used = lease.cpu_time();
-        if let (Some(before), Some(used)) = (before, used)
-            && !is_work(used.saturating_sub(before), idle / 2)
-        {
+            watch.reset();
+        } else if lease.cpu_time().is_some() && !watch.is_working(lease, Instant::now()) {
             let why = format!("it had a request and did nothing for {} s", idle.as_secs_f64());
             lease.suspect(why.clone());
             return why;
         }
-        before = used;
     }
 }

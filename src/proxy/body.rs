@@ -19,6 +19,9 @@ use crate::dialect::scan::Scanner;
 /// Time for a body that nobody reads.
 const DISCARDED_FOR: Duration = Duration::from_secs(5);
 
+/// Bytes of a piece that are scanned before the serving thread does something else.
+const SLICE: usize = 256 << 10;
+
 /// Bytes of a form that is read whole before a backend hears of it, so that it can be sent again.
 const HELD_WHOLE: usize = 1 << 20;
 
@@ -46,7 +49,12 @@ where
             return Err(Failure::too_large(limit));
         }
         held.grow((rope.len() + piece.len()) as u64)?;
-        scanner.feed(&piece)?;
+        for slice in piece.chunks(SLICE) {
+            scanner.feed(slice)?;
+            if piece.len() > SLICE {
+                tokio::task::yield_now().await;
+            }
+        }
         rope.push(piece);
     }
     let scan = scanner.finish()?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::attempt::is_work;
+use super::cpu_watch::CpuWatch;
 use super::deadlines::{Alarm, Deadlines, Due};
 use super::failure::Failure;
 use super::flow::Flow;
@@ -41,8 +41,7 @@ pub struct Metered<B> {
     round_end: Option<(Ledger, Result<Facts, Failure>)>,
     deadlines: Deadlines,
     alarm: Alarm,
-    /// Process time of the backend when it was first found silent.
-    silent_since: Option<(Instant, Duration)>,
+    watch: CpuWatch,
     counted: u64,
     /// Upstream is done with; what is ready still goes out.
     over: bool,
@@ -71,7 +70,7 @@ where
             round_end: None,
             deadlines,
             alarm: Alarm::default(),
-            silent_since: None,
+            watch: CpuWatch::default(),
             counted: 0,
             over: false,
             ready: None,
@@ -176,7 +175,7 @@ where
         let new = self.flow.facts.deltas - self.counted;
         let now = Instant::now();
         self.deadlines.progressed(now, new > 0);
-        self.silent_since = None;
+        self.watch.reset();
         if new > 0 {
             self.counted = self.flow.facts.deltas;
             if let Some(live) = self.live() {
@@ -271,7 +270,14 @@ where
                     let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };
                     return Poll::Ready(Some(Bytes::from_static(comment)));
                 }
-                Due::Idle | Due::Silent if self.is_working(now) => self.deadlines.extend(now),
+                Due::Idle | Due::Silent
+                    if self
+                        .in_flight
+                        .as_ref()
+                        .is_some_and(|in_flight| self.watch.is_working(in_flight.lease(), now)) =>
+                {
+                    self.deadlines.extend(now);
+                }
                 // Nobody knows what a server elsewhere does before its first token.
                 Due::Silent if !self.has_process() => self.deadlines.extend(now),
                 due => {
@@ -295,20 +301,6 @@ where
 
     fn has_process(&self) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.lease().pid().is_some())
-    }
-
-    /// Whether the backend has used its processors since it was last looked at: then it is not idle,
-    /// however long it says nothing (a long tool call comes in one piece).
-    fn is_working(&mut self, now: Instant) -> bool {
-        let Some(used) = self.in_flight.as_ref().and_then(|in_flight| in_flight.lease().cpu_time()) else {
-            return false;
-        };
-        let before = self.silent_since.replace((now, used));
-        match before {
-            // The first look: there is nothing to compare with yet.
-            None => true,
-            Some((at, before)) => is_work(used.saturating_sub(before), now - at),
-        }
     }
 }
 

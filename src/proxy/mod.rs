@@ -6,6 +6,7 @@ mod arriving;
 mod attempt;
 mod body;
 mod context;
+mod cpu_watch;
 mod deadlines;
 mod estimate;
 mod events;
@@ -46,17 +47,16 @@ pub use events::Events;
 pub use failure::{BodyTimeout, Failure};
 pub use headers::{Head, JSON, failed, rate_limit_headers, with_rate_limits};
 pub use kinds::Kinds;
+pub use limits::Limits;
 pub use media::Media;
 pub use metered::BoxError;
 pub use resolved::ResolvedRequest;
 pub use rounds::Rounds;
 pub use upstream::Upstreams;
-pub use upstream_end::{Timeout, UpstreamEnd};
-pub use waiting::comment;
+pub use waiting::Comments;
 pub use working::working;
 
 use estimate::Measured;
-use limits::Limits;
 use upload::Rest;
 
 use crate::auth::{Caller, Permit, Scope};

@@ -152,7 +152,6 @@ impl Plan {
                 None => self.profile.timeouts.first_token.max(Duration::from_millis(1)),
             },
             // A kept connection may turn out to be closed, and then what was sent is lost.
-            fresh: self.upload.is_some(),
         }
     }
 

@@ -1,14 +1,14 @@
 //! Reads the body of an upstream's answer: whole, put together, its first piece, or as an error. Everything that is
 //! kept is bounded; the limits of the request are its caller's, except where a piece does not come.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::attempt::is_work;
+use super::cpu_watch::CpuWatch;
 use super::failure::Failure;
 use super::flow::{EVENT_LIMIT, event_too_large};
 use super::in_flight::InFlight;
@@ -74,7 +74,7 @@ async fn next_frame(
     limit: Duration,
     timeout: Timeout,
 ) -> Result<Option<http_body::Frame<Bytes>>, Failure> {
-    let mut used = None;
+    let mut watch = CpuWatch::default();
     loop {
         match tokio::time::timeout(limit, body.frame()).await {
             Ok(Some(frame)) => {
@@ -82,16 +82,11 @@ async fn next_frame(
             }
             Ok(None) => return Ok(None),
             Err(_) => {
-                let before = std::mem::replace(&mut used, lease.cpu_time());
-                let working = match (before, used) {
-                    (None, Some(_)) => true,
-                    (Some(before), Some(now)) => is_work(now.saturating_sub(before), limit),
-                    _ => false,
-                };
-                if timeout == Timeout::FirstToken || !working {
-                    if !working {
-                        lease.suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
-                    }
+                let is_working = watch.is_working(lease, Instant::now());
+                if !is_working {
+                    lease.suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
+                }
+                if timeout == Timeout::FirstToken || !is_working {
                     return Err(UpstreamEnd::TimedOut(timeout, limit).into());
                 }
             }

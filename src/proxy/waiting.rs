@@ -1,66 +1,115 @@
-//! A stream whose backend lets it wait: its client hears comments until the answer comes, so that no
-//! proxy on the way gives up, and what fails by then fails in the stream.
+//! Event streams whose backend lets them wait: comments until the answer begins, so that no proxy on the way gives up.
+//! A failure by then is an event of the stream.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::time::Interval;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::deadlines::COMMENT_AFTER;
 use super::failure::Failure;
+use super::headers::Head;
 use super::metered::Metered;
 use super::upstream::UpstreamBody;
 use crate::backends::{Progress, Waiting as WaitingFor};
 
-/// What is waited for: an answer whose body is an event stream.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Metered<UpstreamBody>, Failure>> + Send>>;
-
-/// See the module.
-pub struct Waiting {
+/// Comments for a client that has received nothing for a while.
+pub struct Comments {
     profile: Arc<str>,
     progress: Progress,
-    answer: Answer,
-    comments: Interval,
-    /// The first comment goes with the headers.
-    greeted: bool,
+    /// The comment while the request waits for nothing.
+    otherwise: &'static str,
+    interval: Interval,
 }
 
-/// What came of waiting.
-pub enum Turn {
-    Comment(Bytes),
-    Answer(Box<Metered<UpstreamBody>>),
-    Failed(Failure),
+impl Comments {
+    /// Returns comments that say what the request waits for, or `otherwise`.
+    pub fn new(head: &Head, otherwise: &'static str) -> Comments {
+        let mut interval = tokio::time::interval(COMMENT_AFTER);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval.reset();
+        let (profile, progress) = (Arc::clone(&head.profile), head.progress.clone());
+        Comments { profile, progress, otherwise, interval }
+    }
+
+    /// Notes that the client received something.
+    pub fn reset(&mut self) {
+        self.interval.reset();
+    }
+
+    /// Resolves to a comment once the client has received nothing for [`COMMENT_AFTER`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        ready!(self.interval.poll_tick(cx));
+        Poll::Ready(self.comment())
+    }
+
+    fn comment(&self) -> Bytes {
+        comment(&self.profile, self.progress.get(), self.otherwise, Instant::now())
+    }
+}
+
+/// An event stream that begins with comments.
+pub struct Waiting {
+    state: State,
+    comments: Comments,
+}
+
+enum State {
+    /// The headers are out, and the first comment is not.
+    Begun(BoxFuture<'static, Result<Metered<UpstreamBody>, Failure>>),
+    Waiting(BoxFuture<'static, Result<Metered<UpstreamBody>, Failure>>),
+    Answering(Box<Metered<UpstreamBody>>),
+    Over,
 }
 
 impl Waiting {
-    pub fn new(profile: Arc<str>, progress: Progress, answer: Answer) -> Waiting {
-        let mut comments = tokio::time::interval(COMMENT_AFTER);
-        comments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        comments.reset();
-        Waiting { profile, progress, answer, comments, greeted: false }
-    }
-
-    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        if let Poll::Ready(answer) = self.answer.as_mut().poll(cx) {
-            return Poll::Ready(match answer {
-                Ok(answer) => Turn::Answer(Box::new(answer)),
-                Err(failure) => Turn::Failed(failure),
-            });
-        }
-        if !self.greeted || self.comments.poll_tick(cx).is_ready() {
-            self.greeted = true;
-            return Poll::Ready(Turn::Comment(comment(&self.profile, self.progress.get(), Instant::now())));
-        }
-        Poll::Pending
+    /// Waits for `answer`.
+    pub fn new(head: &Head, answer: BoxFuture<'static, Result<Metered<UpstreamBody>, Failure>>) -> Waiting {
+        Waiting { state: State::Begun(answer), comments: Comments::new(head, "prefill") }
     }
 }
 
-/// One comment line with its blank line.
-pub fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Bytes {
+impl Stream for Waiting {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        loop {
+            let (State::Begun(answer) | State::Waiting(answer)) = &mut this.state else { break };
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(metered)) => this.state = State::Answering(Box::new(metered)),
+                Poll::Ready(Err(failure)) => {
+                    this.state = State::Over;
+                    return Poll::Ready(Some(failure.as_events().into()));
+                }
+                Poll::Pending => {
+                    return match std::mem::replace(&mut this.state, State::Over) {
+                        State::Begun(answer) => {
+                            this.state = State::Waiting(answer);
+                            Poll::Ready(Some(this.comments.comment()))
+                        }
+                        state => {
+                            this.state = state;
+                            this.comments.poll(cx).map(Some)
+                        }
+                    };
+                }
+            }
+        }
+        match &mut this.state {
+            State::Answering(metered) => metered.poll_bytes(cx),
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+/// Returns a comment line with its blank line.
+fn comment(profile: &str, waiting: Option<WaitingFor>, otherwise: &str, now: Instant) -> Bytes {
     let words = match waiting {
         Some(WaitingFor::Queued { position, wait: None }) => format!("queued {position}"),
         Some(WaitingFor::Queued { position, wait: Some(wait) }) => {
@@ -70,7 +119,7 @@ pub fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Byte
         Some(WaitingFor::Loading { since }) => {
             format!("loading {profile} {}s", now.saturating_duration_since(since).as_secs())
         }
-        None => "prefill".to_owned(),
+        None => otherwise.to_owned(),
     };
     // A comment ends with its line, whatever a log line or path in it holds.
     let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -81,12 +130,14 @@ pub fn comment(profile: &str, waiting: Option<WaitingFor>, now: Instant) -> Byte
 mod tests {
     use std::time::Duration;
 
+    use futures_util::StreamExt;
+
     use super::*;
 
     #[test]
     fn comments_say_what_is_waited_for() {
         let now = Instant::now();
-        let say = |waiting| String::from_utf8(comment("qwen", waiting, now).to_vec()).unwrap();
+        let say = |waiting| String::from_utf8(comment("qwen", waiting, "prefill", now).to_vec()).unwrap();
         assert_eq!(say(None), ": prefill\n\n");
         assert_eq!(say(Some(WaitingFor::Queued { position: 2, wait: None })), ": queued 2\n\n");
         let wait = Some(Duration::from_millis(11_200));
@@ -99,11 +150,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_comment_comes_at_once_and_then_every_ten_seconds() {
-        let mut waiting = Waiting::new("q".into(), Progress::new(), Box::pin(std::future::pending()));
+        let head =
+            Head { profile: "q".into(), arrived: Instant::now(), progress: Progress::new(), live: None };
+        let mut waiting = Waiting::new(&head, Box::pin(std::future::pending()));
         let began = tokio::time::Instant::now();
         for n in 0..4 {
-            let turn = std::future::poll_fn(|cx| waiting.poll_turn(cx)).await;
-            assert!(matches!(turn, Turn::Comment(_)));
+            assert_eq!(waiting.next().await.unwrap(), ": prefill\n\n");
             assert_eq!(began.elapsed().as_secs(), n * 10);
         }
     }

@@ -232,6 +232,8 @@ impl Ledger {
     /// Returns why a request ends that is dropped: the gateway or an operator ended it, its time has passed, or its
     /// client has left.
     fn dropped(&self) -> Outcome {
+        // The status that the client gets, unless it got one before.
+        let unanswered = |status| if self.live.has_responded() { 0 } else { status };
         let outcome = |status, http_status, code, message: &str| Outcome {
             error_code: Some(Cow::Borrowed(code)),
             error_message: Some(message.to_owned()),
@@ -240,9 +242,9 @@ impl Ledger {
         if let Some(abort) = self.live.aborted() {
             outcome(abort.status, abort.http_status, abort.code, &abort.message)
         } else if self.live.was_ended() {
-            outcome(Status::Cancelled, 0, CANCELLED_CODE, CANCELLED)
+            outcome(Status::Cancelled, unanswered(499), CANCELLED_CODE, CANCELLED)
         } else if self.live.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
-            outcome(Status::Failed, 0, "timeout", "timeouts.total has passed")
+            outcome(Status::Failed, unanswered(504), "timeout", "timeouts.total has passed")
         } else {
             Outcome::new(Status::Cancelled, 0)
         }

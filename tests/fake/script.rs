@@ -32,6 +32,8 @@ pub struct Script {
     /// Tokens after which it goes wrong, or waits.
     pub die_after: Option<usize>,
     pub close_after: Option<usize>,
+    /// The same for the answer to a tool's result.
+    pub then_close_after: Option<usize>,
     /// Bytes of the answer, its head included, after which it is cut.
     pub cut_at: Option<usize>,
     pub hang_after: Option<usize>,
@@ -98,6 +100,7 @@ impl Script {
             "text" => self.text = Some(value.replace('_', " ")),
             "die-after" | "die-after-chunks" => self.die_after = Some(count()),
             "close-after" | "close-after-chunks" => self.close_after = Some(count()),
+            "then-close-after" => self.then_close_after = Some(count()),
             "cut-at" => self.cut_at = Some(count()),
             "hang-after" => self.hang_after = Some(count()),
             "garbage" | "garbage-after" => self.garbage_after = Some(count()),
@@ -151,6 +154,7 @@ impl Script {
         // A tool that was asked has answered: the model tells what it said.
         if let Some(said) = tool_result(body).filter(|_| !script.tool_always) {
             (script.tool, script.text) = (false, Some(format!("The tool said: {said}")));
+            script.close_after = script.then_close_after.or(script.close_after);
         }
         script
     }

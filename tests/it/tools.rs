@@ -1,10 +1,12 @@
 //! Chats that use the gateway's tools.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::fake;
 use crate::support::http::Answer;
-use crate::support::{Gateway, PROFILES, weather};
+use crate::support::{Gateway, PROFILES, wait_for, weather};
 
 const TOOLED: &str = r#"
 [[profile]]
@@ -205,4 +207,124 @@ fn somebody_who_may_not_use_a_tool_gets_an_answer_without_it() {
     let requests = gateway.as_bearer(&admin, "GET", "/api/v1/requests?limit=1", None).json();
     let warnings = requests["requests"][0]["warnings"].to_string();
     assert!(warnings.contains("the tool \\\"calculator\\\" of the profile is not available"), "{requests}");
+}
+
+/// Returns the newest record with all its attempts.
+fn whole_record(gateway: &Gateway, status: &str) -> Value {
+    let id = gateway.record(status)["id"].as_str().unwrap().to_owned();
+    gateway.get(&format!("/api/v1/requests/{id}")).json()
+}
+
+fn sum(record: &Value, figure: &str) -> u64 {
+    record["attempts"].as_array().unwrap().iter().filter_map(|attempt| attempt[figure].as_u64()).sum()
+}
+
+#[test]
+fn attempts_of_a_tool_chat_are_numbered_by_position_after_a_retry() {
+    let impatient = TOOLED.replace("tools =", "timeouts = { idle = \"1s\", first_token = \"60s\" }\ntools =");
+    let gateway = Gateway::start(&impatient);
+    assert_eq!(chat(&gateway, "", body("tooled", "#chunks=1", false)).status, 200);
+    let pid = gateway.backend("tooled", "ready")["pid"].as_i64().unwrap();
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGSTOP).unwrap();
+    assert_eq!(chat(&gateway, "", body("tooled", SUM, false)).status, 200);
+    let record = whole_record(&gateway, "completed");
+    let attempts = record["attempts"].as_array().unwrap();
+    let numbers: Vec<u64> = attempts.iter().map(|attempt| attempt["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3], "{record}");
+    assert_eq!(
+        (&attempts[0]["status"], &attempts[2]["backend"]),
+        (&json!("failed"), &json!("tool:calculator"))
+    );
+}
+
+#[test]
+fn usage_of_finished_rounds_counts_when_a_later_round_fails() {
+    let gateway = Gateway::start(TOOLED);
+    let admin = gateway.admin();
+    let (key, id) = gateway.key(&admin, &json!({"name": "k", "tokens_per_day": 1_500}));
+    let headers = format!("authorization: Bearer {key}\r\n");
+    let prompt = format!("#prompt-tokens=100 #then-close-after=1 {SUM}");
+    let mut ask = body("tooled", &prompt, true);
+    ask["max_tokens"] = json!(20);
+    let mut used = 0;
+    loop {
+        let answer = chat(&gateway, &headers, ask.clone());
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            break;
+        }
+        assert!(answer.body.contains("backend_error"), "{answer:?}");
+        let record = whole_record(&gateway, "failed");
+        let attempts = record["attempts"].as_array().unwrap();
+        assert_eq!((attempts.len(), &attempts[0]["prompt_tokens"]), (3, &json!(100)), "{record}");
+        for figure in ["prompt_tokens", "completion_tokens"] {
+            assert_eq!(record[figure], sum(&record, figure), "{record}");
+        }
+        used += record["total_tokens"].as_u64().unwrap();
+        assert!(used <= 1_500, "{used}");
+    }
+    assert!(used > 1_500 / 2, "some were served: {used}");
+    let keys = gateway.as_bearer(&admin, "GET", "/api/v1/keys", None).json();
+    let mine = keys["keys"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap();
+    assert_eq!(mine["used_tokens_day"], used, "{mine}");
+}
+
+#[test]
+fn every_answer_to_a_limited_key_has_its_rate_limit_status() {
+    let gateway = Gateway::start(&format!("{PROFILES}{TOOLED}"));
+    let admin = gateway.admin();
+    let limits = json!({"name": "k", "requests_per_minute": 600, "tokens_per_minute": 600_000});
+    let (key, _) = gateway.key(&admin, &limits);
+    let headers = format!("authorization: Bearer {key}\r\n");
+    let with = |model: &str, prompt: &str, more: Value| {
+        let mut body = body(model, prompt, false);
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let object = json!({"response_format": {"type": "json_object"}});
+    let requests = [
+        (200, with("qwen", "hi", json!({}))),
+        (200, with("tooled", SUM, json!({}))),
+        (200, with("qwen", "hi", json!({"n": 2}))),
+        (200, with("qwen", "#text={}", object.clone())),
+        (502, with("qwen", "#text=no", object)),
+        (429, with("tooled", "#error=429", json!({}))),
+        (502, with("qwen", "#close", json!({}))),
+        (400, with("qwen", "hi", json!({"n": 99}))),
+        (400, with("qwen", "hi", json!({"temperature": "hot"}))),
+        (404, with("nothing", "hi", json!({}))),
+    ];
+    for (status, request) in requests {
+        for stream in [false, true] {
+            let mut request = request.clone();
+            request["stream"] = stream.into();
+            let answer = chat(&gateway, &headers, request.clone());
+            assert_eq!(answer.status, status, "{request} {answer:?}");
+            for rate in ["requests", "tokens"] {
+                for part in ["limit", "remaining", "reset"] {
+                    let name = format!("x-ratelimit-{part}-{rate}");
+                    assert!(answer.header(&name).is_some(), "{name} of {request}: {answer:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_cancelled_before_its_usage_has_its_prompt_estimated() {
+    let gateway = Gateway::start(TOOLED);
+    for prompt in ["#chunks=5 #gate-after=1", "#chunks=5 #gate-after=1 #tool"] {
+        let mut stream = gateway.stream("tooled", prompt);
+        stream.next().unwrap();
+        wait_for("the request to run", || {
+            let running = gateway.get("/api/v1/requests?status=running").json();
+            let id = running["requests"][0]["id"].as_str()?.to_owned();
+            let cancelled = gateway.post(&format!("/api/v1/requests/{id}/cancel"), "{}");
+            (cancelled.status < 300).then_some(())
+        });
+        while stream.next().is_some() {}
+        let record = whole_record(&gateway, "cancelled");
+        assert!(record["prompt_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{record}");
+        assert_eq!(record["estimated"], true, "{record}");
+    }
 }

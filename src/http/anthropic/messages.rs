@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
@@ -15,7 +15,7 @@ use crate::dialect::anthropic::{self, Events, chat, estimated_tokens};
 use crate::dialect::assembled::Assembled;
 use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
-use crate::http::openai::inference::{self, Sliced};
+use crate::http::openai::inference;
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
 
@@ -99,7 +99,7 @@ where
         client_id: arrival.client_id,
         told_id: arrival.told_id,
         headers: parts.headers,
-        body: Sliced::new(body),
+        body: Full::new(body),
         held: Some(Arc::new(held)),
     };
     let response = inference::serve(gateway, inference, tools, false).await;

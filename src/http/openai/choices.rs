@@ -10,13 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::driver::{self, Ended, Out, Whole};
 use crate::dialect::assembled::Assembled;
-use crate::dialect::chat_stream::{Envelope, Event};
+use crate::dialect::chat_stream::{self, Envelope, Event};
 use crate::dialect::facts::Usage;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::structured::{self, Format};
 use crate::http::state::Shared;
 use crate::proxy::{Answer, Failure, ResolvedRequest, Rounds};
-use crate::tools::chat::Stop;
 use crate::worker::{CompileError, Verdict, Worker};
 
 /// Choices of one request.
@@ -118,7 +117,7 @@ struct Round {
 
 impl Work {
     async fn run(mut self, rounds: &mut Rounds) -> Ended {
-        rounds.admit(&self.body_of(0, 0, "")).map_err(Stop::Failed)?;
+        rounds.admit(&self.body_of(0, 0, ""))?;
         self.compile(rounds).await?;
         for index in 0..self.choices.number {
             self.choice(rounds, index).await?;
@@ -130,7 +129,7 @@ impl Work {
     }
 
     /// Compiles the schema, so that one that cannot be used is refused before a model works for it.
-    async fn compile(&self, rounds: &mut Rounds) -> Result<(), Stop<Failure>> {
+    async fn compile(&self, rounds: &mut Rounds) -> Result<(), Failure> {
         let Some(Format::Schema(schema)) = &self.choices.format else { return Ok(()) };
         match self.worker.compile(schema).await {
             Ok(unchecked) => {
@@ -141,11 +140,11 @@ impl Work {
             }
             Err(CompileError::Refused(problem)) => {
                 let words = format!("\"response_format\": {problem}");
-                Err(Stop::Failed(Failure::invalid(words, Some("response_format".to_owned()))))
+                Err(Failure::invalid(words, Some("response_format".to_owned())))
             }
             Err(CompileError::Busy) => {
                 let words = "too many other schemas are being compiled; try again in a few seconds";
-                Err(Stop::Failed(Failure::overloaded(words)))
+                Err(Failure::overloaded(words))
             }
             // The answer will say that it was not checked.
             Err(CompileError::Unavailable(problem)) => {
@@ -173,12 +172,12 @@ impl Work {
         Some(fault.chars().take(FAULT_MAX).collect())
     }
 
-    async fn choice(&mut self, rounds: &mut Rounds, index: u64) -> Result<(), Stop<Failure>> {
+    async fn choice(&mut self, rounds: &mut Rounds, index: u64) -> Result<(), Failure> {
         let mut why = String::new();
         for attempt in 0..TRIES {
-            rounds.begin(&self.body_of(index, attempt, &why)).await.map_err(Stop::Failed)?;
+            rounds.begin(&self.body_of(index, attempt, &why)).await?;
             let round = self.read(rounds, index).await?;
-            let facts = rounds.end_round().map_err(Stop::Failed)?;
+            let facts = rounds.end_round()?;
             // The prompt counts once in the answer, as it does at OpenAI.
             let others = |usage: Usage| Usage { prompt: None, cached: None, ..usage };
             let usage = if self.usage.is_none() { facts.usage } else { facts.usage.map(others) };
@@ -194,7 +193,7 @@ impl Work {
             };
             why = fault;
         }
-        Err(failed(UpstreamFailure {
+        Err(Failure::from(UpstreamFailure {
             code: "structured_output_invalid",
             ..UpstreamFailure::backend(format!(
                 "the model's answer is not what \"response_format\" asks for, {TRIES} times: {why}; \
@@ -204,10 +203,10 @@ impl Work {
     }
 
     /// Reads a round to its end. Chunks that need no check go on at once.
-    async fn read(&mut self, rounds: &mut Rounds, index: u64) -> Result<Round, Stop<Failure>> {
+    async fn read(&mut self, rounds: &mut Rounds, index: u64) -> Result<Round, Failure> {
         let (kept, text, held) = (Assembled::events(), String::new(), Vec::new());
         let mut round = Round { kept, text, held, finish_reason: None };
-        while let Some(event) = rounds.next().await.map_err(Stop::Failed)? {
+        while let Some(event) = rounds.next().await? {
             let Event::Chunk(mut chunk, bytes) = event else {
                 self.send(event).await?;
                 continue;
@@ -228,9 +227,9 @@ impl Work {
                 continue;
             }
             if let Some(text) = choice["delta"]["content"].as_str() {
-                round.kept.push(&mut round.text, text).map_err(failed)?;
+                round.kept.push(&mut round.text, text)?;
             }
-            round.kept.keep(bytes).map_err(failed)?;
+            round.kept.keep(bytes)?;
             round.held.push(chunk);
         }
         Ok(round)
@@ -261,11 +260,7 @@ impl Work {
         Value::Object(body)
     }
 
-    async fn send(&self, event: impl Into<Event>) -> Result<(), Stop<Failure>> {
-        self.out.send(event.into()).await.map_err(|_| Stop::Gone)
+    async fn send(&self, event: impl Into<Event>) -> Result<(), Failure> {
+        Ok(chat_stream::send(&self.out, event.into()).await?)
     }
-}
-
-fn failed(failure: UpstreamFailure) -> Stop<Failure> {
-    Stop::Failed(failure.into())
 }

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,28 +12,25 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::Interval;
 
 use crate::dialect::aggregate::Aggregate;
 use crate::dialect::assembled::Assembled;
 use crate::dialect::chat_stream::Event;
 use crate::dialect::facts::{Facts, Usage};
 use crate::dialect::sse;
-use crate::proxy::{
-    Answer, Events, Failure, Head, JSON, ResolvedRequest, Rounds, Timeout, UpstreamEnd, comment,
-};
-use crate::tools::chat::{Round, Stop};
+use crate::proxy::{Answer, Comments, Events, Failure, Head, JSON, Limits, ResolvedRequest, Rounds};
+use crate::tools::chat::Round;
 use crate::usage::Live;
 
 /// Events that may wait for a slow client; each may be as large as an upstream's.
 const AHEAD: usize = 4;
-/// Silence after which a client gets a comment.
-const COMMENT_AFTER: Duration = Duration::from_secs(10);
+/// Time after which a stream gets its headers, although nothing has come.
+const HEADERS_AFTER: Duration = Duration::from_secs(10);
 
 /// Where the rounds send what the client gets.
 pub type Out = mpsc::Sender<Event>;
-/// How the rounds ended: with a finish reason, or without an answer.
-pub type Ended = Result<String, Stop<Failure>>;
+/// How the rounds ended: with a finish reason, or a failure.
+pub type Ended = Result<String, Failure>;
 
 /// The form of an answer that is not streamed.
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +48,18 @@ where
 {
     let (head, live) = (request.head(), Arc::clone(request.live()));
     let (is_stream, total) = (request.wants_stream(), request.profile().timeouts.total);
-    let until = Instant::now() + total;
-    live.set_deadline(until);
+    let now = Instant::now();
+    live.set_deadline(now + total);
     let (out, events) = mpsc::channel(AHEAD);
-    let rounds = request.rounds(head.progress.clone());
-    let work = Box::pin(perform(rounds, Arc::clone(&live), (total, until), out, run));
+    let (limits, mut rounds) = (Limits::since(&live, now, total), request.rounds(head.progress.clone()));
+    let work = Box::pin(async move {
+        // A round that is dropped because a limit was reached ends its request itself.
+        let ended = limits.run(run(&mut rounds, out)).await.and_then(|ended| ended);
+        (rounds, ended)
+    });
     let mut driver = Driver::new(work, events, head.clone());
     match (is_stream, form) {
-        (true, _) => match tokio::time::timeout(COMMENT_AFTER, driver.begin()).await {
+        (true, _) => match tokio::time::timeout(HEADERS_AFTER, driver.begin()).await {
             Ok(Err(failure)) => head.failed(&failure),
             Ok(Ok(())) | Err(_) => {
                 head.progress.begin();
@@ -69,30 +70,6 @@ where
         (false, Whole::Object(choices)) => object(driver, &live, choices).await,
         (false, Whole::Events) => gathered(driver, &live).await,
     }
-}
-
-/// Runs the rounds within the request's time.
-async fn perform<F>(
-    mut rounds: Rounds,
-    live: Arc<Live>,
-    (total, until): (Duration, Instant),
-    out: Out,
-    run: F,
-) -> (Rounds, Ended)
-where
-    F: for<'a> FnOnce(&'a mut Rounds, Out) -> BoxFuture<'a, Ended>,
-{
-    let ended = tokio::select! {
-        ended = run(&mut rounds, out) => ended,
-        () = tokio::time::sleep_until(until.into()) => {
-            let failure = Failure::from(UpstreamEnd::TimedOut(Timeout::Total, total));
-            // A round that is dropped now takes its reason from here.
-            live.abort(failure.to_abort(live.has_responded()));
-            Err(Stop::Failed(failure))
-        }
-        () = live.cancelled() => Err(Stop::Failed(Failure::of_cancelled(&live))),
-    };
-    (rounds, ended)
 }
 
 /// Answers with one object.
@@ -165,15 +142,13 @@ struct Driver {
     /// Read before the headers went out.
     first: Option<Event>,
     is_over: bool,
-    comments: Interval,
+    comments: Comments,
     head: Head,
 }
 
 impl Driver {
     fn new(work: BoxFuture<'static, (Rounds, Ended)>, events: mpsc::Receiver<Event>, head: Head) -> Driver {
-        let mut comments = tokio::time::interval(COMMENT_AFTER);
-        comments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        comments.reset();
+        let comments = Comments::new(&head, "working");
         let (work, ended, failure, first) = (Some(work), None, None, None);
         Driver { work, events, ended, failure, first, is_over: false, comments, head }
     }
@@ -202,8 +177,7 @@ impl Driver {
             self.work = None;
             match ended {
                 Ok(finish_reason) => self.ended = Some((rounds, finish_reason)),
-                Err(Stop::Failed(failure)) => self.failure = Some(rounds.fail(failure)),
-                Err(Stop::Gone) => {}
+                Err(failure) => self.failure = Some(rounds.fail(failure)),
             }
         }
         self.events.poll_recv(cx)
@@ -236,14 +210,6 @@ impl Driver {
             None => Bytes::from_static(sse::DONE_EVENT),
         })
     }
-
-    /// Returns a comment that says what is waited for.
-    fn comment(&self) -> Bytes {
-        match self.head.progress.get() {
-            Some(waiting) => comment(&self.head.profile, Some(waiting), Instant::now()),
-            None => Bytes::from_static(b": working\n\n"),
-        }
-    }
 }
 
 impl Stream for Driver {
@@ -260,10 +226,7 @@ impl Stream for Driver {
                 Poll::Ready(Some(event.to_bytes()))
             }
             Poll::Ready(None) => Poll::Ready(this.last()),
-            Poll::Pending => {
-                ready!(this.comments.poll_tick(cx));
-                Poll::Ready(Some(this.comment()))
-            }
+            Poll::Pending => this.comments.poll(cx).map(Some),
         }
     }
 }

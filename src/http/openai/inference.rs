@@ -1,12 +1,7 @@
 //! Inference endpoints: identified, then handed to the data plane with their body unread.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use http_body::{Frame, SizeHint};
 
 use super::{choices, tools};
 use crate::auth::{Caller, Permit, Scope};
@@ -17,53 +12,6 @@ use crate::http::error::ApiError;
 use crate::http::state::Shared;
 use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed};
 use crate::tools::chat::Wanted;
-
-/// Bytes of a translated body that are looked at before the serving thread does something else.
-const SLICE: usize = 256 << 10;
-
-/// A body that was made here, in slices: whoever reads it lets others work in between.
-pub struct Sliced {
-    rest: Bytes,
-    pauses: u8,
-}
-
-impl Sliced {
-    /// A body of these bytes.
-    pub fn new(body: Bytes) -> Sliced {
-        Sliced { rest: body, pauses: 0 }
-    }
-}
-
-impl http_body::Body for Sliced {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        if self.pauses > 0 {
-            self.pauses -= 1;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        // Twice, since a reader may look once without waiting.
-        self.pauses = 2;
-        let slice = self.rest.len().min(SLICE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(slice)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
-    }
-}
 
 /// What a request asks of a model, if it does; every such endpoint is a POST.
 pub fn operation(method: &Method, path: &str) -> Option<Operation> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
 use super::create::seconds;
@@ -13,7 +13,7 @@ use super::request::Begun;
 use crate::backends::Progress;
 use crate::dialect::assembled::Assembled;
 use crate::http::error::ApiError;
-use crate::http::openai::inference::{self, Sliced};
+use crate::http::openai::inference;
 use crate::http::state::Shared;
 use crate::logging::InRequest;
 use crate::proxy::{self, Answer, Failure, Head, Inference, JSON, failed, with_rate_limits};
@@ -36,7 +36,7 @@ pub(super) async fn begin(
     asked: Background,
     kept: Responses,
     stem: &str,
-    inference: Inference<Sliced>,
+    inference: Inference<Full<Bytes>>,
     tools: Option<Wanted>,
 ) -> Response {
     let Background { mut begun, model, stream } = asked;
@@ -98,7 +98,7 @@ async fn made(
     gateway: Shared,
     job: Arc<Job>,
     kept: Responses,
-    inference: Inference<Sliced>,
+    inference: Inference<Full<Bytes>>,
     tools: Option<Wanted>,
 ) {
     tokio::select! {
@@ -113,7 +113,7 @@ async fn made(
 }
 
 /// Asks the chat and follows its answer to the end.
-async fn answered(gateway: &Shared, job: &Job, inference: Inference<Sliced>, tools: Option<Wanted>) {
+async fn answered(gateway: &Shared, job: &Job, inference: Inference<Full<Bytes>>, tools: Option<Wanted>) {
     let answer = inference::serve(gateway, inference, tools, true).await;
     let refused = !answer.status().is_success();
     let mut body = answer.into_body();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::background::{self, Background};
@@ -16,7 +16,7 @@ use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::operation::Operation;
 use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
-use crate::http::openai::inference::{self, Sliced, admit, admit_work, known, tools_asked};
+use crate::http::openai::inference::{self, admit, admit_work, known, tools_asked};
 use crate::http::state::Shared;
 use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
 use crate::responses::Responses;
@@ -98,7 +98,7 @@ where
         client_id: arrival.client_id,
         told_id: arrival.told_id,
         headers: parts.headers,
-        body: Sliced::new(chat),
+        body: Full::new(chat),
         held: Some(Arc::new(held)),
     };
     if background {

@@ -44,16 +44,21 @@ pub struct UpstreamBody {
 }
 
 impl Client {
-    async fn send(self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
+    /// Sends a request over a kept connection, or over a new one: if there is none, or if it must be `fresh`.
+    pub async fn send(
+        &self,
+        request: &UpstreamRequest,
+        fresh: bool,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let key = Key { authority: request.target.authority.clone(), https: request.target.https };
-        let kept = if request.fresh { None } else { self.pool.take(&key) };
+        let kept = if fresh { None } else { self.pool.take(&key) };
         let reused = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
             // Rare, and large: in a place of its own.
             None => Box::pin(self.connect(&key)).await?,
         };
-        let sending = connection.sender.send_request(head(&request)?);
+        let sending = connection.sender.send_request(head(request)?);
         let sent = driven(&mut connection, sending).await;
         let answer = sent.map_err(|error| {
             // Cancelled: the connection ended before the request was sent. A reused connection that ends without an
@@ -64,7 +69,7 @@ impl Client {
                 UpstreamError::Broken(error.to_string())
             }
         })?;
-        let keep = Some((connection, key, self.pool));
+        let keep = Some((connection, key, self.pool.clone()));
         Ok(answer.map(|incoming| {
             let mut body = UpstreamBody { incoming, connection: keep, place: None, given: 0 };
             if body.incoming.is_end_stream() {
@@ -123,20 +128,6 @@ impl Client {
         http.set_nodelay(true);
         let connector = builder.https_only().enable_http1().wrap_connector(http);
         Ok(self.tls.get_or_init(|| connector).clone())
-    }
-}
-
-impl Service<UpstreamRequest> for Client {
-    type Response = Response<UpstreamBody>;
-    type Error = UpstreamError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UpstreamError>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
-        Box::pin(self.clone().send(request))
     }
 }
 

@@ -1,12 +1,8 @@
-//! The way to a backend as a tower stack, outermost first: shed what is too much, watch the deadline
-//! of the first byte, try once more where nothing was sent, and the pooled client. Knows nothing of
-//! profiles or usage.
+//! Sends requests to backends over pooled connections: bounded in number and in the time of the first byte, and once
+//! more where nothing was sent.
 
 mod client;
-mod deadline;
 mod pool;
-mod retry;
-mod shed;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use tower::{Layer, Service};
+use tokio::sync::Semaphore;
 
 use super::metered::BoxError;
 use super::upload::Upload;
@@ -25,9 +21,6 @@ use crate::dialect::rope::Rope;
 
 use client::Client;
 pub use client::UpstreamBody;
-use deadline::Deadline;
-use retry::Retry;
-use shed::Shed;
 
 /// What is said to a backend, whichever that will be.
 #[derive(Debug, Default)]
@@ -88,15 +81,13 @@ impl Body for Outgoing {
     }
 }
 
-/// A request for a backend; cloning it is cheap, for it may have to be sent again.
+/// A request for a backend.
 #[derive(Debug, Clone)]
 pub struct UpstreamRequest {
     pub target: Arc<Target>,
     pub message: Arc<Message>,
     /// How long the answer's head may take.
     pub first_byte: Duration,
-    /// Never a connection that was used before.
-    pub fresh: bool,
 }
 
 /// Why there is no answer.
@@ -120,34 +111,55 @@ pub enum UpstreamError {
 /// Requests that may be under way upstream, over all backends.
 pub const MAX_IN_FLIGHT: usize = 10_000;
 
-type Stack = Shed<Deadline<Retry<Client>>>;
-
-/// The whole stack; clones share connections and limits.
+/// Connections to all backends; clones share them.
 #[derive(Clone)]
 pub struct Upstreams {
-    stack: Stack,
+    client: Client,
+    /// A request keeps one until its answer's body is done.
+    places: Arc<Semaphore>,
 }
 
 impl Default for Upstreams {
     fn default() -> Self {
-        Upstreams::new()
+        Upstreams::new(MAX_IN_FLIGHT)
     }
 }
 
 impl Upstreams {
-    /// No connection is open yet.
-    pub fn new() -> Upstreams {
-        let layers = tower::layer::util::Stack::new(
-            tower::layer::util::Stack::new(retry::RetryLayer, deadline::DeadlineLayer),
-            shed::ShedLayer::new(MAX_IN_FLIGHT),
-        );
-        Upstreams { stack: layers.layer(Client::default()) }
+    /// Returns a client for so many requests at once, without any connection.
+    pub fn new(places: usize) -> Upstreams {
+        Upstreams { client: Client::default(), places: Arc::new(Semaphore::new(places)) }
     }
 
     /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// If too many requests are under way, or no answer comes in time.
     pub async fn send(&self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
-        // Every layer is always ready: what is too much is refused by the call.
-        self.stack.clone().call(request).await
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| UpstreamError::Shed)?;
+        let limit = request.first_byte;
+        // Large: outside the future of every request.
+        let sending = Box::pin(self.send_or_resend(request));
+        let mut response =
+            tokio::time::timeout(limit, sending).await.unwrap_or(Err(UpstreamError::Deadline(limit)))?;
+        response.body_mut().hold(place);
+        Ok(response)
+    }
+
+    /// Sends a request once more, over a new connection, if a kept one was closed before it answered.
+    async fn send_or_resend(
+        &self,
+        request: UpstreamRequest,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        // An upload can be sent only once.
+        let is_upload = request.message.holds_upload();
+        match self.client.send(&request, is_upload).await {
+            Err(UpstreamError::Stale) if !is_upload => {
+                tracing::debug!(upstream = %request.target.authority, "Resending a request over a new connection");
+                self.client.send(&request, true).await
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -164,7 +176,6 @@ mod testing {
             target: Arc::new(Target::local(9).expect("a local address")),
             message: Arc::new(Message { path: "/chat/completions", ..Message::default() }),
             first_byte: Duration::from_secs(3),
-            fresh: false,
         }
     }
 }

@@ -48,7 +48,7 @@ async fn a_connection_is_used_again_and_requests_name_their_host() {
             stream.write_all(OK.as_bytes()).await.unwrap();
         }
     };
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let asking = async {
         for _ in 0..3 {
             assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
@@ -67,7 +67,7 @@ async fn a_connection_that_its_server_closed_meanwhile_does_no_harm() {
             stream.write_all(OK.as_bytes()).await.unwrap();
         }
     };
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let asking = async {
         for _ in 0..2 {
             assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
@@ -85,7 +85,7 @@ async fn a_connection_that_nobody_takes_again_is_closed() {
         stream.write_all(OK.as_bytes()).await.unwrap();
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "closed by the client");
     };
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let (answer, ()) = tokio::join!(answer(&upstreams, &request), serving);
     assert_eq!(answer.unwrap(), "ok");
 }
@@ -98,7 +98,7 @@ async fn an_answer_that_ends_with_its_connection_is_read_to_its_end() {
         read_head(&mut stream).await;
         stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nall of it").await.unwrap();
     };
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let (answer, ()) = tokio::join!(answer(&upstreams, &request), serving);
     assert_eq!(answer.unwrap(), "all of it");
 }
@@ -106,7 +106,7 @@ async fn an_answer_that_ends_with_its_connection_is_read_to_its_end() {
 #[tokio::test]
 async fn whoever_drops_an_answer_closes_its_connection() {
     let Server { listener, request } = server().await;
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_head(&mut stream).await;
@@ -125,7 +125,7 @@ async fn whoever_drops_an_answer_closes_its_connection() {
 #[tokio::test]
 async fn nobody_there_or_nonsense_is_told_apart() {
     let Server { listener, request } = server().await;
-    let upstreams = Upstreams::new();
+    let upstreams = Upstreams::default();
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_head(&mut stream).await;
@@ -135,4 +135,58 @@ async fn nobody_there_or_nonsense_is_told_apart() {
     assert!(matches!(nonsense, Err(UpstreamError::Broken(_))), "{nonsense:?}");
     drop(listener);
     assert!(matches!(upstreams.send(request).await, Err(UpstreamError::Connect { .. })));
+}
+
+#[tokio::test]
+async fn upstreams_shed_requests_above_their_bound_until_an_answer_ends() {
+    let Server { listener, request } = server().await;
+    let upstreams = Upstreams::new(1);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for _ in 0..2 {
+            read_head(&mut stream).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+    };
+    let asking = async {
+        let first = upstreams.send(request.clone()).await.unwrap();
+        assert!(matches!(upstreams.send(request.clone()).await, Err(UpstreamError::Shed)));
+        first.into_body().collect().await.unwrap();
+        assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
+    };
+    tokio::join!(serving, asking);
+}
+
+#[tokio::test]
+async fn upstreams_give_up_a_backend_that_does_not_answer_in_time() {
+    let Server { listener, request } = server().await;
+    let request = UpstreamRequest { first_byte: Duration::from_millis(20), ..request };
+    let silent = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream
+    };
+    let upstreams = Upstreams::default();
+    let (outcome, _open) = tokio::join!(upstreams.send(request.clone()), silent);
+    assert!(matches!(outcome, Err(UpstreamError::Deadline(limit)) if limit == request.first_byte));
+}
+
+#[tokio::test]
+async fn upstreams_resend_once_and_only_over_a_new_connection() {
+    let Server { listener, request } = server().await;
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(OK.as_bytes()).await.unwrap();
+        read_head(&mut stream).await;
+        drop(stream);
+        // The new connection is closed too: that is an answer.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+    };
+    let upstreams = Upstreams::default();
+    let asking = async {
+        assert_eq!(answer(&upstreams, &request).await.unwrap(), "ok");
+        assert!(matches!(upstreams.send(request.clone()).await, Err(UpstreamError::Broken(_))));
+    };
+    tokio::join!(serving, asking);
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use aside::Aside;
 pub use request::{Choice, Plan, Wanted};
-pub use run::{Chat, Stop};
+pub use run::Chat;
 
 use crate::dialect::chat_stream::Event;
 use crate::dialect::facts::Usage;

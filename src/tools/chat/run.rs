@@ -14,7 +14,7 @@ use super::aside::{Aside, Part};
 use super::request::Plan;
 use super::turn::{CompleteTurn, Turn};
 use crate::dialect::assembled::Assembled;
-use crate::dialect::chat_stream::{Envelope, Event};
+use crate::dialect::chat_stream::{self, Envelope, Event};
 use crate::dialect::facts::Usage;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::notes;
@@ -43,16 +43,8 @@ pub struct Chat {
     pub aside: Aside,
     /// Whether the stream tells which tools take part, and what becomes of their calls.
     pub told: bool,
-    /// What the client is to see. A closed one means that it has left.
+    /// Events for the client.
     pub out: Sender<Event>,
-}
-
-/// Why a chat ended before its answer.
-#[derive(Debug)]
-pub enum Stop<F> {
-    Failed(F),
-    /// The client has left.
-    Gone,
 }
 
 /// What is known between rounds.
@@ -72,12 +64,14 @@ impl Chat {
     ///
     /// # Errors
     /// If a round failed, or the model does not do what `tool_choice` asks for.
-    pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<String, Stop<R::Failure>> {
+    pub async fn run<R: Round>(mut self, rounds: &mut R) -> Result<String, R::Failure> {
         let mut progress = Progress::new();
         if self.told {
             self.send(notes::tools(self.tools.iter().map(|tool| tool.listed()).collect())).await?;
         }
-        for number in 1.. {
+        let mut number = 0;
+        loop {
+            number += 1;
             let last = number >= self.max_rounds;
             let insists = self.plan.insists();
             let turn = self.round(rounds, last, insists, &mut progress).await?;
@@ -85,7 +79,7 @@ impl Chat {
                 if !self.plan.is_met(turn.calls.iter().map(|call| call.name.as_str())) {
                     progress.tries += 1;
                     if progress.tries >= TRIES {
-                        return Err(Stop::Failed(unsatisfied().into()));
+                        return Err(unsatisfied().into());
                     }
                     continue;
                 }
@@ -93,7 +87,7 @@ impl Chat {
             }
             if turn.calls.iter().any(|call| self.plan.client.contains(&call.name)) {
                 self.hand_over(rounds, turn, &mut progress).await?;
-                return self.close("tool_calls", progress).await;
+                return Ok(self.close("tool_calls", progress).await?);
             }
             if turn.calls.is_empty() || last {
                 let reason = match turn.finish_reason.as_deref() {
@@ -101,11 +95,10 @@ impl Chat {
                     None | Some("tool_calls") => "stop",
                     Some(reason) => reason,
                 };
-                return self.close(reason, progress).await;
+                return Ok(self.close(reason, progress).await?);
             }
             self.answer_calls(rounds, turn, &mut progress).await?;
         }
-        Err(Stop::Gone)
     }
 
     /// Runs one round, and passes its text on as it comes.
@@ -115,19 +108,19 @@ impl Chat {
         last: bool,
         insists: bool,
         progress: &mut Progress,
-    ) -> Result<CompleteTurn, Stop<R::Failure>> {
-        rounds.begin(&self.plan.round(last, insists)).await.map_err(Stop::Failed)?;
+    ) -> Result<CompleteTurn, R::Failure> {
+        rounds.begin(&self.plan.round(last, insists)).await?;
         let mut turn = Turn::default();
         // Text that the client does not get if the model calls no tool.
         let (mut held, mut held_bytes) = (Vec::new(), Assembled::events());
-        while let Some(event) = rounds.next().await.map_err(Stop::Failed)? {
+        while let Some(event) = rounds.next().await? {
             match event {
                 Event::Comment(_) => self.send(event).await?,
                 Event::Chunk(chunk, bytes) => {
                     let seen = turn.read(chunk, &mut progress.envelope, &mut progress.kept);
-                    let Some(seen) = seen.map_err(failed)? else { continue };
+                    let Some(seen) = seen? else { continue };
                     if insists {
-                        held_bytes.keep(bytes).map_err(failed)?;
+                        held_bytes.keep(bytes)?;
                         held.push(seen);
                     } else {
                         self.pass(seen, progress).await?;
@@ -135,7 +128,7 @@ impl Chat {
                 }
             }
         }
-        let usage = rounds.end().map_err(Stop::Failed)?;
+        let usage = rounds.end()?;
         progress.usage = Usage::sum(progress.usage, usage);
         let turn = turn.complete();
         if !turn.calls.is_empty() {
@@ -146,19 +139,19 @@ impl Chat {
         Ok(turn)
     }
 
-    async fn pass<F>(&self, chunk: Value, progress: &mut Progress) -> Result<(), Stop<F>> {
+    async fn pass(&self, chunk: Value, progress: &mut Progress) -> Result<(), UpstreamFailure> {
         self.open(progress).await?;
         self.send(chunk).await
     }
 
-    async fn open<F>(&self, progress: &mut Progress) -> Result<(), Stop<F>> {
+    async fn open(&self, progress: &mut Progress) -> Result<(), UpstreamFailure> {
         if std::mem::replace(&mut progress.has_opened, true) {
             return Ok(());
         }
         self.send(progress.envelope.opening()).await
     }
 
-    async fn close<F>(&self, reason: &str, mut progress: Progress) -> Result<String, Stop<F>> {
+    async fn close(&self, reason: &str, mut progress: Progress) -> Result<String, UpstreamFailure> {
         self.open(&mut progress).await?;
         self.send(progress.envelope.closing(reason)).await?;
         if let Some(usage) = progress.usage.filter(|_| self.plan.include_usage) {
@@ -167,8 +160,8 @@ impl Chat {
         Ok(reason.to_owned())
     }
 
-    async fn send<F>(&self, event: impl Into<Event>) -> Result<(), Stop<F>> {
-        self.out.send(event.into()).await.map_err(|_| Stop::Gone)
+    async fn send(&self, event: impl Into<Event>) -> Result<(), UpstreamFailure> {
+        chat_stream::send(&self.out, event.into()).await
     }
 
     /// Gives the client its calls of a round. What the gateway's own tools say to theirs is put aside for
@@ -178,7 +171,7 @@ impl Chat {
         rounds: &mut R,
         turn: CompleteTurn,
         progress: &mut Progress,
-    ) -> Result<(), Stop<R::Failure>> {
+    ) -> Result<(), R::Failure> {
         let (mut client, own): (Vec<ToolCall>, Vec<ToolCall>) =
             turn.calls.into_iter().partition(|call| self.plan.client.contains(&call.name));
         if !own.is_empty() {
@@ -194,7 +187,7 @@ impl Chat {
                 self.aside.put(self.principal.as_deref(), ids, Part { calls, results });
             }
         }
-        self.send(progress.envelope.tool_calls(&client)).await
+        Ok(self.send(progress.envelope.tool_calls(&client)).await?)
     }
 
     /// Runs a round's calls and puts their results into the conversation.
@@ -203,7 +196,7 @@ impl Chat {
         rounds: &mut R,
         turn: CompleteTurn,
         progress: &mut Progress,
-    ) -> Result<(), Stop<R::Failure>> {
+    ) -> Result<(), R::Failure> {
         let results = self.run_calls(rounds, &turn.calls, progress).await?;
         self.plan.push(turn.into_message());
         results.into_iter().for_each(|result| self.plan.push(result));
@@ -216,7 +209,7 @@ impl Chat {
         rounds: &mut R,
         calls: &[ToolCall],
         progress: &mut Progress,
-    ) -> Result<Vec<Value>, Stop<R::Failure>> {
+    ) -> Result<Vec<Value>, R::Failure> {
         let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
         let comment = format!(": running {}\n\n", names.join(", ").replace(['\n', '\r'], " "));
         self.send(Event::Comment(comment.into())).await?;
@@ -228,7 +221,7 @@ impl Chat {
             calls.iter().zip(repeats).enumerate().map(|(at, (call, repeats))| self.call(at, call, repeats));
         let (mut messages, mut results) = (Vec::with_capacity(calls.len()), Vec::new());
         for (call, (text, duration, error)) in calls.iter().zip(join_all(run).await) {
-            progress.kept.keep(text.len()).map_err(failed)?;
+            progress.kept.keep(text.len())?;
             results.push(json!({"id": call.id, "text": text, "failed": error.is_some()}));
             messages
                 .push(json!({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}));
@@ -305,10 +298,6 @@ impl Progress {
         *count += 1;
         *count
     }
-}
-
-fn failed<F: From<UpstreamFailure>>(failure: UpstreamFailure) -> Stop<F> {
-    Stop::Failed(failure.into())
 }
 
 fn unsatisfied() -> UpstreamFailure {

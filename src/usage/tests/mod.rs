@@ -4,6 +4,7 @@ mod clock_jumps;
 mod endings;
 mod exactly_once;
 mod killed;
+mod ledger;
 mod live;
 mod reports;
 
