@@ -75,12 +75,6 @@ impl Aggregate {
         self
     }
 
-    /// Bounds this answer as one of so many, which together may grow as large as one alone.
-    pub fn among(mut self, answers: usize) -> Self {
-        self.bound = Assembled::text_among(answers);
-        self
-    }
-
     /// Separates thinking from the text of all choices, and ends each where one of `stops` begins. To be called after
     /// [`Aggregate::with_choices`].
     pub fn reading(mut self, stops: &[String]) -> Self {

@@ -29,11 +29,6 @@ impl Assembled {
         Assembled::of(TEXT_MAX)
     }
 
-    /// For one of so many texts that make up an answer.
-    pub fn text_among(answers: usize) -> Assembled {
-        Assembled::of(TEXT_MAX / answers.max(1))
-    }
-
     /// For events as they came.
     pub fn events() -> Assembled {
         Assembled::of(EVENTS_MAX)
@@ -100,7 +95,6 @@ mod tests {
         assert_eq!((failure.status, failure.code), (502, "answer_too_large"));
         kept.push(&mut text, "5").unwrap();
         assert_eq!(text, "four5");
-        assert_eq!(Assembled::text_among(16).limit, TEXT_MAX / 16);
     }
 
     #[test]

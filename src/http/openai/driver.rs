@@ -74,10 +74,12 @@ where
 
 /// Answers with one object.
 async fn object(mut driver: Driver, live: &Arc<Live>, choices: usize) -> Response<Answer> {
-    let mut aggregate = Aggregate::new(&driver.head.profile, None).among(choices);
+    let mut aggregate = Aggregate::new(&driver.head.profile, None).with_choices(choices);
     let mut facts = Facts::default();
     while let Some(event) = driver.next_event().await {
-        aggregate.feed(&event.to_bytes(), &mut facts);
+        if let Event::Chunk(chunk, _) = &event {
+            aggregate.push(chunk, &mut facts);
+        }
         if let Some(failure) = facts.failure.take() {
             return driver.abort(live, &failure.into());
         }

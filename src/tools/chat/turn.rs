@@ -51,8 +51,7 @@ impl Turn {
         }
         let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { return Ok(None) };
         if let Some(calls) = delta.remove("tool_calls") {
-            kept.keep(calls.to_string().len())?;
-            self.calls.feed_value(&calls)?;
+            self.calls.feed_value(&calls, kept)?;
         }
         let (content, reasoning) =
             (text(delta, &["content"]), text(delta, &["reasoning_content", "reasoning"]));
