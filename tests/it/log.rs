@@ -20,7 +20,7 @@ impl Drop for Process {
 
 #[test]
 fn levels_are_changed_by_module_while_it_runs_and_come_back() {
-    const NOT_SERVED: &str = "A backend did not serve a request";
+    const NOT_SERVED: &str = "Backend did not serve a request";
     let gateway = Gateway::start(PROFILES);
     let fail = || assert_eq!(gateway.chat("qwen", "#error=500").status, 502);
     let count = |words: &str| gateway.log().matches(words).count();

@@ -253,10 +253,19 @@ fn usage_of_finished_rounds_counts_when_a_later_round_fails() {
             assert!(answer.header("retry-after").is_some(), "{answer:?}");
             break;
         }
-        assert!(answer.body.contains("backend_error"), "{answer:?}");
-        let record = whole_record(&gateway, "failed");
+        // The budget may also be too small for the second round alone.
+        let is_refused = answer.body.contains("rate_limit_exceeded");
+        assert!(is_refused || answer.body.contains("backend_error"), "{answer:?}");
+        let get = |path: &str| gateway.as_bearer(&admin, "GET", path, None).json();
+        let record = wait_for("the record", || {
+            let newest = get("/api/v1/requests?limit=1")["requests"][0].clone();
+            let has_ended = newest["status"] == "failed" || newest["status"] == "refused";
+            let id = newest["id"].as_str().filter(|_| has_ended)?;
+            Some(get(&format!("/api/v1/requests/{id}")))
+        });
         let attempts = record["attempts"].as_array().unwrap();
-        assert_eq!((attempts.len(), &attempts[0]["prompt_tokens"]), (3, &json!(100)), "{record}");
+        assert_eq!(attempts.len(), if is_refused { 2 } else { 3 }, "{record}");
+        assert_eq!(attempts[0]["prompt_tokens"], 100, "{record}");
         for figure in ["prompt_tokens", "completion_tokens"] {
             assert_eq!(record[figure], sum(&record, figure), "{record}");
         }
