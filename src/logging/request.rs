@@ -62,11 +62,11 @@ impl RequestFields {
     /// Returns names and values of what is known.
     pub(super) fn known(&self) -> impl Iterator<Item = (&'static str, String)> {
         let Fields { id, client_id, profile, key } = &*self.0;
-        let id = client_id.as_ref().map_or_else(|| id.to_string(), |id| id.to_string());
+        let id = client_id.as_ref().map_or_else(|| id.to_string(), ToString::to_string);
         let known = [
             ("request.id", Some(id)),
-            ("profile.name", profile.get().map(|name| name.to_string())),
-            ("key.id", key.get().map(|id| id.to_string())),
+            ("profile.name", profile.get().map(ToString::to_string)),
+            ("key.id", key.get().map(ToString::to_string)),
         ];
         known.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }

@@ -111,7 +111,7 @@ impl Attempt {
     /// Returns the event stream of one round among several; its ledger comes back from [`Metered::end_round`].
     pub async fn round(self) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
         let plan = Arc::clone(&self.plan);
-        self.run().await?.metered(&plan).map(Metered::as_round)
+        self.run().await?.metered(&plan).map(Metered::into_round)
     }
 
     /// Leases a backend, sends the request, and returns its good answer.

@@ -81,7 +81,7 @@ where
     }
 
     /// Makes it a round among several.
-    pub fn as_round(mut self) -> Metered<B> {
+    pub fn into_round(mut self) -> Metered<B> {
         self.is_round = true;
         self
     }

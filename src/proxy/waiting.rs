@@ -79,8 +79,7 @@ impl Stream for Waiting {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
-        loop {
-            let (State::Begun(answer) | State::Waiting(answer)) = &mut this.state else { break };
+        while let State::Begun(answer) | State::Waiting(answer) = &mut this.state {
             match answer.as_mut().poll(cx) {
                 Poll::Ready(Ok(metered)) => this.state = State::Answering(Box::new(metered)),
                 Poll::Ready(Err(failure)) => {

@@ -69,7 +69,7 @@ impl Client {
                 UpstreamError::Broken(error.to_string())
             }
         })?;
-        let keep = Some((connection, key, self.pool.clone()));
+        let keep = Some((connection, key, self.pool));
         Ok(answer.map(|incoming| {
             let mut body = UpstreamBody { incoming, connection: keep, place: None, given: 0 };
             if body.incoming.is_end_stream() {
