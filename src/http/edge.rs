@@ -28,10 +28,11 @@ use super::openai::inference::{infer, operation};
 use super::peer::Peer;
 use super::responses;
 use super::state::Shared;
+use super::working::working;
 use crate::auth::Transport;
 use crate::dialect::operation::Operation;
 use crate::logging::{InRequest, RequestFields};
-use crate::proxy::{Answer, BoxError, Failure, failed, working};
+use crate::proxy::{Answer, BoxError, Failure, failed};
 use crate::usage::Live;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

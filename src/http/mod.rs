@@ -32,6 +32,7 @@ mod stream;
 mod threads;
 mod tls;
 mod ui;
+mod working;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};

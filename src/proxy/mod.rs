@@ -2,7 +2,6 @@
 //! and tower, and nothing of the HTTP framework above it.
 
 mod answer;
-mod arriving;
 mod attempt;
 mod body;
 mod context;
@@ -29,10 +28,8 @@ mod upstream;
 mod upstream_end;
 mod waiting;
 mod whole;
-mod working;
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -46,6 +43,7 @@ pub use context::Contexts;
 pub use events::Events;
 pub use failure::{BodyTimeout, Failure};
 pub use headers::{Head, JSON, failed, rate_limit_headers, with_rate_limits};
+pub use in_flight::refuse;
 pub use kinds::Kinds;
 pub use limits::Limits;
 pub use media::Media;
@@ -54,12 +52,11 @@ pub use resolved::ResolvedRequest;
 pub use rounds::Rounds;
 pub use upstream::Upstreams;
 pub use waiting::Comments;
-pub use working::working;
 
 use estimate::Measured;
 use upload::Rest;
 
-use crate::auth::{Caller, Permit, Scope};
+use crate::auth::{Caller, Scope};
 use crate::backends::Backends;
 use crate::bodies::{Bodies, Held};
 use crate::dialect::operation::Operation;
@@ -89,14 +86,9 @@ pub struct Proxy {
 /// An inference request as the HTTP layer hands it over.
 pub struct Inference<B> {
     pub operation: Operation,
-    /// What the client asked, for the record.
-    pub endpoint: &'static str,
+    /// Begun by [`Proxy::begin`].
+    pub ledger: Ledger,
     pub caller: Caller,
-    /// The caller's limits let it in.
-    pub permit: Permit,
-    pub id: Uuid,
-    /// The client's own id, when it sent a valid one.
-    pub client_id: Option<Arc<str>>,
     /// Whichever of the two the client is told.
     pub told_id: HeaderValue,
     pub headers: HeaderMap,
@@ -125,18 +117,18 @@ impl Proxy {
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let arrived = Instant::now();
-        let Inference { operation, endpoint, caller, permit, id, client_id, told_id, headers, body, held } =
-            request;
+        let Inference { operation, ledger, caller, told_id, headers, body, held } = request;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
-        let arriving = self.arriving(endpoint, &caller, id, client_id.clone());
-        let (read, rest) = match self.read(&caller, operation, kind.as_ref(), body, held).await {
+        let limits = Limits::before_sending(ledger.live());
+        let read = limits.run(self.read(&caller, operation, kind.as_ref(), body, held)).await;
+        let (read, rest) = match read.and_then(|read| read) {
             Ok((scanned, rest)) => (Ok(scanned), rest),
             Err(failure) => (Err(failure), None),
         };
-        arriving.arrived();
-        let mut ledger = self.begin(endpoint, &caller, id, client_id, read.as_ref().ok());
-        ledger.hold(permit);
+        if let Ok(scanned) = &read {
+            let streamed = scanned.wants_stream().unwrap_or(false);
+            ledger.set_requested(scanned.model().ok().map(Arc::from), streamed);
+        }
         let resolved = match read {
             Ok(scanned) => self.resolved(&caller, operation, &scanned).await.map(|entry| (scanned, entry)),
             Err(failure) => Err(failure),
@@ -152,7 +144,6 @@ impl Proxy {
                     || self.contexts.is_measured(&entry, operation, &scanned, has_limits)
                     || self.contexts.holds_tokens(&entry, operation, &scanned) =>
             {
-                let limits = Limits::before_sending(ledger.live());
                 let ready = self.made_ready(scanned, entry, operation, &caller.fairness, has_limits);
                 limits.run(Box::pin(ready)).await.and_then(|ready| ready)
             }
@@ -168,18 +159,7 @@ impl Proxy {
             headers.insert(header::CONTENT_TYPE, kind);
         }
         let proxy = Arc::clone(self);
-        Ok(ResolvedRequest {
-            proxy,
-            entry,
-            scanned,
-            rest,
-            operation,
-            headers,
-            ledger,
-            caller,
-            arrived,
-            measured,
-        })
+        Ok(ResolvedRequest { proxy, entry, scanned, rest, operation, headers, ledger, caller, measured })
     }
 
     /// Reads a body, if there is room for it: all of it, or of a long form as much as it takes to know the model.
@@ -281,18 +261,6 @@ impl Proxy {
         self.contexts.count(&entry, chat, &caller.fairness).await
     }
 
-    /// Records a request that is refused before it can be opened.
-    pub fn refuse(
-        &self,
-        endpoint: &'static str,
-        caller: &Caller,
-        id: Uuid,
-        client_id: Option<Arc<str>>,
-        failure: &Failure,
-    ) {
-        in_flight::fail(self.begin(endpoint, caller, id, client_id, None), failure);
-    }
-
     /// Whether a caller may ask a model, and there is one of that name.
     pub fn may_ask(&self, caller: &Caller, model: &str) -> Result<(), Failure> {
         resolve::resolve(&self.profiles.load(), caller, model).map(drop)
@@ -305,25 +273,22 @@ impl Proxy {
         self.profiles.store(Arc::new(profiles));
     }
 
-    fn begin(
+    /// Begins the ledger of a request, whose head has arrived. Dropped, it records that the client left.
+    pub fn begin(
         &self,
         endpoint: &'static str,
         caller: &Caller,
         id: Uuid,
         client_request_id: Option<Arc<str>>,
-        scanned: Option<&Scanned>,
     ) -> Ledger {
         self.recorder.begin(NewRequest {
             id: Some(id),
             client_request_id,
             endpoint,
-            requested_model: scanned.and_then(|scanned| scanned.model().ok()).map(Arc::from),
-            profile: None,
-            model: None,
             key: caller.key.clone(),
             user: caller.user.clone(),
             right: caller.right().clone(),
-            streamed: scanned.is_some_and(|scanned| scanned.wants_stream().unwrap_or(false)),
+            ..NewRequest::default()
         })
     }
 }

@@ -2,7 +2,6 @@
 //! several.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
@@ -38,7 +37,6 @@ pub struct ResolvedRequest {
     pub(super) headers: HeaderMap,
     pub(super) ledger: Ledger,
     pub caller: Caller,
-    pub(super) arrived: Instant,
     /// What is known of its prompt's tokens.
     pub(super) measured: Measured,
 }
@@ -103,7 +101,7 @@ impl ResolvedRequest {
     pub fn head(&self) -> Head {
         Head {
             profile: Arc::clone(&self.entry.name),
-            arrived: self.arrived,
+            arrived: self.ledger.live().started(),
             progress: Progress::new(),
             live: Some(Arc::clone(self.ledger.live())),
         }

@@ -110,6 +110,11 @@ impl Ledger {
         &self.live
     }
 
+    /// Sets what the body asks for: a model, and whether its answer is to be streamed.
+    pub fn set_requested(&self, model: Option<Arc<str>>, streamed: bool) {
+        self.live.set_requested(model, streamed);
+    }
+
     /// Sets the profile that the requested model resolved to.
     pub fn set_profile(&self, profile: &Arc<str>, model: Option<&Arc<str>>) {
         self.live.set_profile(profile, model, self.recorder.throughput());

@@ -75,6 +75,8 @@ struct Rendering {
 /// What changes seldom.
 #[derive(Default)]
 pub(super) struct Detail {
+    requested_model: Option<Arc<str>>,
+    streamed: bool,
     profile: Option<Arc<str>>,
     model: Option<Arc<str>>,
     pub(super) queue_ms: Option<f64>,
@@ -102,9 +104,13 @@ impl Live {
         mut request: NewRequest,
         clock: Arc<dyn Clock>,
     ) -> Live {
-        for text in [&mut request.requested_model, &mut request.client_request_id] {
-            shorten(text);
-        }
+        shorten(&mut request.client_request_id);
+        shorten(&mut request.requested_model);
+        let detail = Detail {
+            requested_model: request.requested_model.take(),
+            streamed: request.streamed,
+            ..Detail::default()
+        };
         Live {
             id,
             request,
@@ -119,7 +125,7 @@ impl Live {
             abort: OnceLock::new(),
             waker: AtomicWaker::new(),
             rendering: Rendering::default(),
-            detail: Mutex::default(),
+            detail: Mutex::new(detail),
         }
     }
 
@@ -237,7 +243,12 @@ impl Live {
         });
     }
 
-    /// Something that the record is to mention.
+    pub(super) fn set_requested(&self, mut model: Option<Arc<str>>, streamed: bool) {
+        shorten(&mut model);
+        self.change(|detail| (detail.requested_model, detail.streamed) = (model, streamed));
+    }
+
+    /// Adds a warning to the record.
     pub fn warn(&self, mut warning: String) {
         warning.truncate(warning.floor_char_boundary(MESSAGE_BYTES_MAX));
         self.change(|detail| {
@@ -363,12 +374,12 @@ impl Live {
             client_request_id: self.request.client_request_id.clone(),
             started_at: self.started_at_unix_ms,
             endpoint: Cow::Borrowed(self.request.endpoint),
-            requested_model: self.request.requested_model.clone(),
+            requested_model: detail.requested_model.clone(),
             profile: detail.profile.clone(),
             model: detail.model.clone(),
             key: self.request.key.clone(),
             user: self.request.user.clone(),
-            streamed: self.request.streamed,
+            streamed: detail.streamed,
             status: Status::Running,
             http_status: detail.http_status,
             error_code: None,

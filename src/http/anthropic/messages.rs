@@ -17,7 +17,7 @@ use crate::dialect::operation::Operation;
 use crate::http::edge::Arrival;
 use crate::http::openai::inference;
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, refuse, with_rate_limits};
 
 /// What is asked for; both are POSTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,26 +77,17 @@ where
     let (parts, body) = request.into_parts();
     let caller = inference::known(gateway, &arrival, &parts)?;
     let path = Asked::Message.path();
-    let (permit, body) = inference::admit(gateway, path, &caller, &arrival, body).await?;
-    let arriving = gateway.proxy.arriving(path, &caller, arrival.id, arrival.client_id.clone());
+    let (ledger, body) = inference::admit(gateway, path, &caller, &arrival, body).await?;
     let (chat, held) = match translated(gateway, &caller, body, true).await {
         Ok(translated) => translated,
-        Err(mut failure) => {
-            arriving.refuse(&failure);
-            failure.rate_limits.get_or_insert_with(|| Box::new(permit.standing()));
-            return Err(failure);
-        }
+        Err(failure) => return Err(refuse(ledger, failure)),
     };
-    arriving.arrived();
     let Chat { body, model, tokens, streamed } = chat;
     let tools = inference::tools_asked(&parts.headers);
     let inference = Inference {
         operation: Operation::Chat,
-        endpoint: path,
+        ledger,
         caller,
-        permit,
-        id: arrival.id,
-        client_id: arrival.client_id,
         told_id: arrival.told_id,
         headers: parts.headers,
         body: Full::new(body),

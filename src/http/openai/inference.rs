@@ -10,8 +10,9 @@ use crate::http::caller;
 use crate::http::edge::Arrival;
 use crate::http::error::ApiError;
 use crate::http::state::Shared;
-use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed};
+use crate::proxy::{Answer, BoxError, Failure, Inference, discard, failed, refuse};
 use crate::tools::chat::Wanted;
+use crate::usage::Ledger;
 
 /// What a request asks of a model, if it does; every such endpoint is a POST.
 pub fn operation(method: &Method, path: &str) -> Option<Operation> {
@@ -35,23 +36,12 @@ where
         Ok(caller) => caller,
         Err(failure) => return failed(&failure),
     };
-    let (permit, body) = match admit(gateway, operation.path(), &caller, &arrival, body).await {
+    let (ledger, body) = match admit(gateway, operation.path(), &caller, &arrival, body).await {
         Ok(admitted) => admitted,
         Err(failure) => return failed(&failure),
     };
-    let tools = tools_asked(&parts.headers);
-    let inference = Inference {
-        operation,
-        endpoint: operation.path(),
-        caller,
-        permit,
-        id: arrival.id,
-        client_id: arrival.client_id,
-        told_id: arrival.told_id,
-        headers: parts.headers,
-        body,
-        held: None,
-    };
+    let (tools, headers, told_id) = (tools_asked(&parts.headers), parts.headers, arrival.told_id);
+    let inference = Inference { operation, ledger, caller, told_id, headers, body, held: None };
     serve(gateway, inference, tools, false).await
 }
 
@@ -61,26 +51,30 @@ pub fn known(gateway: &Shared, arrival: &Arrival, parts: &http::request::Parts) 
     known.map_err(|error| ApiError::from(error).0)
 }
 
-/// Admits a caller's request by its limits, before anything of it is read. A refused one is in the records.
+/// Begins the ledger of a request, and admits it by its caller's limits before anything of its body is read.
+///
+/// # Errors
+/// If a limit is reached; the ledger has ended.
 pub async fn admit<B>(
     gateway: &Shared,
     endpoint: &'static str,
     caller: &Caller,
     arrival: &Arrival,
     body: B,
-) -> Result<(Permit, B), Failure>
+) -> Result<(Ledger, B), Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    // The others are refused where the request is resolved, and count for nobody.
-    if !caller.has(Scope::Inference) {
-        return Ok((Permit::unlimited(), body));
-    }
-    match caller.admit() {
-        Ok(permit) => Ok((permit, body)),
+    let mut ledger = gateway.proxy.begin(endpoint, caller, arrival.id, arrival.client_id.clone());
+    // Without the scope a request is refused where it is resolved, and counts for nobody.
+    let admitted = if caller.has(Scope::Inference) { caller.admit() } else { Ok(Permit::unlimited()) };
+    match admitted {
+        Ok(permit) => {
+            ledger.hold(permit);
+            Ok((ledger, body))
+        }
         Err(error) => {
-            let failure = Failure::rate_limited(&error);
-            gateway.proxy.refuse(endpoint, caller, arrival.id, arrival.client_id.clone(), &failure);
+            let failure = refuse(ledger, Failure::rate_limited(&error));
             discard(body, gateway.proxy.max_body).await;
             Err(failure)
         }
@@ -118,7 +112,7 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (id, operation) = (inference.id, inference.operation);
+    let (id, operation) = (inference.ledger.id(), inference.operation);
     let request = match gateway.proxy.open(inference).await {
         Ok(request) => request,
         Err(failure) => return failed(&failure),

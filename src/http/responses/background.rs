@@ -16,7 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::openai::inference;
 use crate::http::state::Shared;
 use crate::logging::InRequest;
-use crate::proxy::{self, Answer, Failure, Head, Inference, JSON, failed, with_rate_limits};
+use crate::proxy::{self, Answer, Failure, Head, Inference, JSON, failed, refuse, with_rate_limits};
 use crate::responses::{Job, Responses};
 use crate::tools::chat::Wanted;
 
@@ -58,14 +58,12 @@ pub(super) async fn begin(
         Ok(job) => job,
         Err(failure) => {
             gateway.making.remove(&id);
-            let Inference { endpoint, caller, id, client_id, .. } = inference;
-            gateway.proxy.refuse(endpoint, &caller, id, client_id, &failure);
-            return failed(&failure);
+            return failed(&refuse(inference.ledger, failure));
         }
     };
     let (response, caller) = (job.response(), inference.caller.clone());
     let head = Head { profile: profile.into(), arrived, progress: Progress::new(), live: None };
-    let rate_limits = inference.permit.standing();
+    let rate_limits = inference.ledger.live().rate_limits();
     let making = made(gateway.clone(), Arc::clone(&job), kept, inference, tools);
     gateway.tasks.spawn(InRequest::current(async move {
         making.await;

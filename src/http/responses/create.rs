@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::background::{self, Background};
 use super::of;
 use super::request::{self, Begun, Understood, understand};
+use crate::auth::Caller;
 use crate::dialect::assembled::Assembled;
 use crate::dialect::failure::UpstreamFailure;
 use crate::dialect::operation::Operation;
@@ -18,7 +19,7 @@ use crate::dialect::responses::{End, Events};
 use crate::http::edge::Arrival;
 use crate::http::openai::inference::{self, admit, admit_work, known, tools_asked};
 use crate::http::state::Shared;
-use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, with_rate_limits};
+use crate::proxy::{self, Answer, BoxError, Failure, Inference, failed, refuse, with_rate_limits};
 use crate::responses::Responses;
 
 /// What is asked for; both are POSTs.
@@ -59,45 +60,60 @@ where
         Ok(caller) => caller,
         Err(failure) => return failed(&failure),
     };
-    let admitted = match asked {
-        Asked::Response => admit(gateway, asked.path(), &caller, &arrival, body).await,
-        Asked::Tokens => admit_work(gateway, &caller, body).await,
-    };
-    let (permit, body) = match admitted {
+    match asked {
+        Asked::Response => respond(gateway, arrival, caller, parts.headers, body).await,
+        Asked::Tokens => count(gateway, &caller, body).await,
+    }
+}
+
+/// Answers with the number of tokens that a response would begin with.
+async fn count<B>(gateway: &Shared, caller: &Caller, body: B) -> Response<Answer>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (permit, body) = match admit_work(gateway, caller, body).await {
         Ok(admitted) => admitted,
         Err(failure) => return failed(&failure),
     };
-    let kept = of(gateway, &caller);
-    let stem = arrival.id.simple().to_string();
-    // Counting tokens leaves no record.
-    let arriving = (asked == Asked::Response)
-        .then(|| gateway.proxy.arriving(asked.path(), &caller, arrival.id, arrival.client_id.clone()));
-    let understood = understand(gateway, &caller, body, &stem).await;
-    match (arriving, &understood) {
-        (Some(arriving), Ok(_)) => arriving.arrived(),
-        (Some(arriving), Err(failure)) => arriving.refuse(failure),
-        (None, _) => {}
-    }
-    let understood = match understood {
-        Ok(understood) => understood,
-        Err(failure) => return with_rate_limits(failed(&failure), permit.standing()),
+    let response = match understand(gateway, caller, body, "").await {
+        Ok(understood) => {
+            let counted = gateway.proxy.count_tokens(caller, &understood.model, understood.chat).await;
+            whole_of(&request::counted(counted.unwrap_or(understood.tokens)))
+        }
+        Err(failure) => failed(&failure),
     };
-    if asked == Asked::Tokens {
-        let counted = gateway.proxy.count_tokens(&caller, &understood.model, understood.chat).await;
-        let counted = request::counted(counted.unwrap_or(understood.tokens));
-        return with_rate_limits(whole_of(&counted), permit.standing());
-    }
+    with_rate_limits(response, permit.standing())
+}
+
+async fn respond<B>(
+    gateway: &Shared,
+    arrival: Arrival,
+    caller: Caller,
+    headers: HeaderMap,
+    body: B,
+) -> Response<Answer>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (ledger, body) = match admit(gateway, Asked::Response.path(), &caller, &arrival, body).await {
+        Ok(admitted) => admitted,
+        Err(failure) => return failed(&failure),
+    };
+    let (kept, stem) = (of(gateway, &caller), arrival.id.simple().to_string());
+    let understood = match understand(gateway, &caller, body, &stem).await {
+        Ok(understood) => understood,
+        Err(failure) => return failed(&refuse(ledger, failure)),
+    };
     let Understood { chat, held, model, stream, background, telling: begun, .. } = understood;
-    let tools = tools_asked(&parts.headers);
+    let tools = tools_asked(&headers);
     let inference = Inference {
         operation: Operation::Chat,
-        endpoint: asked.path(),
+        ledger,
         caller,
-        permit,
-        id: arrival.id,
-        client_id: arrival.client_id,
         told_id: arrival.told_id,
-        headers: parts.headers,
+        headers,
         body: Full::new(chat),
         held: Some(Arc::new(held)),
     };
