@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Response;
+use http_body::Body;
 
 use super::Proxy;
 use super::answer::Answer;
@@ -17,7 +19,7 @@ use super::in_flight::{self, InFlight};
 use super::limits::Limits;
 use super::metered::Metered;
 use super::plan::Plan;
-use super::reading::{aggregated, collect, embedded, encoded, error_answer, first_piece, renamed};
+use super::reading::{aggregated, collect, embedded, encoded, error_answer, next_piece, renamed};
 use super::upload::Outcome;
 use super::upstream::{UpstreamBody, UpstreamError};
 use super::upstream_end::UpstreamEnd;
@@ -56,8 +58,7 @@ pub struct Unanswered {
 struct Answered {
     response: Response<UpstreamBody>,
     in_flight: InFlight,
-    began: Instant,
-    limits: Limits,
+    deadlines: Deadlines,
 }
 
 impl Attempt {
@@ -142,7 +143,9 @@ impl Attempt {
                     live.warn(warning.clone());
                 }
                 if response.status().is_success() {
-                    return Ok(Answered { response, in_flight, began, limits });
+                    let deadlines = Deadlines::new(plan.timeouts(), began);
+                    in_flight.set_deadline(deadlines.end());
+                    return Ok(Answered { response, in_flight, deadlines });
                 }
                 error_answer(response, &limits).await
             }
@@ -227,8 +230,12 @@ impl Answered {
         if let Some(failure) = failure {
             return Err(unanswered(self.in_flight, failure));
         }
-        let deadlines = Deadlines::new(plan.timeouts(), self.began, true);
-        Ok(Metered::new(self.response.into_body(), plan.flow(), self.in_flight, deadlines))
+        Ok(Metered::new(
+            self.response.into_body(),
+            plan.flow(),
+            self.in_flight,
+            self.deadlines.with_comments(),
+        ))
     }
 
     /// Answers with one object.
@@ -239,20 +246,21 @@ impl Answered {
         };
         match is_changed {
             true => Box::pin(self.collected(plan, head)).await,
-            false => Box::pin(self.passed(plan, head)).await,
+            false => Box::pin(self.passed(head)).await,
         }
     }
 
     /// Passes on the upstream's own bytes from the first one on: until then a failure has a status of its own.
-    async fn passed(self, plan: &Plan, head: &Head) -> Response<Answer> {
-        let Answered { response, in_flight, began, limits } = self;
+    async fn passed(self, head: &Head) -> Response<Answer> {
+        let Answered { response, in_flight, mut deadlines } = self;
         let (upstream, mut body) = response.into_parts();
-        let wait = plan.timeouts().first_token.saturating_sub(began.elapsed());
-        let first = limits.run(first_piece(&mut body, in_flight.lease(), wait)).await;
-        match first.and_then(|first| first) {
+        let first = match body.is_end_stream() {
+            true => Ok(None),
+            false => next_piece(&mut body, &in_flight, &mut deadlines).await,
+        };
+        match first {
             Ok(first) => {
                 in_flight.live().responded(upstream.status.as_u16());
-                let deadlines = Deadlines::new(plan.timeouts(), began, false);
                 let is_empty = first.is_none();
                 let whole = Answer::Whole(Box::new(Whole::new(body, first, in_flight, deadlines)));
                 head.passed(upstream, is_empty, whole)
@@ -266,27 +274,9 @@ impl Answered {
 
     /// Answers with the whole answer, put together or renamed.
     async fn collected(self, plan: &Plan, head: &Head) -> Response<Answer> {
-        let Answered { response, in_flight, limits, .. } = self;
+        let Answered { response, in_flight, mut deadlines } = self;
         let mut facts = Facts::default();
-        let encoding = headers::encoding(response.headers()).cloned();
-        let body = response.into_body();
-        let collecting = async {
-            if let Some(encoding) = &encoding {
-                return Err(encoded(encoding));
-            }
-            if plan.embeddings.is_none() && plan.is_always_streamed() {
-                return aggregated(body, plan, &in_flight, &mut facts).await;
-            }
-            let mut kept = Assembled::body();
-            let answer = collect(body, plan, in_flight.lease(), &mut kept).await?;
-            match &plan.embeddings {
-                Some(wish) => embedded(&answer, plan, wish, &mut facts),
-                None if plan.transcript.is_some() => Ok(transcript::plain(&answer).into()),
-                None => renamed(answer, plan, &mut facts),
-            }
-        };
-        let collected = limits.run(collecting).await;
-        match collected.and_then(|collected| collected) {
+        match collected(response, plan, &in_flight, &mut deadlines, &mut facts).await {
             Ok(whole) => {
                 in_flight.live().responded(200);
                 in_flight.complete(&facts);
@@ -298,6 +288,29 @@ impl Answered {
                 head.failed(&failure)
             }
         }
+    }
+}
+
+async fn collected(
+    response: Response<UpstreamBody>,
+    plan: &Plan,
+    in_flight: &InFlight,
+    deadlines: &mut Deadlines,
+    facts: &mut Facts,
+) -> Result<Bytes, Failure> {
+    if let Some(encoding) = headers::encoding(response.headers()) {
+        return Err(encoded(encoding));
+    }
+    let mut body = response.into_body();
+    if plan.embeddings.is_none() && plan.is_always_streamed() {
+        return aggregated(&mut body, plan, in_flight, deadlines, facts).await;
+    }
+    let mut kept = Assembled::body();
+    let answer = collect(&mut body, in_flight, deadlines, &mut kept).await?;
+    match &plan.embeddings {
+        Some(wish) => embedded(&answer, plan, wish, facts),
+        None if plan.transcript.is_some() => Ok(transcript::plain(&answer).into()),
+        None => renamed(answer, plan, facts),
     }
 }
 

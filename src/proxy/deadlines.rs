@@ -1,5 +1,5 @@
-//! When a stream has waited too long, and when its client should hear a comment. One timer per
-//! stream that is set rarely: frames only leave a time stamp. Pure but for the clock it is given.
+//! How long an answer may take: cancellation, `timeouts`, and when its client gets a comment. Every reader of an answer
+//! waits here. One timer per answer, which is set rarely: bytes only leave a time stamp.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use super::cpu_watch::CpuWatch;
+use super::failure::Failure;
+use super::in_flight::InFlight;
 use super::upstream_end::{Timeout, UpstreamEnd};
 use crate::config::Timeouts;
+use crate::usage::Live;
 
-/// Silence after which a waiting client hears a comment.
+/// Silence after which a waiting client gets a comment.
 pub const COMMENT_AFTER: Duration = Duration::from_secs(10);
 
-/// The waits of one request.
-#[derive(Debug, Clone)]
+/// The waits of one answer.
+#[derive(Debug)]
 pub struct Deadlines {
     timeouts: Timeouts,
     /// When the request was sent upstream; the backend's start does not count.
@@ -27,31 +31,21 @@ pub struct Deadlines {
     /// The last bytes to the client, comments included.
     told: Instant,
     comments: bool,
+    /// None: the answer never had to wait.
+    alarm: Option<Pin<Box<Sleep>>>,
+    watch: CpuWatch,
 }
 
-/// The one timer of an answer; not even that for an answer that never has to wait.
-#[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Ready with what is due.
-    pub fn poll_due(&mut self, cx: &mut Context<'_>, deadlines: &Deadlines) -> Poll<Due> {
-        loop {
-            if let Some(timer) = &mut self.0 {
-                ready!(timer.as_mut().poll(cx));
-            }
-            match (deadlines.due(Instant::now()), &mut self.0) {
-                (Due::Later(at), Some(timer)) => timer.as_mut().reset(at.into()),
-                (Due::Later(at), none) => *none = Some(Box::pin(tokio::time::sleep_until(at.into()))),
-                (due, _) => return Poll::Ready(due),
-            }
-        }
-    }
+/// A wait that is over.
+pub enum Passed {
+    /// The client should get a comment.
+    Comment,
+    Failed(Failure),
 }
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+enum Due {
     /// Nothing before that instant.
     Later(Instant),
     Comment,
@@ -65,14 +59,31 @@ pub enum Due {
 }
 
 impl Deadlines {
-    pub fn new(timeouts: Timeouts, began: Instant, comments: bool) -> Deadlines {
-        Deadlines { timeouts, began, first: false, progress: began, told: began, comments }
+    /// Returns the waits of an answer to a request that was sent at `began`.
+    pub fn new(timeouts: Timeouts, began: Instant) -> Deadlines {
+        Deadlines {
+            timeouts,
+            began,
+            first: false,
+            progress: began,
+            told: began,
+            comments: false,
+            alarm: None,
+            watch: CpuWatch::default(),
+        }
+    }
+
+    /// Has the client get comments.
+    pub fn with_comments(mut self) -> Deadlines {
+        self.comments = true;
+        self
     }
 
     /// Bytes came from upstream.
     pub fn progressed(&mut self, now: Instant, has_token: bool) {
         self.progress = now;
         self.first |= has_token;
+        self.watch.reset();
     }
 
     /// Bytes went to the client.
@@ -80,13 +91,13 @@ impl Deadlines {
         self.told = now;
     }
 
-    /// A busy backend is no idle one: the wait begins again.
-    pub fn extend(&mut self, now: Instant) {
+    /// Begins the wait anew: a busy backend is not idle.
+    fn extend(&mut self, now: Instant) {
         self.progress = now;
     }
 
-    /// What to do at `now`.
-    pub fn due(&self, now: Instant) -> Due {
+    /// Returns what is due at `now`.
+    fn due(&self, now: Instant) -> Due {
         let silence = if self.first {
             (self.progress + self.timeouts.idle, Due::Idle)
         } else {
@@ -108,13 +119,75 @@ impl Deadlines {
         self.began + self.timeouts.total
     }
 
-    /// Returns the end of an answer that took longer than `timeouts.total`.
-    pub fn total_passed(&self) -> UpstreamEnd {
-        UpstreamEnd::TimedOut(Timeout::Total, self.timeouts.total)
+    /// Checks with every piece of an answer whether its request has to end: one that never pauses ends too.
+    ///
+    /// # Errors
+    /// If the request was cancelled, or `timeouts.total` has passed.
+    pub fn check(&self, live: &Live, now: Instant) -> Result<(), Failure> {
+        if live.is_cancelled() {
+            return Err(Failure::of_cancelled(live));
+        }
+        if now >= self.end() { Err(self.timed_out(Due::Total)) } else { Ok(()) }
     }
 
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    /// Resolves once a wait for the next bytes is over. A backend that computes is not idle, however long it sends
+    /// nothing: a long tool call comes in one piece.
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>, in_flight: &InFlight) -> Poll<Passed> {
+        let (live, lease) = (in_flight.live(), in_flight.lease());
+        if live.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(Passed::Failed(Failure::of_cancelled(live)));
+        }
+        loop {
+            let due = ready!(self.poll_due(cx));
+            let now = Instant::now();
+            match due {
+                Due::Comment => {
+                    self.told(now);
+                    return Poll::Ready(Passed::Comment);
+                }
+                Due::Idle | Due::Silent if self.watch.is_working(lease, now) => self.extend(now),
+                // What a server elsewhere does before its first token is unknown.
+                Due::Silent if lease.pid().is_none() => self.extend(now),
+                due => {
+                    if matches!(due, Due::Idle | Due::Silent) {
+                        let limit = self.timeouts.idle.as_secs_f64();
+                        lease.suspect(format!("it was silent and did nothing for {limit} s"));
+                    }
+                    return Poll::Ready(Passed::Failed(self.timed_out(due)));
+                }
+            }
+        }
+    }
+
+    /// Does the same for an answer whose client gets no comments.
+    pub fn poll_failed(&mut self, cx: &mut Context<'_>, in_flight: &InFlight) -> Poll<Failure> {
+        loop {
+            if let Passed::Failed(failure) = ready!(self.poll_passed(cx, in_flight)) {
+                return Poll::Ready(failure);
+            }
+        }
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        loop {
+            if let Some(alarm) = &mut self.alarm {
+                ready!(alarm.as_mut().poll(cx));
+            }
+            match (self.due(Instant::now()), &mut self.alarm) {
+                (Due::Later(at), Some(alarm)) => alarm.as_mut().reset(at.into()),
+                (Due::Later(at), none) => *none = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+                (due, _) => return Poll::Ready(due),
+            }
+        }
+    }
+
+    fn timed_out(&self, due: Due) -> Failure {
+        let (timeout, limit) = match due {
+            Due::FirstToken => (Timeout::FirstToken, self.timeouts.first_token),
+            Due::Total => (Timeout::Total, self.timeouts.total),
+            _ => (Timeout::Idle, self.timeouts.idle),
+        };
+        UpstreamEnd::TimedOut(timeout, limit).into()
     }
 }
 
@@ -127,7 +200,7 @@ mod tests {
     fn deadlines(comments: bool) -> (Deadlines, Instant) {
         let began = Instant::now();
         let timeouts = Timeouts { start: S, first_token: 100 * S, idle: 60 * S, total: 300 * S };
-        (Deadlines::new(timeouts, began, comments), began)
+        (Deadlines { comments, ..Deadlines::new(timeouts, began) }, began)
     }
 
     #[test]

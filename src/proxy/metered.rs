@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::cpu_watch::CpuWatch;
-use super::deadlines::{Alarm, Deadlines, Due};
+use super::deadlines::{Deadlines, Passed};
 use super::failure::Failure;
 use super::flow::Flow;
 use super::in_flight::InFlight;
-use super::upstream_end::{Timeout, UpstreamEnd};
+use super::upstream_end::UpstreamEnd;
 use crate::dialect::facts::Facts;
 use crate::usage::{Ledger, Live};
 
@@ -40,8 +39,6 @@ pub struct Metered<B> {
     is_round: bool,
     round_end: Option<(Ledger, Result<Facts, Failure>)>,
     deadlines: Deadlines,
-    alarm: Alarm,
-    watch: CpuWatch,
     counted: u64,
     /// Upstream is done with; what is ready still goes out.
     over: bool,
@@ -69,8 +66,6 @@ where
             is_round: false,
             round_end: None,
             deadlines,
-            alarm: Alarm::default(),
-            watch: CpuWatch::default(),
             counted: 0,
             over: false,
             ready: None,
@@ -100,10 +95,7 @@ where
     /// Returns what goes to the client next; none when the answer is over.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            // Looked at with every piece: an answer that never pauses ends too.
-            if !self.over
-                && let Some(live) = self.live().filter(|live| live.is_cancelled())
-            {
+            if let Some(live) = self.live().filter(|live| live.is_cancelled()) {
                 let failure = Failure::of_cancelled(live);
                 self.fail(failure);
             }
@@ -175,7 +167,6 @@ where
         let new = self.flow.facts.deltas - self.counted;
         let now = Instant::now();
         self.deadlines.progressed(now, new > 0);
-        self.watch.reset();
         if new > 0 {
             self.counted = self.flow.facts.deltas;
             if let Some(live) = self.live() {
@@ -184,9 +175,8 @@ where
         }
         if self.flow.facts.failure.is_some() || self.flow.facts.stopped {
             self.upstream_ended();
-        } else if now >= self.deadlines.end() {
-            // An answer that never pauses ends too.
-            self.fail(self.deadlines.total_passed().into());
+        } else if let Some(Err(failure)) = self.live().map(|live| self.deadlines.check(live, now)) {
+            self.fail(failure);
         }
     }
 
@@ -245,62 +235,19 @@ where
         }
     }
 
-    /// Nothing came: somebody may have ended the request, or a wait is over.
+    /// Waits for the next bytes: a comment is due, or a wait is over.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(live) = self.live().filter(|live| live.poll_cancelled(cx).is_ready()) {
-            let failure = Failure::of_cancelled(live);
-            self.fail(failure);
-            return Poll::Ready(self.rest());
-        }
-        match ready!(self.poll_timer(cx)) {
-            Some(comment) => Poll::Ready(Some(comment)),
-            None => Poll::Ready(self.rest()),
-        }
-    }
-
-    /// Ready with a comment, or with nothing when the stream was ended.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        loop {
-            let due = ready!(self.alarm.poll_due(cx, &self.deadlines));
-            let now = Instant::now();
-            let timeouts = *self.deadlines.timeouts();
-            match due {
-                Due::Comment => {
-                    self.deadlines.told(now);
-                    let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };
-                    return Poll::Ready(Some(Bytes::from_static(comment)));
-                }
-                Due::Idle | Due::Silent
-                    if self
-                        .in_flight
-                        .as_ref()
-                        .is_some_and(|in_flight| self.watch.is_working(in_flight.lease(), now)) =>
-                {
-                    self.deadlines.extend(now);
-                }
-                // Nobody knows what a server elsewhere does before its first token.
-                Due::Silent if !self.has_process() => self.deadlines.extend(now),
-                due => {
-                    let (timeout, limit) = match due {
-                        Due::FirstToken => (Timeout::FirstToken, timeouts.first_token),
-                        Due::Total => (Timeout::Total, timeouts.total),
-                        _ => (Timeout::Idle, timeouts.idle),
-                    };
-                    if timeout == Timeout::Idle
-                        && let Some(in_flight) = &self.in_flight
-                    {
-                        let why = format!("it was silent and did nothing for {} s", limit.as_secs_f64());
-                        in_flight.lease().suspect(why);
-                    }
-                    self.fail(UpstreamEnd::TimedOut(timeout, limit).into());
-                    return Poll::Ready(None);
-                }
+        let Some(in_flight) = &self.in_flight else { return Poll::Ready(self.rest()) };
+        match ready!(self.deadlines.poll_passed(cx, in_flight)) {
+            Passed::Comment => {
+                let comment: &[u8] = if self.counted > 0 { b": waiting\n\n" } else { b": prefill\n\n" };
+                Poll::Ready(Some(Bytes::from_static(comment)))
+            }
+            Passed::Failed(failure) => {
+                self.fail(failure);
+                Poll::Ready(self.rest())
             }
         }
-    }
-
-    fn has_process(&self) -> bool {
-        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.lease().pid().is_some())
     }
 }
 

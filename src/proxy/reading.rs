@@ -1,6 +1,9 @@
-//! Reads the body of an upstream's answer: whole, put together, its first piece, or as an error. Everything that is
-//! kept is bounded; the limits of the request are its caller's, except where a piece does not come.
+//! Reads the body of an upstream's answer: whole, put together, piece by piece, or as an error. Everything that is
+//! kept is bounded.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,15 +11,14 @@ use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::cpu_watch::CpuWatch;
+use super::deadlines::Deadlines;
 use super::failure::Failure;
 use super::flow::{EVENT_LIMIT, event_too_large};
 use super::in_flight::InFlight;
 use super::limits::Limits;
 use super::plan::Plan;
 use super::upstream::UpstreamBody;
-use super::upstream_end::{Timeout, UpstreamEnd};
-use crate::backends::Lease;
+use super::upstream_end::UpstreamEnd;
 use crate::dialect::aggregate::Aggregate;
 use crate::dialect::assembled::Assembled;
 use crate::dialect::edit::Edits;
@@ -31,24 +33,17 @@ use crate::dialect::sse;
 const ERROR_LIMIT: usize = 64 << 10;
 const ERROR_TIME: Duration = Duration::from_secs(2);
 
-/// Puts a streamed answer together; the wait for each piece is bounded as it is for streams.
+/// Puts a streamed answer together.
 pub async fn aggregated(
-    mut body: UpstreamBody,
+    body: &mut UpstreamBody,
     plan: &Plan,
     in_flight: &InFlight,
+    deadlines: &mut Deadlines,
     facts: &mut Facts,
 ) -> Result<Bytes, Failure> {
     let mut aggregate = Aggregate::new(&plan.profile.name, plan.max_tokens).reading(&plan.stops);
     let (mut held, mut counted) = (bytes::BytesMut::new(), 0);
-    loop {
-        let timeouts = plan.timeouts();
-        let (limit, timeout) = match counted {
-            0 => (timeouts.first_token, Timeout::FirstToken),
-            _ => (timeouts.idle, Timeout::Idle),
-        };
-        let frame = next_frame(&mut body, in_flight.lease(), limit, timeout).await?;
-        let Some(frame) = frame else { break };
-        let Ok(piece) = frame.into_data() else { continue };
+    while let Some(piece) = next_piece(body, in_flight, deadlines).await? {
         let searched = held.len();
         held.extend_from_slice(&piece);
         if let Some(end) = sse::last_boundary(&held, searched) {
@@ -56,9 +51,10 @@ pub async fn aggregated(
         } else if held.len() > EVENT_LIMIT {
             return Err(event_too_large());
         }
-        if facts.deltas > counted {
-            in_flight.live().add_tokens(facts.deltas - counted);
-            counted = facts.deltas;
+        let new = facts.deltas - std::mem::replace(&mut counted, facts.deltas);
+        deadlines.progressed(Instant::now(), new > 0);
+        if new > 0 {
+            in_flight.live().add_tokens(new);
         }
         if facts.failure.is_some() || facts.stopped {
             break;
@@ -67,29 +63,24 @@ pub async fn aggregated(
     Ok(aggregate.finish(facts).map_err(Failure::from)?.into())
 }
 
-/// The next frame, or a failure when the backend is silent for `limit` without working.
-async fn next_frame(
+/// Returns the next piece of an answer, within its deadlines; none: it is over.
+pub async fn next_piece(
     body: &mut UpstreamBody,
-    lease: &Lease,
-    limit: Duration,
-    timeout: Timeout,
-) -> Result<Option<http_body::Frame<Bytes>>, Failure> {
-    let mut watch = CpuWatch::default();
+    in_flight: &InFlight,
+    deadlines: &mut Deadlines,
+) -> Result<Option<Bytes>, Failure> {
     loop {
-        match tokio::time::timeout(limit, body.frame()).await {
-            Ok(Some(frame)) => {
-                return frame.map(Some).map_err(|error| UpstreamEnd::Died(error.to_string()).into());
-            }
-            Ok(None) => return Ok(None),
-            Err(_) => {
-                let is_working = watch.is_working(lease, Instant::now());
-                if !is_working {
-                    lease.suspect(format!("it was silent and did nothing for {} s", limit.as_secs_f64()));
-                }
-                if timeout == Timeout::FirstToken || !is_working {
-                    return Err(UpstreamEnd::TimedOut(timeout, limit).into());
-                }
-            }
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => Poll::Ready(Err(ready!(deadlines.poll_failed(cx, in_flight)))),
+        })
+        .await?;
+        deadlines.check(in_flight.live(), Instant::now())?;
+        let Some(frame) = frame else { return Ok(None) };
+        match frame.map_err(|error| UpstreamEnd::Died(error.to_string()))?.into_data() {
+            Ok(piece) if piece.is_empty() => {}
+            Ok(piece) => return Ok(Some(piece)),
+            Err(_trailers) => return Ok(None),
         }
     }
 }
@@ -144,23 +135,6 @@ pub async fn error_answer(response: Response<UpstreamBody>, limits: &Limits) -> 
     failure
 }
 
-/// The first piece of an answer's body; none: it is empty.
-pub async fn first_piece(
-    body: &mut UpstreamBody,
-    lease: &Lease,
-    limit: Duration,
-) -> Result<Option<Bytes>, Failure> {
-    while !body.is_end_stream() {
-        let Some(frame) = next_frame(body, lease, limit, Timeout::FirstToken).await? else { break };
-        match frame.into_data() {
-            Ok(piece) if piece.is_empty() => {}
-            Ok(piece) => return Ok(Some(piece)),
-            Err(_trailers) => break,
-        }
-    }
-    Ok(None)
-}
-
 /// An answer that has to be read, and cannot be.
 pub fn encoded(encoding: &HeaderValue) -> Failure {
     let encoding = String::from_utf8_lossy(encoding.as_bytes());
@@ -168,18 +142,17 @@ pub fn encoded(encoding: &HeaderValue) -> Failure {
         .into()
 }
 
-/// A whole answer; the wait for each piece is bounded as it is for streams.
+/// Reads a whole answer.
 pub async fn collect(
-    mut body: UpstreamBody,
-    plan: &Plan,
-    lease: &Lease,
+    body: &mut UpstreamBody,
+    in_flight: &InFlight,
+    deadlines: &mut Deadlines,
     kept: &mut Assembled,
 ) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
-    while let Some(frame) = next_frame(&mut body, lease, plan.timeouts().idle, Timeout::Idle).await? {
-        if let Some(data) = frame.data_ref() {
-            kept.extend(&mut out, data)?;
-        }
+    while let Some(piece) = next_piece(body, in_flight, deadlines).await? {
+        kept.extend(&mut out, &piece)?;
+        deadlines.progressed(Instant::now(), true);
     }
     Ok(out.into())
 }

@@ -9,12 +9,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::deadlines::{Alarm, Deadlines, Due};
+use super::deadlines::Deadlines;
 use super::failure::Failure;
 use super::in_flight::InFlight;
 use super::metered::BoxError;
 use super::tap::WholeTap;
-use super::upstream_end::{Timeout, UpstreamEnd};
+use super::upstream_end::UpstreamEnd;
 use crate::dialect::facts::Facts;
 use crate::usage::Live;
 
@@ -27,7 +27,6 @@ pub struct Whole<B> {
     broken: Option<Failure>,
     tap: WholeTap,
     in_flight: Option<InFlight>,
-    alarm: Alarm,
     deadlines: Deadlines,
 }
 
@@ -38,10 +37,9 @@ impl<B> Whole<B> {
         B: Body,
     {
         in_flight.set_deadline(deadlines.end());
-        let (tap, alarm) = (WholeTap::default(), Alarm::default());
+        let tap = WholeTap::default();
         let is_empty = first.is_none();
-        let mut whole =
-            Whole { upstream, first, broken: None, tap, in_flight: Some(in_flight), alarm, deadlines };
+        let mut whole = Whole { upstream, first, broken: None, tap, in_flight: Some(in_flight), deadlines };
         if is_empty {
             // Nobody polls a body that has ended.
             whole.complete();
@@ -63,17 +61,6 @@ impl<B> Whole<B> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
-
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        if let Some(live) = self.live().filter(|live| live.poll_cancelled(cx).is_ready()) {
-            return Poll::Ready(Failure::of_cancelled(live));
-        }
-        Poll::Ready(match ready!(self.alarm.poll_due(cx, &self.deadlines)) {
-            Due::Total => self.deadlines.total_passed().into(),
-            Due::FirstToken => timed_out(Timeout::FirstToken, self.deadlines.timeouts().first_token),
-            _ => timed_out(Timeout::Idle, self.deadlines.timeouts().idle),
-        })
-    }
 }
 
 impl<B> Body for Whole<B>
@@ -92,22 +79,16 @@ where
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(this.piece(first))));
         }
-        if this.in_flight.is_none() {
+        let Some(in_flight) = &this.in_flight else {
             return Poll::Ready(this.broken.take().map(|failure| Err(failure.into())));
-        }
-        // Looked at with every piece: an answer that never pauses ends too.
-        if let Some(live) = this.live().filter(|live| live.is_cancelled()) {
-            let failure = Failure::of_cancelled(live);
+        };
+        if let Err(failure) = this.deadlines.check(in_flight.live(), Instant::now()) {
             return this.fail(failure, cx);
         }
         match Pin::new(&mut this.upstream).poll_frame(cx) {
-            Poll::Ready(Some(Ok(_))) if Instant::now() >= this.deadlines.end() => {
-                let failure = this.deadlines.total_passed().into();
-                this.fail(failure, cx)
-            }
+            // Nothing follows trailers.
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(bytes) => Poll::Ready(Some(Ok(this.piece(bytes)))),
-                // Trailers: nothing follows them.
                 Err(_trailers) => {
                     this.complete();
                     Poll::Ready(None)
@@ -121,7 +102,7 @@ where
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let failure = ready!(this.poll_over(cx));
+                let failure = ready!(this.deadlines.poll_failed(cx, in_flight));
                 this.fail(failure, cx)
             }
         }
@@ -158,8 +139,4 @@ impl<B: Body> Whole<B> {
             in_flight.complete(&facts);
         }
     }
-}
-
-fn timed_out(timeout: Timeout, limit: std::time::Duration) -> Failure {
-    UpstreamEnd::TimedOut(timeout, limit).into()
 }
