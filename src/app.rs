@@ -33,8 +33,8 @@ use crate::hub::downloads::{DownloadView, Downloads};
 use crate::hub::{Hub, HubDeps, HubError, TokenPlaces};
 use crate::models::hub_cache;
 use crate::outward::Fetcher;
-use crate::profiles::{Apply, ProfileBook};
-use crate::proxy::{Contexts, Kinds, Media, Proxy, Upstreams};
+use crate::profiles::{Apply, LocalModels, ProfileBook};
+use crate::proxy::{Contexts, Media, Proxy, Upstreams};
 use crate::responses;
 use crate::store::{Store, StoreError, audit};
 use crate::system::clock::{Clock, SystemClock};
@@ -122,7 +122,7 @@ impl App {
             Accounts::open(&config.auth, store.clone(), tokens, revocations, Arc::clone(&clock)).await?;
         let recorder = Recorder::new(store.clone(), Arc::clone(&clock));
         end_with_rights(&accounts, &recorder);
-        let kinds = kinds()?;
+        let models = local_models()?;
         let worker = Worker::new(Program::Own);
         let bodies = Bodies::new(config.server.max_body);
         let proxy = Arc::new(Proxy {
@@ -130,9 +130,9 @@ impl App {
             backends: backends.clone(),
             recorder,
             upstreams: Upstreams::default(),
-            contexts: Contexts::new(Arc::clone(&kinds), worker.clone(), bodies.clone()),
+            contexts: Contexts::new(Arc::clone(&models), worker.clone(), bodies.clone()),
             worker: worker.clone(),
-            kinds,
+            models,
             media: Media(media(&config)),
             clock: Arc::clone(&clock),
             max_body: config.server.max_body,
@@ -270,10 +270,10 @@ async fn keep_accounts(accounts: &Accounts, store: &Store, audit_days: u32) {
     }
 }
 
-/// What kinds of models there are on this machine.
-fn kinds() -> Result<Arc<Kinds>, AppError> {
+/// Returns the models on this machine.
+fn local_models() -> Result<Arc<LocalModels>, AppError> {
     let cache = hub_cache::location(|name| std::env::var_os(name)).ok_or(AppError::NoCache)?;
-    Ok(Arc::new(Kinds::new(cache)))
+    Ok(Arc::new(LocalModels::new(cache)))
 }
 
 /// Fetches pictures, where the operator allows it.

@@ -4,9 +4,11 @@
 mod book;
 mod glob;
 mod launch;
+mod local_models;
 
 pub use book::{Apply, Placed, ProfileBook, StoredProfile, Taken};
 pub use launch::LaunchSpec;
+pub use local_models::LocalModels;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

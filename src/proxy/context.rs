@@ -1,25 +1,21 @@
 //! Whether a prompt can fit its model at all, told before a backend is asked that would not refuse it. What is
 //! short enough whatever its tokens are is not looked at.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::estimate::{Measured, Size};
 use super::failure::Failure;
-use super::kinds::Kinds;
 use crate::bodies::{Bodies, Weight};
 use crate::config::{LaunchSettings, ModelRef};
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
 use crate::dialect::rope::Rope;
 use crate::dialect::{embeddings, prompt};
-use crate::models;
-use crate::profiles::Entry;
-use crate::system::offload;
+use crate::profiles::{Entry, LocalModels};
 use crate::worker::{Count, NotText, Unanswered, Worker};
 
 /// Bytes of a body that no model's context is too short for.
@@ -30,20 +26,16 @@ const BEFORE_ANSWER: u64 = 3;
 
 /// What contexts hold, and what prompts come to.
 pub struct Contexts {
-    kinds: Arc<Kinds>,
+    models: Arc<LocalModels>,
     worker: Worker,
     /// Parses prompts.
     bodies: Bodies,
-    native: Native,
 }
 
-/// What models were made for, as far as it is known; none: their files do not say.
-type Native = Arc<RwLock<HashMap<ModelRef, Option<u64>>>>;
-
 impl Contexts {
-    /// Counts prompts by the tokenizers of models whose kinds are known there.
-    pub fn new(kinds: Arc<Kinds>, worker: Worker, bodies: Bodies) -> Contexts {
-        Contexts { kinds, worker, bodies, native: Arc::default() }
+    /// Counts prompts by the tokenizers of models on this machine.
+    pub fn new(models: Arc<LocalModels>, worker: Worker, bodies: Bodies) -> Contexts {
+        Contexts { models, worker, bodies }
     }
 
     /// Whether a prompt has to be looked at: it may exceed its context, or `has_limits` and its tokens can be counted.
@@ -72,7 +64,7 @@ impl Contexts {
         }
         let Some(model) = local(&entry.profile.launch) else { return false };
         let said = entry.profile.launch.context_length.map(u64::from);
-        match said.map(Some).or_else(|| known(&self.native, model)) {
+        match said.map(Some).or_else(|| self.models.known_context(model)) {
             Some(limit) => limit.is_some_and(|limit| bytes > limit),
             None => true,
         }
@@ -89,10 +81,10 @@ impl Contexts {
         has_limits: bool,
     ) -> Result<Measured, Failure> {
         let Some(model) = local(&entry.profile.launch).cloned() else { return Ok(Measured::default()) };
-        let Some(folder) = self.kinds.folder(&model).await else { return Ok(Measured::default()) };
+        let Some(folder) = self.models.folder(&model).await else { return Ok(Measured::default()) };
         let context = match (operation, entry.profile.launch.context_length) {
             (Operation::Chat | Operation::Completion, Some(said)) => Some(u64::from(said)),
-            (Operation::Chat | Operation::Completion, None) => self.made_for(&model, &folder).await,
+            (Operation::Chat | Operation::Completion, None) => self.models.context(&model).await,
             _ => None,
         };
         let (body, system) = (asked.body.clone(), entry.profile.system_prompt.clone());
@@ -155,7 +147,7 @@ impl Contexts {
     /// Counts the tokens of a chat by its model's tokenizer and template; if the template cannot be run, what it adds
     /// is estimated. None: the model has no tokenizer here, or one that cannot be used now.
     pub async fn count(&self, entry: &Entry, chat: Bytes, lane: &Arc<str>) -> Option<u64> {
-        let folder = self.kinds.folder(local(&entry.profile.launch)?).await?;
+        let folder = self.models.folder(local(&entry.profile.launch)?).await?;
         let system = entry.profile.system_prompt.clone();
         let read = move || {
             Weight::of(&chat).check().ok()?;
@@ -177,7 +169,7 @@ impl Contexts {
     pub async fn as_text(&self, entry: &Entry, asked: &Scanned, lane: &Arc<str>) -> Result<Rope, Failure> {
         let lists = embeddings::tokens(asked)?;
         let folder = match local(&entry.profile.launch) {
-            Some(model) => self.kinds.folder(model).await,
+            Some(model) => self.models.folder(model).await,
             None => None,
         };
         let texts = match folder {
@@ -198,20 +190,6 @@ impl Contexts {
         })?;
         Ok(embeddings::with_texts(asked, &texts))
     }
-
-    /// Returns the context that a model was made for, read once. None: its files do not say, or do not answer.
-    async fn made_for(&self, model: &ModelRef, folder: &Path) -> Option<u64> {
-        if let Some(limit) = known(&self.native, model) {
-            return limit;
-        }
-        let (read, native, model) = (folder.to_owned(), Arc::clone(&self.native), model.clone());
-        let reading = move || {
-            let limit = models::read(&read).ok()?.context_length.map(|known| known.value);
-            native.write().unwrap_or_else(PoisonError::into_inner).insert(model, limit);
-            limit
-        };
-        offload::run(folder, offload::REQUEST_TIME, reading).await.ok()?
-    }
 }
 
 /// The model whose files are here, behind an engine of ours.
@@ -222,8 +200,4 @@ fn local(launch: &LaunchSettings) -> Option<&ModelRef> {
 /// Of all that the model is to read, at most.
 fn bytes(entry: &Entry, asked: &Scanned) -> u64 {
     (asked.body.len() + entry.profile.system_prompt.as_deref().map_or(0, str::len)) as u64
-}
-
-fn known(native: &Native, model: &ModelRef) -> Option<Option<u64>> {
-    native.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
 }

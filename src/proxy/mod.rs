@@ -13,7 +13,6 @@ mod failure;
 mod flow;
 mod headers;
 mod in_flight;
-mod kinds;
 mod limits;
 mod media;
 mod metered;
@@ -44,7 +43,6 @@ pub use events::Events;
 pub use failure::{BodyTimeout, Failure};
 pub use headers::{Head, JSON, failed, rate_limit_headers, with_rate_limits};
 pub use in_flight::refuse;
-pub use kinds::Kinds;
 pub use limits::Limits;
 pub use media::Media;
 pub use metered::BoxError;
@@ -61,7 +59,7 @@ use crate::backends::Backends;
 use crate::bodies::{Bodies, Held};
 use crate::dialect::operation::Operation;
 use crate::dialect::request::Scanned;
-use crate::profiles::{Entry, ProfileSet};
+use crate::profiles::{Entry, LocalModels, ProfileSet};
 use crate::system::clock::Clock;
 use crate::usage::{Ledger, NewRequest, Recorder};
 use crate::worker::Worker;
@@ -72,7 +70,7 @@ pub struct Proxy {
     pub backends: Backends,
     pub recorder: Recorder,
     pub upstreams: Upstreams,
-    pub kinds: Arc<Kinds>,
+    pub models: Arc<LocalModels>,
     pub contexts: Contexts,
     pub worker: Worker,
     pub media: Media,
@@ -206,7 +204,7 @@ impl Proxy {
     ) -> Result<Entry, Failure> {
         let entry = resolve::resolve(&self.profiles.load(), caller, scanned.model()?)?.clone();
         let (profile, launch) = (&entry.profile.name, &entry.profile.launch);
-        match operation.refused_by(profile, launch.engine, self.kinds.of(launch).await) {
+        match operation.refused_by(profile, launch.engine, self.models.model_type(launch).await) {
             Some(words) => Err(Failure::invalid(words, Some("model".to_owned()))),
             None => Ok(entry),
         }

@@ -85,7 +85,7 @@ pub fn states(gateway: &Shared) -> HashMap<String, &'static str> {
 
 async fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'static str>) -> Model {
     let launch = &entry.profile.launch;
-    let model_type = gateway.proxy.kinds.of(launch).await;
+    let model_type = gateway.proxy.models.model_type(launch).await;
     let operations = Operation::served_by(launch.engine, model_type);
     Model {
         id: entry.profile.name.clone(),
@@ -96,7 +96,7 @@ async fn model(entry: &Entry, gateway: &Shared, states: &HashMap<String, &'stati
         aliases: entry.profile.aliases.clone(),
         context_length: launch.context_length,
         model_type: model_type.map(ModelType::name),
-        input: gateway.proxy.kinds.input(launch).await.map(|input| input.to_vec()),
+        input: gateway.proxy.models.input(launch).await.filter(|input| !input.is_empty()),
         capabilities: operations.into_iter().map(Operation::name).collect(),
         tools: entry.profile.tools.clone(),
         state: states.get(&entry.launch.id).copied().unwrap_or("stopped"),
