@@ -314,7 +314,9 @@ mod tests {
     fn assembler_tells_calls_apart_however_servers_number_them() {
         let expected = [["a", "f", "{\"n\":1}"], ["b", "g", "{}"]];
         let (f, g, rest) = ("{\"n\"", "{}", ":1}");
-        let cases: [(&str, Vec<Value>, [[&str; 3]; 2]); 10] = [
+        /// A name, the deltas, and the calls: id, name and arguments.
+        type Case<'a> = (&'a str, Vec<Value>, [[&'a str; 3]; 2]);
+        let cases: [Case<'_>; 10] = [
             (
                 "as OpenAI",
                 vec![

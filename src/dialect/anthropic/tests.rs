@@ -271,7 +271,9 @@ fn blocks(stream: &[String]) -> (Vec<[String; 3]>, String) {
 fn events_give_each_call_a_block_whatever_the_server_numbers_it() {
     let done = || "data: [DONE]\n\n".to_owned();
     let (paris, rome) = (json!({"city": "Paris"}), json!({"city": "Rome"}));
-    let cases: [(&str, Vec<String>, &[[&str; 3]]); 3] = [
+    /// A name, the chunks, and the calls: id, name and arguments.
+    type Case<'a> = (&'a str, Vec<String>, &'a [[&'a str; 3]]);
+    let cases: [Case<'_>; 3] = [
         (
             "the same index, interleaved",
             vec![
