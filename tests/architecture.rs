@@ -132,8 +132,6 @@ const MAY_WAIT_FOR_DISK: &[&str] = &[
     "src/http/admin/settings.rs",
     "src/http/serve.rs",
     "src/http/tls.rs",
-    "src/proxy/context.rs",
-    "src/proxy/kinds.rs",
 ];
 
 const LINES_MAX: usize = 500;
