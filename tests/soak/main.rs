@@ -111,21 +111,31 @@ fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented(
             );
         }
         let watching = scope.spawn(move || accounting::watch(soak, over));
+        let ends_watch = EndsWatch(over);
         chaos::run(soak);
         running.into_iter().for_each(|client| client.join().unwrap());
-        over.store(true, Ordering::Relaxed);
+        drop(ends_watch);
         watching.join().unwrap()
     });
     soak.ledger.print();
     let late = soak.until.elapsed();
     println!("{:>8}  s until the last request had ended", late.as_secs());
     accounting::settle(&soak, seen.promised);
-    accounting::check_memory(&seen, is_long);
+    accounting::check_memory(&seen, soak.ledger.total(), is_long);
     accounting::check_ends(&soak.ledger, &kinds);
     keys::check_budgets(&soak);
     accounting::check_nothing_is_left(&mut soak);
     accounting::check_records(&soak);
     assert!(late < TAIL, "the last request ended {late:?} after the time was over");
+}
+
+/// Ends the watching thread, also when a thread of the run has failed.
+struct EndsWatch<'a>(&'a AtomicBool);
+
+impl Drop for EndsWatch<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A chat's body with more fields.
