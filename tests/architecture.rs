@@ -86,7 +86,7 @@ const FENCES: &[(&str, &str, &str)] = &[
 /// `http::stream`, whose bodies end with the right of their caller.
 const STREAMS: &[(&str, &str)] = &[
     ("from_stream(", "src/http/stream.rs"),
-    ("Body::new", "src/http/edge.rs src/http/error.rs src/http/holding.rs"),
+    ("Body::new", "src/http/edge.rs src/http/error.rs src/http/holding.rs src/http/once.rs"),
     ("StreamBody", ""),
     ("sse::Sse", ""),
 ];

@@ -43,6 +43,11 @@ impl Assembled {
         Assembled { limit, kept: 0 }
     }
 
+    /// Bytes that are counted.
+    pub fn bytes(&self) -> usize {
+        self.kept
+    }
+
     /// Counts bytes that are about to be kept. A failure ends the answer; nothing was counted then.
     pub fn keep(&mut self, bytes: usize) -> Result<(), UpstreamFailure> {
         if bytes > self.limit - self.kept {

@@ -4,11 +4,12 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 
+use super::extract::read_body;
 use super::hosts::HostError;
 use super::state::Shared;
 use crate::auth::{AuthError, AuthFault};
 use crate::backends::AcquireError;
-use crate::proxy::{Failure, failed};
+use crate::proxy::{BoxError, Failure, failed};
 use crate::store::StoreError;
 use crate::system::offload::OffloadError;
 use crate::tools::{CallError, PluginError};
@@ -43,6 +44,19 @@ impl ApiError {
         let mut failure = Failure::invalid(message, None);
         (failure.status, failure.code) = (412, "precondition_failed");
         ApiError(failure)
+    }
+
+    /// A body that could not be read: 413 with the limit when it is larger than `limit` bytes, else that it broke off.
+    pub fn of_body(error: impl Into<BoxError>, limit: usize) -> ApiError {
+        let error = error.into();
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+        while let Some(inner) = cause {
+            if inner.is::<http_body_util::LengthLimitError>() {
+                return Failure::fixed_too_large(limit as u64).into();
+            }
+            cause = inner.source();
+        }
+        Failure::unread(error).into()
     }
 
     /// Nothing the caller can mend; the words are for the log, not for the caller.
@@ -200,11 +214,7 @@ impl<T: serde::de::DeserializeOwned + Send + 'static> FromRequest<Shared> for Js
     type Rejection = ApiError;
 
     async fn from_request(request: Request, gateway: &Shared) -> Result<Self, ApiError> {
-        let bytes = bytes::Bytes::from_request(request, gateway).await.map_err(|rejection| {
-            let mut failure = Failure::invalid(rejection.body_text(), None);
-            failure.status = rejection.status().as_u16();
-            ApiError(failure)
-        })?;
+        let bytes = read_body(request, gateway).await?;
         let parse = |bytes: &[u8]| {
             let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
             serde_json::from_slice(text)

@@ -1,9 +1,9 @@
 //! axum's extractors with our own words for what cannot be understood: a refusal is always JSON in
 //! the one shape of errors. Named like axum's, so that the OpenAPI document recognises them.
 
+use axum::Extension;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
@@ -17,6 +17,24 @@ use crate::proxy::Failure;
 
 /// Bytes of the largest body that the admin API takes.
 pub const ADMIN_BODY_LIMIT: usize = 2 << 20;
+
+/// The limit of a route's bodies, in its requests' extensions: axum keeps its own to itself, and a refusal names it.
+#[derive(Clone, Copy)]
+pub struct BodyLimit(usize);
+
+/// Limits the bodies of a route to so many bytes; the layer nearest to the handler counts.
+pub fn limit_body(bytes: usize) -> (DefaultBodyLimit, Extension<BodyLimit>) {
+    (DefaultBodyLimit::max(bytes), Extension(BodyLimit(bytes)))
+}
+
+/// Reads a whole body. Fails with 413 and the limit's number when it is larger than its route takes.
+pub async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    let limit = request.extensions().get::<BodyLimit>().map_or(ADMIN_BODY_LIMIT, |limit| limit.0);
+    Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::fixed_too_large(limit as u64).into(),
+        _ => Failure::unread(error).into(),
+    })
+}
 
 /// What stands in the path.
 pub struct Path<T>(pub T);
@@ -78,12 +96,12 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Shared> for Json<T> {
             (answer.0.status, answer.0.code) = (415, "unsupported_media_type");
             return Err(answer);
         }
-        let read = Bytes::from_request(request, gateway).await;
+        let read = read_body(request, gateway).await;
         still_has(right)?;
-        let body = read.map_err(|error| unusable(error.status(), error.body_text()))?;
+        let body = read?;
         let parse = |body: &[u8]| axum::Json::from_bytes(body).map(|axum::Json(value)| value);
         let parsed = gateway.proxy.bodies.parse(body, parse).await.map_err(Failure::from)?;
-        parsed.map(Json).map_err(|error: JsonRejection| unusable(error.status(), error.body_text()))
+        parsed.map(Json).map_err(|error: JsonRejection| ApiError::bad_request(error.body_text(), "body"))
     }
 }
 
@@ -96,13 +114,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 impl<S: Send + Sync> FromRequest<S> for Raw {
-    type Rejection = Response;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let right = request.extensions().get::<Right>().cloned();
-        let read = Bytes::from_request(request, state).await;
-        still_has(right).map_err(IntoResponse::into_response)?;
-        read.map(Raw).map_err(IntoResponse::into_response)
+        let read = read_body(request, state).await;
+        still_has(right)?;
+        read.map(Raw)
     }
 }
 
@@ -115,13 +133,4 @@ impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {
     fn into_response(self) -> axum::response::Response {
         axum::Json(self.0).into_response()
     }
-}
-
-/// Malformed, or too large.
-fn unusable(status: StatusCode, message: String) -> ApiError {
-    let mut answer = ApiError::bad_request(message, "body");
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        (answer.0.status, answer.0.code) = (413, "request_too_large");
-    }
-    answer
 }

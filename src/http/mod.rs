@@ -35,7 +35,7 @@ mod ui;
 mod working;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use utoipa::openapi::OpenApi;
@@ -82,7 +82,7 @@ pub fn routes(gateway: Shared) -> Routes {
         // Around the audit log: what is answered again was not done again.
         .layer(from_fn_with_state(gateway.clone(), once::act_once))
         .layer(from_fn_with_state(gateway.clone(), holding::hold_body))
-        .layer(DefaultBodyLimit::max(extract::ADMIN_BODY_LIMIT))
+        .layer(extract::limit_body(extract::ADMIN_BODY_LIMIT))
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)
         .with_state(gateway)

@@ -1,18 +1,25 @@
 //! `Idempotency-Key`: a change of the admin API that a client sends again, because it did not hear the
 //! answer, happens once. What is remembered is [`super::replays`]'s to know.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, header};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 use super::audit;
 use super::caller::{identify, transport};
 use super::error::ApiError;
 use super::extract::ADMIN_BODY_LIMIT;
-use super::replays::{ANSWER_MAX, Name, Told, Verdict};
+use super::replays::{ALL_MAX, ANSWER_MAX, CALLER_MAX, Name, Told, Verdict};
 use super::state::Shared;
 use crate::auth::Caller;
 use crate::logging::InRequest;
@@ -45,10 +52,9 @@ pub async fn act_once(State(gateway): State<Shared>, request: Request, next: Nex
         return next.run(request).await;
     };
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, ADMIN_BODY_LIMIT).await else {
-        let words =
-            format!("a request with an Idempotency-Key has a body of at most {ADMIN_BODY_LIMIT} bytes");
-        return refused(413, "request_too_large", words);
+    let body = match to_bytes(body, ADMIN_BODY_LIMIT).await {
+        Ok(body) => body,
+        Err(error) => return ApiError::of_body(error, ADMIN_BODY_LIMIT).into_response(),
     };
     let name = Name { caller: scope(&caller), key };
     let mut digest = Sha256::new();
@@ -60,6 +66,13 @@ pub async fn act_once(State(gateway): State<Shared>, request: Request, next: Nex
         Verdict::Act => {}
         Verdict::Again(told) => return again(told),
         Verdict::Running => return running(),
+        Verdict::Full => {
+            let words = format!(
+                "{CALLER_MAX} changes with an Idempotency-Key are under way for this caller, or {ALL_MAX} in all; try \
+                 again when some have been answered"
+            );
+            return ApiError::from(Failure::overloaded(words)).into_response();
+        }
         Verdict::Reused => {
             let words =
                 "this Idempotency-Key was sent with another request; give each change a key of its own";
@@ -89,25 +102,63 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Remembers what has been done; what was refused may be tried again.
+/// Remembers the answer to a change that was made; one that was refused may be tried again. An answer larger than
+/// [`ANSWER_MAX`] passes on as it comes and is not kept.
 async fn keep(of: &Forget<'_>, answer: Response) -> Response {
     if !answer.status().is_success() {
         return answer;
     }
     let (parts, body) = answer.into_parts();
-    let Ok(body) = to_bytes(body, usize::MAX).await else {
-        return ApiError::conflict("the answer was lost", "answer_lost").into_response();
-    };
-    let kept = (body.len() <= ANSWER_MAX).then(|| body.clone());
+    let (kept, body) = read_up_to(body, ANSWER_MAX).await;
     let told = Told { status: parts.status, headers: parts.headers.clone(), body: kept };
     of.gateway.replays().done(of.name, told);
-    Response::from_parts(parts, Body::from(body))
+    Response::from_parts(parts, body)
+}
+
+/// Reads a body of at most `limit` bytes. A longer one, or one that breaks off, is returned as a stream that begins with
+/// what was read of it.
+async fn read_up_to(body: Body, limit: usize) -> (Option<Bytes>, Body) {
+    if body.size_hint().lower() > limit as u64 {
+        return (None, body);
+    }
+    let (mut rest, mut read) = (body, BytesMut::new());
+    while let Some(frame) = rest.frame().await {
+        let whole =
+            frame.as_ref().ok().and_then(Frame::data_ref).filter(|piece| read.len() + piece.len() <= limit);
+        let Some(piece) = whole else {
+            let begun = VecDeque::from([Ok(Frame::data(read.freeze())), frame]);
+            return (None, Body::new(Begun { begun, rest }));
+        };
+        read.extend_from_slice(piece);
+    }
+    let whole = read.freeze();
+    (Some(whole.clone()), Body::from(whole))
+}
+
+/// A body of which the beginning was read.
+struct Begun {
+    begun: VecDeque<Result<Frame<Bytes>, axum::Error>>,
+    rest: Body,
+}
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.begun.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
 }
 
 fn again(told: Told) -> Response {
     let Some(body) = told.body else {
-        let words =
-            "this was done before, and its answer is too large to be given again; look at what is there";
+        let words = "this was done before, and its answer is no longer kept or was too large to be; read what is there instead";
         return ApiError::conflict(words, "already_done").into_response();
     };
     let mut response = Response::new(Body::from(body));
@@ -132,4 +183,38 @@ fn refused(status: u16, code: &'static str, words: String) -> Response {
 fn scope(caller: &Caller) -> String {
     let who = caller.key.as_deref().or(caller.user.as_deref()).unwrap_or(&caller.name);
     format!("{} {who}", caller.via.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn body(pieces: usize, bytes: usize) -> Body {
+        let piece = Bytes::from(vec![b'x'; bytes]);
+        Body::from_stream(stream::iter((0..pieces).map(move |_| Ok::<_, axum::Error>(piece.clone()))))
+    }
+
+    #[tokio::test]
+    async fn read_up_to_keeps_small_answers_and_passes_large_ones_on_whole() {
+        let (kept, whole) = read_up_to(body(4, 25), 100).await;
+        assert_eq!(kept.unwrap().len(), 100);
+        assert_eq!(to_bytes(whole, usize::MAX).await.unwrap().len(), 100);
+        let (kept, whole) = read_up_to(body(5, 25), 100).await;
+        assert!(kept.is_none());
+        assert_eq!(to_bytes(whole, usize::MAX).await.unwrap().len(), 125);
+    }
+
+    #[tokio::test]
+    async fn read_up_to_takes_no_more_of_an_endless_answer_than_its_limit() {
+        let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&taken);
+        let endless = stream::repeat_with(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, axum::Error>(Bytes::from_static(&[b'x'; 10]))
+        });
+        let (kept, _body) = read_up_to(Body::from_stream(endless), 100).await;
+        assert_eq!((kept, taken.load(std::sync::atomic::Ordering::Relaxed)), (None, 11));
+    }
 }

@@ -72,6 +72,14 @@ impl Failure {
         Failure::refused(413, "invalid_request_error", "request_too_large", message)
     }
 
+    /// 413: the body is larger than the `limit` bytes of its route, which no setting changes.
+    pub fn fixed_too_large(limit: u64) -> Failure {
+        let message = format!(
+            "the body is larger than {limit} bytes, the most that this route takes; send less at once"
+        );
+        Failure::refused(413, "invalid_request_error", "request_too_large", message)
+    }
+
     /// 408: the body came too slowly.
     pub fn body_timeout(timeout: BodyTimeout) -> Failure {
         Failure::refused(408, "invalid_request_error", "request_timeout", timeout.to_string())
@@ -101,6 +109,12 @@ impl Failure {
             cause = inner.source();
         }
         let refused = Failure::invalid(format!("the body broke off: {error}"), None);
+        Failure { recorded: Status::Cancelled, ..refused }
+    }
+
+    /// The client reads its answer too slowly, so that its connection ends. Only the record says so.
+    pub fn unread_answer(message: impl Into<String>) -> Failure {
+        let refused = Failure::refused(499, "invalid_request_error", "write_timeout", message);
         Failure { recorded: Status::Cancelled, ..refused }
     }
 

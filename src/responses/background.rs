@@ -1,7 +1,7 @@
 //! Responses that are made in the background: what each has come to so far, for whoever asks for it or listens. Holds
 //! their events while they are made and for a while longer; knows neither who makes them nor HTTP.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,20 +19,40 @@ const JOBS_MAX: usize = 1_000;
 const OWNER_JOBS_MAX: usize = 250;
 /// Bytes of events that are held of one response; the first ones go when there are more.
 const EVENTS_MAX: usize = 8 << 20;
-/// Bytes of events that are held of all that are made at one time.
-const MADE_MAX: usize = 256 << 20;
+/// Bytes of events that are held of all responses, and at most of one owner's. Owners share the former: each may hold as
+/// much as every other.
+const ALL_EVENTS_MAX: usize = 256 << 20;
+const OWNER_EVENTS_MAX: usize = 64 << 20;
+/// Bytes of text that one owner's responses may come to while they are made.
+const OWNER_TEXT_MAX: usize = 64 << 20;
 /// Bytes of events that a listener is told at once.
 const TOLD_MAX: usize = 256 << 10;
-/// How long the events of one that has ended are held, and how many bytes of all of those.
+/// How long the events of one that has ended are held, and how many bytes of those of one owner and of all: the oldest go.
 const HELD: Duration = Duration::from_secs(10 * 60);
+const OWNER_HELD_MAX: usize = 16 << 20;
 const HELD_MAX: usize = 64 << 20;
 
-/// Bytes of events of all jobs.
-static MADE: AtomicUsize = AtomicUsize::new(0);
-
 /// Those that are made, and those that have just been.
+pub struct Jobs {
+    all: Mutex<HashMap<String, Arc<Job>>>,
+    /// [`ALL_EVENTS_MAX`].
+    events_max: usize,
+    /// Bytes of events that each owner may hold now.
+    allowance: Arc<AtomicUsize>,
+}
+
+impl Default for Jobs {
+    fn default() -> Jobs {
+        Jobs { all: Mutex::default(), events_max: ALL_EVENTS_MAX, allowance: Arc::default() }
+    }
+}
+
+/// Bytes that the jobs of one owner hold.
 #[derive(Default)]
-pub struct Jobs(Mutex<HashMap<String, Arc<Job>>>);
+struct Share {
+    events: AtomicUsize,
+    text: AtomicUsize,
+}
 
 /// One of them.
 pub struct Job {
@@ -50,6 +70,10 @@ struct State {
     /// The sequence number of the first one that is still held.
     first: u64,
     bytes: usize,
+    /// Bytes of its text that are counted in `share`.
+    text: usize,
+    share: Arc<Share>,
+    allowance: Arc<AtomicUsize>,
     ended: Option<Instant>,
 }
 
@@ -74,8 +98,19 @@ impl Jobs {
         if made >= JOBS_MAX || theirs >= OWNER_JOBS_MAX {
             return None;
         }
+        let share = all.values().find(|job| job.owner == owner).map(|job| Arc::clone(&job.state().share));
+        self.divide(&all, owner);
         let queued = events.queue();
-        let state = State { events, told: VecDeque::new(), first: 0, bytes: 0, ended: None };
+        let state = State {
+            events,
+            told: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            text: 0,
+            share: share.unwrap_or_default(),
+            allowance: Arc::clone(&self.allowance),
+            ended: None,
+        };
         let job = Arc::new(Job {
             owner: owner.to_owned(),
             state: Mutex::new(state),
@@ -104,8 +139,23 @@ impl Jobs {
         self.all().remove(id);
     }
 
+    /// Holds no more events of those that have ended than there is room for.
+    pub fn prune(&self) {
+        forget(&mut self.all());
+    }
+
+    /// Divides the bytes of events among all owners, one who begins now included, and takes from those with more.
+    fn divide(&self, all: &HashMap<String, Arc<Job>>, owner: &str) {
+        let mut owners: HashSet<&str> = all.values().map(|job| job.owner.as_str()).collect();
+        owners.insert(owner);
+        let allowance = OWNER_EVENTS_MAX.min(self.events_max / owners.len());
+        if self.allowance.swap(allowance, Ordering::Relaxed) > allowance {
+            all.values().for_each(|job| job.state().give_way());
+        }
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Job>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,7 +170,7 @@ impl Job {
         self.change(|state| {
             let events = state.events.feed(bytes);
             state.tell(&events);
-            reason = state.events.abort_reason().cloned();
+            reason = state.events.abort_reason().cloned().or_else(|| state.count_text());
         });
         reason.map_or(Ok(()), Err)
     }
@@ -224,43 +274,68 @@ impl State {
             let (event, after) = rest.split_at(end + 2);
             if event.starts_with(b"event:") {
                 self.bytes += event.len();
-                MADE.fetch_add(event.len(), Ordering::Relaxed);
+                self.share.events.fetch_add(event.len(), Ordering::Relaxed);
                 self.told.push_back(Bytes::copy_from_slice(event));
             }
             rest = after;
         }
-        // Where all of them hold too much, the one that grows gives way.
-        while (self.bytes > EVENTS_MAX || MADE.load(Ordering::Relaxed) > MADE_MAX)
+        self.give_way();
+    }
+
+    /// Drops its first events while it has too many, or its owner does.
+    fn give_way(&mut self) {
+        let is_over = |state: &State| {
+            let theirs = state.share.events.load(Ordering::Relaxed);
+            state.bytes > EVENTS_MAX || theirs > state.allowance.load(Ordering::Relaxed)
+        };
+        while is_over(self)
             && let Some(gone) = self.told.pop_front()
         {
             self.bytes -= gone.len();
-            MADE.fetch_sub(gone.len(), Ordering::Relaxed);
+            self.share.events.fetch_sub(gone.len(), Ordering::Relaxed);
             self.first += 1;
         }
+    }
+
+    /// Counts the text that the response has come to. A failure: its owner's responses have too much.
+    fn count_text(&mut self) -> Option<UpstreamFailure> {
+        let text = self.events.kept();
+        let grown = text - self.text;
+        self.text = text;
+        let theirs = self.share.text.fetch_add(grown, Ordering::Relaxed) + grown;
+        (theirs > OWNER_TEXT_MAX).then(|| {
+            UpstreamFailure::overloaded(format!(
+                "the text of your responses that are made in the background takes {} MiB already; try again when some \
+                 have ended",
+                OWNER_TEXT_MAX >> 20
+            ))
+        })
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        MADE.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.share.events.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.share.text.fetch_sub(self.text, Ordering::Relaxed);
     }
 }
 
 /// Drops those that ended long ago, and the oldest of the others when they take too much room.
 fn forget(all: &mut HashMap<String, Arc<Job>>) {
-    let mut ended: Vec<(Instant, usize, String)> = all
-        .iter()
-        .filter_map(|(id, job)| {
-            let state = job.state();
-            Some((state.ended?, state.bytes, id.clone()))
-        })
-        .collect();
-    ended.sort_unstable_by(|a, b| b.cmp(a));
-    let mut held = 0;
-    for (at, bytes, id) in ended {
+    let mut ended: Vec<(Instant, String, Arc<Job>)> =
+        all.iter().filter_map(|(id, job)| Some((job.state().ended?, id.clone(), Arc::clone(job)))).collect();
+    ended.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    let (mut held, mut by_owner) = (0, HashMap::<&str, usize>::new());
+    for (at, id, job) in &ended {
+        // Its response, and its events.
+        let state = job.state();
+        let bytes = state.bytes + state.text;
+        drop(state);
+        let theirs = by_owner.entry(&job.owner).or_default();
+        *theirs += bytes;
         held += bytes;
-        if at.elapsed() >= HELD || held > HELD_MAX {
-            all.remove(&id);
+        if at.elapsed() >= HELD || held > HELD_MAX || *theirs > OWNER_HELD_MAX {
+            all.remove(id);
         }
     }
 }
@@ -273,8 +348,12 @@ mod tests {
     use crate::dialect::responses::Asked;
 
     fn begun(jobs: &Jobs, id: &str) -> Arc<Job> {
+        begun_by(jobs, "ada", id)
+    }
+
+    fn begun_by(jobs: &Jobs, owner: &str, id: &str) -> Arc<Job> {
         let asked = Asked::read(&json!({"model": "m", "input": "x", "background": true}), "0").unwrap();
-        jobs.begin("ada", id, Events::new(asked.response(id, "m", 1), "0", asked.manner(&[]))).unwrap()
+        jobs.begin(owner, id, Events::new(asked.response(id, "m", 1), "0", asked.manner(&[]))).unwrap()
     }
 
     const CHUNK: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -331,6 +410,66 @@ mod tests {
         let failed = begun(&jobs, "b");
         failed.fail(&json!({"message": "m", "type": "api_error"}));
         assert_eq!(failed.end(2).response["status"], "failed");
+    }
+
+    fn long(bytes: usize) -> Vec<u8> {
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(bytes))
+            .into_bytes()
+    }
+
+    fn held_of(jobs: &Jobs, owner: &str) -> usize {
+        jobs.all().values().filter(|job| job.owner == owner).map(|job| job.state().bytes).sum()
+    }
+
+    #[tokio::test]
+    async fn events_are_bounded_by_owner_and_in_all_and_owners_share_them() {
+        let events_max = 8 << 20;
+        let jobs = Jobs { events_max, ..Jobs::default() };
+        let owners: Vec<String> = (0..4).map(|n| format!("owner {n}")).collect();
+        for (count, owner) in owners.iter().enumerate() {
+            for n in 0..20 {
+                begun_by(&jobs, owner, &format!("{owner} {n}")).feed(&long(500_000)).unwrap();
+            }
+            let held: Vec<usize> = owners.iter().map(|owner| held_of(&jobs, owner)).collect();
+            let allowance = events_max / (count + 1);
+            assert!(held.iter().all(|held| *held <= allowance), "{held:?}");
+            assert!(held[count] > allowance / 2, "others leave room: {held:?}");
+        }
+        drop(begun_by(&jobs, "one more", "z"));
+        assert_eq!(jobs.find("one more", "z").unwrap().state().first, 0, "all of its events are held");
+    }
+
+    #[tokio::test]
+    async fn text_of_one_owner_is_bounded_and_that_of_others_goes_on() {
+        let jobs = Jobs::default();
+        let mut refused = None;
+        for n in 0..OWNER_TEXT_MAX / (3 << 20) + 1 {
+            let job = begun(&jobs, &n.to_string());
+            refused = refused.or((0..3).find_map(|_| job.feed(&long(1 << 20)).err()));
+        }
+        let refused = refused.expect("a refusal");
+        assert_eq!((refused.status, refused.code), (429, "queue_full"));
+        assert!(refused.message.contains("64 MiB"), "{refused:?}");
+        assert!(begun_by(&jobs, "bob", "his").feed(&long(1 << 20)).is_ok());
+        jobs.all().clear();
+        assert!(begun(&jobs, "again").feed(&long(1 << 20)).is_ok(), "what has gone makes room");
+    }
+
+    #[tokio::test]
+    async fn ended_responses_of_one_owner_are_held_up_to_a_bound_and_those_of_others_stay() {
+        let jobs = Jobs::default();
+        let end = |job: &Job| {
+            job.feed(&long(1 << 20)).unwrap();
+            job.close(&job.end(2));
+        };
+        end(&begun_by(&jobs, "bob", "his"));
+        for n in 0..20 {
+            end(&begun(&jobs, &n.to_string()));
+            jobs.prune();
+        }
+        assert!(held_of(&jobs, "ada") <= OWNER_HELD_MAX);
+        assert!(jobs.find("ada", "0").is_none() && jobs.find("ada", "19").is_some());
+        assert!(jobs.find("bob", "his").is_some());
     }
 
     #[tokio::test]

@@ -134,6 +134,11 @@ impl Events {
         self.end("response.incomplete")
     }
 
+    /// Bytes of text that the response has come to.
+    pub fn kept(&self) -> usize {
+        self.kept.bytes()
+    }
+
     /// Returns why the chat has to be ended: the response would grow too large with more of it, or cannot be read.
     pub fn abort_reason(&self) -> Option<&UpstreamFailure> {
         self.abort_reason.as_ref()

@@ -1,7 +1,7 @@
 //! Registering, logging in and out, sessions, and choosing a new password by a link.
 
 use axum::Extension;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -18,18 +18,13 @@ use crate::http::state::Shared;
 use crate::usage::rfc3339;
 
 /// Bytes of a body that anyone may send: names, a password, a token.
-const BODY_MAX: usize = 64 << 10;
+pub const BODY_MAX: usize = 64 << 10;
 /// Characters of a browser's name that are kept.
 const AGENT_CHARS: usize = 200;
 
 /// The cookie of a browser that has logged in with a password before, and the only path it is sent to.
 const DEVICE_COOKIE: &str = "mlx_gateway_device";
 const DEVICE_PATH: &str = "/api/v1/auth/login";
-
-/// Limits the bodies of routes that need no credential.
-pub fn body_limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(BODY_MAX)
-}
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! `/api/v1/chats`: the conversations of whoever asks. Nobody sees another's, administrators included.
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use crate::proxy::Failure;
 use crate::store::chats::{ChatFilter, ChatRow};
 
 /// Pictures are in it.
-const BODY_MAX: usize = 64 << 20;
+pub const BODY_MAX: usize = 64 << 20;
 /// Conversations given without a wish.
 const LIMIT: usize = 100;
 
@@ -77,11 +77,6 @@ pub struct ChatBody {
     messages: Option<Vec<Box<RawValue>>>,
     /// Ids of messages that go.
     remove: Option<Vec<String>>,
-}
-
-/// Conversations hold pictures.
-pub fn body_limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(BODY_MAX)
 }
 
 /// List the caller's conversations.
@@ -198,6 +193,7 @@ impl From<ChatError> for ApiError {
         match error {
             ChatError::Unknown(_) => ApiError::not_found(error.to_string()),
             ChatError::Invalid { message, param } => ApiError::bad_request(message, param),
+            ChatError::MessageTooLarge { .. } => full(413, "message_too_large", &error),
             ChatError::ChatTooLarge => full(413, "conversation_too_large", &error),
             ChatError::OwnerFull | ChatError::TooMany => full(507, "conversations_full", &error),
             ChatError::Store(error) => error.into(),

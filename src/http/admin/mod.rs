@@ -29,6 +29,7 @@ mod users;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use super::extract::limit_body;
 use super::state::Shared;
 pub use profiles::load as load_profiles;
 
@@ -42,11 +43,11 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(settings::service))
         .routes(routes!(doctor::get))
         .routes(routes!(auth::state))
-        .routes(routes!(auth::register).layer(auth::body_limit()))
-        .routes(routes!(auth::login).layer(auth::body_limit()))
+        .routes(routes!(auth::register).layer(limit_body(auth::BODY_MAX)))
+        .routes(routes!(auth::login).layer(limit_body(auth::BODY_MAX)))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
-        .routes(routes!(auth::reset).layer(auth::body_limit()))
+        .routes(routes!(auth::reset).layer(limit_body(auth::BODY_MAX)))
         .routes(routes!(auth::sessions))
         .routes(routes!(auth::end_session))
         .routes(routes!(users::list))
@@ -96,10 +97,10 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(downloads::retry))
         .routes(routes!(hub::settings))
         .routes(routes!(hub::set_token, hub::remove_token))
-        .routes(routes!(chats::list, chats::create).layer(chats::body_limit()))
-        .routes(routes!(chats::get, chats::change, chats::remove).layer(chats::body_limit()))
+        .routes(routes!(chats::list, chats::create).layer(limit_body(chats::BODY_MAX)))
+        .routes(routes!(chats::get, chats::change, chats::remove).layer(limit_body(chats::BODY_MAX)))
         .routes(routes!(events::listen))
-        .routes(routes!(plugins::list, plugins::add).layer(plugins::body_limit()))
+        .routes(routes!(plugins::list, plugins::add).layer(limit_body(plugins::ADD_MAX)))
         .routes(routes!(plugins::get, plugins::remove))
         .routes(routes!(plugins::grant))
         .routes(routes!(tools::list))

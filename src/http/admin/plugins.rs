@@ -1,7 +1,7 @@
 //! Plugins: what there is, adding, removing, granting.
 
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
@@ -14,7 +14,7 @@ use crate::http::state::Shared;
 use crate::tools::{NewPlugin, Permissions, PluginView};
 
 /// Bytes of a request that adds a plugin: the largest component, in base64, and its manifest.
-const ADD_MAX: usize = 96 << 20;
+pub const ADD_MAX: usize = 96 << 20;
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Plugins {
@@ -37,10 +37,6 @@ pub struct NewPluginBody {
 #[serde(deny_unknown_fields, default)]
 pub struct GrantBody {
     permissions: Option<Permissions>,
-}
-
-pub fn body_limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(ADD_MAX)
 }
 
 /// `GET /api/v1/plugins`

@@ -108,6 +108,7 @@ async fn made(
         tracing::error!(%error, "What came of a response could not be kept");
     }
     job.close(&end);
+    gateway.making.prune();
 }
 
 /// Asks the chat and follows its answer to the end.
