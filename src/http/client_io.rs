@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::connection::Connection;
 use super::pace::Pace;
+use crate::proxy::Failure;
 use crate::usage::Live;
 
 /// How long an answer waits for its client to take [`LEAST_READ`].
@@ -72,8 +73,13 @@ impl<S> ClientIo<S> {
     /// Ready with an error when the client took too little, and without one when its answer has to end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.pace.poll_too_slow(cx).is_ready() {
-            let least =
-                format!("the client took less than {LEAST_READ} bytes in {} s", WRITE_TIMEOUT.as_secs());
+            let least = format!(
+                "the client read less than {LEAST_READ} bytes of its answer in {} s",
+                WRITE_TIMEOUT.as_secs()
+            );
+            if let Some(live) = self.connection.ends().live {
+                live.abort(Failure::unread_answer(&least).to_abort(true));
+            }
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, least)));
         }
         if !std::mem::replace(&mut self.is_waiting, true) {

@@ -18,6 +18,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::caller::{identify, transport};
 use super::edge::Arrival;
 use super::error::ApiError;
+use super::mcp;
 use super::state::Shared;
 use crate::bodies::{Full, Held};
 use crate::proxy::Failure;
@@ -36,21 +37,23 @@ pub async fn hold_body(State(gateway): State<Shared>, request: Request, next: Ne
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
+    let is_mcp = parts.uri.path() == mcp::PATH;
     let declared = body.size_hint().lower().min(LARGEST);
     let held = match gateway.proxy.bodies.hold(&lane(&gateway, &parts), declared) {
         Ok(held) => Arc::new(held),
-        Err(full) => return room_error(full),
+        Err(full) => return room_error(full, is_mcp),
     };
     parts.extensions.insert(BodyHeld(Arc::clone(&held)));
     let was_refused = Arc::new(AtomicBool::new(false));
     let body = Counted { body, arrived: 0, held: Arc::clone(&held), was_refused: Arc::clone(&was_refused) };
     let answer = next.run(Request::from_parts(parts, Body::new(body))).await;
-    if was_refused.load(Ordering::Relaxed) { room_error(gateway.proxy.bodies.full()) } else { answer }
+    if was_refused.load(Ordering::Relaxed) { room_error(gateway.proxy.bodies.full(), is_mcp) } else { answer }
 }
 
-/// Returns the 503 for a body that there is no room for.
-fn room_error(full: Full) -> Response {
-    ApiError::from(Failure::from(full)).into_response()
+/// Returns the 503 for a body that there is no room for, in the shape of its API.
+fn room_error(full: Full, is_mcp: bool) -> Response {
+    let failure = Failure::from(full);
+    if is_mcp { mcp::no_room(&failure) } else { ApiError::from(failure).into_response() }
 }
 
 /// Who shares a part of the bound: a caller's requests, or those of strangers from one network.

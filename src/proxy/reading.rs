@@ -111,14 +111,15 @@ pub fn renamed(bytes: Bytes, plan: &Plan, facts: &mut Facts) -> Result<Bytes, Fa
     Ok(edits.apply(&Rope::from(bytes), &scan).to_vec().into())
 }
 
-/// The failure that an error answer tells, with as much of its body as comes in time.
+/// The failure that an error answer tells, if its body comes in time. Half a message is not passed on.
 pub async fn error_answer(response: Response<UpstreamBody>, limits: &Limits) -> Failure {
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
     let (mut body, mut told) = (response.into_body(), Vec::new());
     let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
             let room = ERROR_LIMIT - told.len();
             let piece = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
             told.extend(piece.iter().take(room));
@@ -126,9 +127,15 @@ pub async fn error_answer(response: Response<UpstreamBody>, limits: &Limits) -> 
                 break;
             }
         }
+        true
     };
-    if let Err(ended) = limits.run_for(ERROR_TIME, reading).await {
-        return ended;
+    let is_whole = match limits.run_for(ERROR_TIME, reading).await {
+        Ok(is_whole) => is_whole.unwrap_or(false),
+        Err(ended) => return ended,
+    };
+    if !is_whole && serde_json::from_slice::<serde::de::IgnoredAny>(&told).is_err() {
+        let message = format!("the backend answered {status}, and its message broke off");
+        told = serde_json::json!({"error": {"message": message}}).to_string().into_bytes();
     }
     let mut failure = Failure::from(UpstreamEnd::Reported(UpstreamFailure::from_answer(status, &told)));
     failure.retry_after_s = retry_after.or(failure.retry_after_s);

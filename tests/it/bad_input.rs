@@ -92,3 +92,30 @@ fn what_an_engine_may_not_see_never_reaches_it_and_is_noted() {
     let warnings = gateway.record("completed")["warnings"].to_string();
     assert!(warnings.contains("draft_model") && warnings.contains("adapters"), "{warnings}");
 }
+
+#[test]
+fn every_route_that_reads_a_body_names_its_limit_in_the_413() {
+    let gateway = Gateway::start(PROFILES);
+    let send = |path: &str, bytes: usize, more: &str| {
+        let body = format!("{{\"x\":\"{}\"}}", "x".repeat(bytes));
+        gateway.post_with(path, more, &body)
+    };
+    for (path, limit, more) in [
+        ("/api/v1/keys", 2 << 20, ""),
+        ("/api/v1/keys", 2 << 20, "idempotency-key: k\r\n"),
+        ("/api/v1/profiles", 2 << 20, ""),
+        ("/api/v1/downloads", 2 << 20, ""),
+        ("/api/v1/tools/calculator/call", 2 << 20, ""),
+        ("/api/v1/auth/login", 64 << 10, ""),
+        ("/api/v1/auth/register", 64 << 10, ""),
+        ("/api/v1/auth/reset-password", 64 << 10, ""),
+    ] {
+        let refused = send(path, limit, more);
+        assert_eq!(refused.error(), (413, "request_too_large".into()), "{path}: {refused:?}");
+        let message = refused.json()["error"]["message"].to_string();
+        assert!(
+            message.contains(&format!("larger than {limit} bytes")) && message.contains("send less"),
+            "{path}: {message}"
+        );
+    }
+}

@@ -114,6 +114,12 @@ fn bodies_that_wait_are_bounded_by_caller_and_others_are_served() {
                 let code = if path == "/v1/messages" { "overloaded" } else { "too_many_bodies" };
                 assert!(refused.body.contains(code), "{path}: {refused:?}");
             }
+            let refused = gateway.send(&head("/mcp", 64 * MIB));
+            let error = &refused.json()["error"];
+            assert_eq!((refused.status, &error["code"]), (503, &(-32_005).into()), "{refused:?}");
+            assert!(
+                error["message"].to_string().contains("bodies") && refused.header("retry-after").is_some()
+            );
             let served = gateway.chat_as(&bob, "qwen", "#chunks=1");
             assert_eq!(served.status, 200, "{served:?}");
             assert!(held(gateway) <= SHARE);

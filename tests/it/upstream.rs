@@ -152,7 +152,7 @@ fn half_an_error_is_told_within_two_seconds_with_the_upstreams_status() {
         let answer = answer(&gateway);
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert_eq!(answer.error(), (502, "backend_error".into()));
-        assert!(answer.body.contains("half an err"), "{answer:?}");
+        assert_eq!(answer.json()["error"]["message"], "the backend answered 500, and its message broke off");
         let record = gateway.record("failed");
         assert_eq!(record["attempts"][0]["upstream_status"], 500, "{record}");
     }

@@ -42,6 +42,7 @@ const INVALID_REQUEST: i32 = -32_600;
 /// Seconds after which another `initialize` makes sense.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const TIMED_OUT: i32 = -32_008;
+const NO_ROOM: i32 = -32_005;
 
 /// The one route.
 pub fn routes(gateway: &Shared) -> Router<Shared> {
@@ -117,6 +118,15 @@ async fn weighed(request: Request<Body>) -> Result<Request<Body>, String> {
 /// Refuses a message that came too slowly.
 pub fn timed_out(failure: &Failure) -> Response {
     refuse(StatusCode::REQUEST_TIMEOUT, TIMED_OUT, &failure.message)
+}
+
+/// Refuses a message that there is no room for.
+pub fn no_room(failure: &Failure) -> Response {
+    let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM, &failure.message);
+    if let Some(seconds) = failure.retry_after_s {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    answer
 }
 
 fn refuse(status: StatusCode, code: i32, message: &str) -> Response {

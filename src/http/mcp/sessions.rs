@@ -115,6 +115,7 @@ impl Sessions {
             tracing::info!(session.caller = &*visit.owner.caller, "Evicting idle MCP session");
             self.end(evicted);
         }
+        tracing::debug!(session.id = &**id, session.caller = &*visit.owner.caller, "MCP session began");
         let (sessions, id) = (self.clone(), Arc::clone(id));
         let (lost, ended) = (visit.right.ended(), visit.ended.clone());
         self.tasks.spawn(async move {
