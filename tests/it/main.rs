@@ -54,6 +54,7 @@ mod shutdown;
 mod streams;
 mod tls;
 mod tools;
+mod unread;
 mod upstream;
 mod upstream_bounds;
 mod upstream_wire;

@@ -156,7 +156,7 @@ fn chat(gateway: &Gateway, headers: &str, brief: &str, more: &Value) -> String {
     gateway.wire("POST", "/v1/chat/completions", headers, Some(&body))
 }
 
-fn profiles() -> String {
+pub(crate) fn profiles() -> String {
     let profile = |name: &str, more: &str| {
         format!("[[profile]]\nname = {name:?}\nmodel = \"./model\"\nmax_concurrent = 200\n{more}\n")
     };
@@ -164,7 +164,7 @@ fn profiles() -> String {
 }
 
 /// Sends a request whose answer is not read, by a client that has next to no room for one.
-fn send_unread(gateway: &Gateway, request: &str) -> TcpStream {
+pub(crate) fn send_unread(gateway: &Gateway, request: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let connected = runtime.block_on(async {
         let socket = TcpSocket::new_v4().unwrap();
@@ -193,7 +193,7 @@ fn wait_for_stuck(gateway: &Gateway, admin: &str, count: usize) {
     });
 }
 
-fn wait_for_free(gateway: &Gateway, admin: &str) {
+pub(crate) fn wait_for_free(gateway: &Gateway, admin: &str) {
     wait_for("every lease to be free", || {
         let servers = gateway.as_bearer(admin, "GET", "/api/v1/servers", None).json();
         servers["servers"].as_array().unwrap().iter().all(|server| server["in_flight"] == 0).then_some(())
@@ -201,7 +201,7 @@ fn wait_for_free(gateway: &Gateway, admin: &str) {
 }
 
 /// Waits until the gateway has closed every connection; what a client has not read keeps none open.
-fn wait_for_closed(gateway: &Gateway) {
+pub(crate) fn wait_for_closed(gateway: &Gateway) {
     if !cfg!(target_os = "linux") {
         return;
     }
