@@ -35,6 +35,11 @@ pub enum ChatError {
     /// What is wrong, and the field it is about.
     #[error("{message}")]
     Invalid { message: String, param: &'static str },
+    #[error(
+        "a message has {bytes} bytes as JSON and may have {MESSAGE_BYTES_MAX} ({} MiB), pictures included; send smaller pictures",
+        MESSAGE_BYTES_MAX >> 20
+    )]
+    MessageTooLarge { bytes: usize },
     #[error("a conversation holds at most {} MiB, pictures included; begin a new one", CHAT_BYTES_MAX >> 20)]
     ChatTooLarge,
     #[error(
@@ -186,8 +191,7 @@ fn row(message: &RawValue) -> Result<MessageRow, ChatError> {
         return Err(invalid(format!("a message's role is one of {}", ROLES.join(", ")), "messages"));
     }
     if content.len() > MESSAGE_BYTES_MAX {
-        let most = MESSAGE_BYTES_MAX >> 20;
-        return Err(invalid(format!("a message holds at most {most} MiB, pictures included"), "messages"));
+        return Err(ChatError::MessageTooLarge { bytes: content.len() });
     }
     let text = string(head.text).unwrap_or_default();
     Ok(MessageRow { id, parent: self::id(head.parent, "parent")?, text, content: content.to_owned() })
@@ -232,6 +236,15 @@ mod tests {
         let row = row(&said).unwrap();
         assert_eq!((row.id.as_str(), row.parent, row.text.as_str()), ("m-1", None, "hi"));
         assert_eq!(serde_json::from_str::<Value>(&row.content).unwrap(), said);
+    }
+
+    #[test]
+    fn row_refuses_a_message_that_is_too_large_with_both_numbers() {
+        let message = |bytes: usize| json!({"id": "m", "role": "user", "text": "x".repeat(bytes)});
+        assert!(row(&message(MESSAGE_BYTES_MAX - 100)).is_ok());
+        let error = row(&message(MESSAGE_BYTES_MAX)).unwrap_err();
+        assert!(matches!(error, ChatError::MessageTooLarge { .. }));
+        assert!(error.to_string().contains("33554432 (32 MiB)"), "{error}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct ChatFilter {
 pub struct Bounds {
     /// Messages of one conversation.
     pub messages: i64,
-    /// Bytes of one conversation's messages.
+    /// Bytes of one conversation's messages as JSON. The copy of their text that a search reads does not count again.
     pub chat_bytes: i64,
     /// Conversations of one owner.
     pub chats: i64,
@@ -219,7 +219,7 @@ fn exceeded(
     before: i64,
     bounds: Bounds,
 ) -> Result<Option<Exceeded>, rusqlite::Error> {
-    let sql = "SELECT count(*), coalesce(sum(octet_length(text) + octet_length(content)), 0) \
+    let sql = "SELECT count(*), coalesce(sum(octet_length(content)), 0) \
                FROM chat_messages WHERE chat = ?1";
     let (messages, bytes): (i64, i64) =
         conn.prepare_cached(sql)?.query_row([chat], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -330,7 +330,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("s.db")).unwrap();
         let bounds = Bounds { messages: 3, chat_bytes: 1_000, chats: 4, bytes: 2_500 };
-        let long = |id: &str, bytes: usize| said(id, None, &"x".repeat(bytes / 2 - 6));
+        let long = |id: &str, bytes: usize| said(id, None, &"x".repeat(bytes - 11));
         let new = |id: &'static str, owner: &'static str, bytes| {
             add(&store, row(id, owner, "", 1), vec![long("a", bytes)], bounds)
         };

@@ -10,7 +10,7 @@ use super::{before_upgrade, rollup};
 use crate::system::private;
 
 /// In order; the version of a store is the number of them that it has seen.
-const MIGRATIONS: [&str; 15] = [
+const MIGRATIONS: [&str; 16] = [
     include_str!("migrations/0001_requests.sql"),
     include_str!("migrations/0002_profiles.sql"),
     include_str!("migrations/0003_downloads.sql"),
@@ -26,6 +26,7 @@ const MIGRATIONS: [&str; 15] = [
     include_str!("migrations/0013_responses_under_way.sql"),
     include_str!("migrations/0014_grants_of_components.sql"),
     include_str!("migrations/0015_bytes_of_chats.sql"),
+    include_str!("migrations/0016_bytes_of_chats_counted_once.sql"),
 ];
 const SCHEMA: &str = include_str!("schema.sql");
 

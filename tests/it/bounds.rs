@@ -38,6 +38,12 @@ fn rows(gateway: &Gateway, who: &str) -> Vec<Row> {
             refusal: (413, "conversation_too_large", "64 MiB"),
         },
         Row {
+            what: "one message",
+            create: post("/api/v1/chats", |n| json!({"messages": [picture(n, 33 << 20)]})),
+            most: 0,
+            refusal: (413, "message_too_large", "33554432 (32 MiB)"),
+        },
+        Row {
             what: "a title",
             create: post("/api/v1/chats", |_| json!({"title": "x".repeat(201)})),
             most: 0,
