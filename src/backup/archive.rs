@@ -21,6 +21,8 @@ const MANIFEST_MAX: u64 = 8 << 20;
 /// Bytes that a disk keeps free after a backup was unpacked.
 const RESERVE: u64 = 64 << 20;
 const PIECE: usize = 1 << 16;
+/// How the names of plugins begin that are being added, see `tools::registry::change`.
+const UNFINISHED: &[u8] = b".new-";
 /// The kind in a Unix mode, and the kind of a regular file.
 const KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
@@ -38,11 +40,13 @@ pub fn write<W: Write + Seek>(
 ) -> Result<Manifest, BackupError> {
     let mut zip = ZipWriter::new(out);
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let mut manifest = Manifest { format: FORMAT, version, made_at_ms, files: Default::default() };
+    let Found { files: plugins, folders, left_out } = plugin_files(&places.plugins)?;
+    let mut manifest =
+        Manifest { format: FORMAT, version, made_at_ms, files: Default::default(), folders, left_out };
     let mut wanted = vec![(DATABASE.to_owned(), database.to_owned())];
     wanted.push((SECRET.to_owned(), places.data_dir.join(SECRET)));
     wanted.extend(places.config.iter().map(|config| (CONFIG.to_owned(), config.clone())));
-    wanted.extend(plugin_files(&places.plugins)?);
+    wanted.extend(plugins);
     for (name, path) in wanted {
         let item = Item::of_entry(&name).ok_or_else(|| BackupError::Name { path: path.clone() })?;
         let file = match files::open(&path) {
@@ -73,16 +77,30 @@ pub fn write<W: Write + Seek>(
 /// Unpacks an archive below `into`, each file verified. Nothing is written for an archive that holds anything else than
 /// a backup does. Blocks.
 pub fn read(file: &Path, into: &Path) -> Result<Manifest, BackupError> {
-    let mut open = files::open(file).map_err(|error| BackupError::io(file, error))?;
-    count(&mut open).and_then(within).map_err(|reason| BackupError::foreign(file, reason))?;
-    let mut zip = ZipArchive::new(open).map_err(|error| BackupError::foreign(file, error))?;
+    let mut zip = open(file)?;
     let manifest = manifest(&mut zip, file)?;
     let needed = check(&mut zip, &manifest, file)?;
     room(needed, disk::free_bytes(into))?;
     for (name, digest) in &manifest.files {
         unpack(&mut zip, name, digest, into)?;
     }
+    for name in &manifest.folders {
+        let folder = Item::of_entry(name).map(|item| item.unpacked(into));
+        let folder = folder.ok_or_else(|| BackupError::Damaged { name: name.clone() })?;
+        private::create_dir(&folder).map_err(|error| BackupError::io(&folder, error))?;
+    }
     Ok(manifest)
+}
+
+/// Reads the manifest of an archive and nothing else. Blocks.
+pub fn read_manifest(file: &Path) -> Result<Manifest, BackupError> {
+    manifest(&mut open(file)?, file)
+}
+
+fn open(file: &Path) -> Result<ZipArchive<File>, BackupError> {
+    let mut open = files::open(file).map_err(|error| BackupError::io(file, error))?;
+    count(&mut open).and_then(within).map_err(|reason| BackupError::foreign(file, reason))?;
+    ZipArchive::new(open).map_err(|error| BackupError::foreign(file, error))
 }
 
 /// The number of entries that the archive claims, from its last record. The zip reader makes room for them all.
@@ -166,6 +184,14 @@ fn check(zip: &mut ZipArchive<File>, manifest: &Manifest, file: &Path) -> Result
             others = others.saturating_add(size);
         }
     }
+    let is_folder = |name: &String| {
+        let is_plugins = matches!(Item::of_entry(name), Some(Item::Plugin(_)));
+        is_plugins && !manifest.files.contains_key(name)
+    };
+    if let Some(name) = manifest.folders.iter().find(|name| !is_folder(name)) {
+        return Err(foreign(format!("it holds {name:?}, which is no folder of a backup")));
+    }
+    within(manifest.files.len() + manifest.folders.len()).map_err(foreign)?;
     if others > OTHERS_MAX {
         return Err(BackupError::TooLarge { name: "the files beside the store".into(), limit: OTHERS_MAX });
     }
@@ -204,9 +230,23 @@ impl<R: Read> Read for Checked<R> {
     }
 }
 
-/// Every file in the plugin directory, as deep as plugins have folders.
-fn plugin_files(plugins: &Path) -> Result<Vec<(String, PathBuf)>, BackupError> {
-    let mut found = Vec::new();
+/// The plugin directory: its files by name, its empty folders, and what is neither a file nor a folder.
+#[derive(Default)]
+struct Found {
+    files: Vec<(String, PathBuf)>,
+    folders: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Found {
+    fn count(&self) -> usize {
+        self.files.len() + self.folders.len() + self.left_out.len()
+    }
+}
+
+/// Searches the plugin directory, as deep as plugins have folders.
+fn plugin_files(plugins: &Path) -> Result<Found, BackupError> {
+    let mut found = Found::default();
     let mut folders = vec![plugins.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = match std::fs::read_dir(&folder) {
@@ -214,29 +254,42 @@ fn plugin_files(plugins: &Path) -> Result<Vec<(String, PathBuf)>, BackupError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BackupError::io(&folder, error)),
         };
+        let mut is_empty = true;
         for entry in entries {
             let entry = entry.map_err(|error| BackupError::io(&folder, error))?;
-            let kind = entry.file_type().map_err(|error| BackupError::io(&entry.path(), error))?;
-            // Unfinished and hidden entries are no plugins, see `tools::registry`.
-            let is_hidden = folder == plugins && entry.file_name().as_encoded_bytes().starts_with(b".");
-            if is_hidden {
+            let path = entry.path();
+            let kind = entry.file_type().map_err(|error| BackupError::io(&path, error))?;
+            if folder == plugins && entry.file_name().as_encoded_bytes().starts_with(UNFINISHED) {
                 continue;
             }
+            is_empty = false;
             if kind.is_dir() {
-                folders.push(entry.path());
+                folders.push(path);
             } else if kind.is_file() {
-                let path = entry.path();
-                let inside = path.strip_prefix(plugins).unwrap_or(&path).to_str();
-                let inside = inside.ok_or_else(|| BackupError::Name { path: path.clone() })?;
-                found.push((format!("{PLUGINS}{inside}"), path));
-                // The store, its secret and the configuration are files too.
-                if found.len() + 3 > FILES_MAX {
-                    return Err(BackupError::TooMany { path: plugins.to_owned(), limit: FILES_MAX });
-                }
+                found.files.push((entry_name(plugins, &path)?, path));
+            } else {
+                found.left_out.push(entry_name(plugins, &path)?);
+            }
+            // The store, its secret and the configuration are files too.
+            if found.count() + 3 > FILES_MAX {
+                return Err(BackupError::TooMany { path: plugins.to_owned(), limit: FILES_MAX });
             }
         }
+        if is_empty && folder != plugins {
+            found.folders.push(entry_name(plugins, &folder)?);
+        }
     }
+    found.folders.sort();
+    found.left_out.sort();
     Ok(found)
+}
+
+/// The name in an archive of a path in the plugin directory.
+fn entry_name(plugins: &Path, path: &Path) -> Result<String, BackupError> {
+    let inside = path.strip_prefix(plugins).unwrap_or(path).to_str();
+    let name = inside.map(|inside| format!("{PLUGINS}{inside}"));
+    let fits = name.filter(|name| Item::of_entry(name).is_some());
+    fits.ok_or_else(|| BackupError::Name { path: path.to_owned() })
 }
 
 /// Copies; returns the hash and the number of the bytes.

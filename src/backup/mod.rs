@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use archive::{read, write};
+pub use archive::{read, read_manifest, write};
 pub use place::{Restored, restore};
 pub use restoring::{RESTORING, finish};
 pub use workspace::{sweep, workspace};
@@ -38,6 +38,12 @@ pub struct Manifest {
     pub made_at_ms: i64,
     /// SHA-256 of each file, in hexadecimal.
     pub files: BTreeMap<String, String>,
+    /// Folders in the plugin directory that are empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<String>,
+    /// What is in the plugin directory and not in the backup: links and files that are not regular.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// Where the things lie that belong into a backup.

@@ -19,8 +19,12 @@ pub struct Restored {
     pub files: Vec<String>,
     /// The folder of the files that were there before, if there were any.
     pub kept: Option<PathBuf>,
-    /// The backup's configuration file, when another one is in use.
+    /// The backup's configuration file, when another one is in use or none is.
     pub config_beside: Option<PathBuf>,
+    /// Whether a configuration file is in use here.
+    pub config_in_use: bool,
+    /// What the backup does not hold of the plugin directory: links and files that are not regular.
+    pub left_out: Vec<String>,
 }
 
 /// Puts the backup `file` in place, once all of it was verified; `check` looks at the store before it is used. An
@@ -91,6 +95,15 @@ pub(super) fn plan(
         set_aside(item.clone(), places, &mut moves);
         moves.push(Move { item, kind: Kind::IntoPlace });
     }
+    for item in manifest.folders.iter().filter_map(|name| Item::of_entry(name)) {
+        let place = item.place(places);
+        if fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
+        unobstructed(&item, places)?;
+        set_aside(item.clone(), places, &mut moves);
+        moves.push(Move { item, kind: Kind::IntoPlace });
+    }
     let keeps = moves.iter().any(|one| one.kind == Kind::Aside);
     let restored = Restored {
         version: manifest.version.clone(),
@@ -98,6 +111,8 @@ pub(super) fn plan(
         files,
         kept: keeps.then(|| kept(places, now_ms)),
         config_beside,
+        config_in_use: places.config.is_some(),
+        left_out: manifest.left_out.clone(),
     };
     Ok((Journal::new(now_ms, moves), restored))
 }

@@ -201,6 +201,10 @@ pub(super) fn is_there(path: &Path) -> bool {
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            if from.is_dir() {
+                // Only empty folders are moved.
+                return private::create_dir(to).and_then(|()| fs::remove_dir(from));
+            }
             let part = to.with_added_extension("part");
             let mut copy = private::create(&part)?;
             io::copy(&mut files::open(from)?, &mut copy)?;

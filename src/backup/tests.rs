@@ -9,7 +9,7 @@ use std::path::Path;
 use self::machine::{Machine, archive, fine, full};
 use super::place::plan;
 use super::restoring::{Decided, Restoring};
-use super::{BackupError, Places, finish, read, restore, sweep, workspace, write};
+use super::{BackupError, Places, finish, read, read_manifest, restore, sweep, workspace, write};
 
 #[test]
 fn all_of_it_comes_back_to_an_empty_machine() {
@@ -28,18 +28,50 @@ fn all_of_it_comes_back_to_an_empty_machine() {
 #[test]
 fn plugins_are_in_a_backup_however_they_were_put_there() {
     let source = full();
-    for name in ["plugins/dropped.wasm", "plugins/mine/data/words/de.txt", "plugins/mine/.config"] {
+    let names = ["dropped.wasm", "mine/data/words/de.txt", "mine/.config", ".notes", ".hidden/x"];
+    let names = names.map(|name| format!("plugins/{name}"));
+    for name in &names {
         source.put(name, name);
     }
-    // Half written, and hidden from the gateway too.
+    // Half written.
     source.put("plugins/.new-x/x.wasm", "");
-    source.put("plugins/.DS_Store", "");
     let target = Machine::new();
     let restored = restore(&target.backup(&archive(&source)), &target.places(), 9, fine).unwrap();
-    for name in ["plugins/dropped.wasm", "plugins/mine/data/words/de.txt", "plugins/mine/.config"] {
-        assert_eq!(target.read(name).as_deref(), Some(name));
+    for name in &names {
+        assert_eq!(target.read(name).as_ref(), Some(name));
     }
-    assert_eq!(restored.files.len(), 5 + 3, "{:?}", restored.files);
+    assert_eq!(restored.files.len(), 5 + names.len(), "{:?}", restored.files);
+    assert_eq!(target.read("plugins/.new-x/x.wasm"), None);
+}
+
+#[test]
+fn empty_folders_come_back_and_what_is_no_file_is_named() {
+    let source = full();
+    let plugins = source.places().plugins;
+    fs::create_dir_all(plugins.join("mine/cache/deep")).unwrap();
+    fs::create_dir_all(plugins.join(".empty")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", plugins.join("mine/link")).unwrap();
+    nix::unistd::mkfifo(&plugins.join("mine/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let target = Machine::new();
+    let file = target.backup(&archive(&source));
+    let left_out = ["plugins/mine/fifo", "plugins/mine/link"];
+    assert_eq!(read_manifest(&file).unwrap().left_out, left_out);
+    for _ in 0..2 {
+        let restored = restore(&file, &target.places(), 9, fine).unwrap();
+        assert_eq!(restored.left_out, left_out);
+        for folder in ["mine/cache/deep", ".empty"] {
+            assert!(target.places().plugins.join(folder).is_dir(), "{folder}");
+        }
+    }
+    assert!(!target.places().plugins.join("mine/link").exists());
+}
+
+#[test]
+fn restore_says_whether_a_configuration_file_is_in_use() {
+    let target = Machine::new();
+    let places = Places { config: None, ..target.places() };
+    let restored = restore(&target.backup(&archive(&full())), &places, 9, fine).unwrap();
+    assert_eq!((restored.config_beside.is_some(), restored.config_in_use), (true, false));
 }
 
 #[test]

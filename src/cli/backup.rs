@@ -12,6 +12,7 @@ use super::client::cut_off;
 use super::connect::Host;
 use super::exit::CliError;
 use super::{Context, Out, format};
+use crate::backup;
 use crate::system::private;
 use crate::usage::rfc3339;
 
@@ -31,11 +32,22 @@ pub async fn backup(args: &BackupArgs, context: &mut Context) -> Result<(), CliE
         std::fs::remove_file(&part).map_err(|error| unwritable(&part, &error))?;
     }
     let bytes = named?;
+    let left_out = left_out(&args.file)?;
     if context.out.json() {
-        return context.out.raw_json(json!({"file": args.file, "bytes": bytes}).to_string().as_bytes());
+        let made = json!({"file": args.file, "bytes": bytes, "left_out": left_out});
+        return context.out.raw_json(made.to_string().as_bytes());
+    }
+    for name in &left_out {
+        context.out.line(&format!("left out {name}: only regular files and folders are backed up"))?;
     }
     let size = format::bytes(bytes);
     context.out.line(&format!("{} holds everything ({size}); it has secrets in it", args.file.display()))
+}
+
+/// Names of what the plugin directory holds and the backup does not.
+fn left_out(file: &Path) -> Result<Vec<String>, CliError> {
+    let manifest = backup::read_manifest(file);
+    manifest.map(|manifest| manifest.left_out).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 async fn fetch(part: &Path, context: &Context) -> Result<u64, CliError> {
@@ -68,10 +80,15 @@ pub fn restore(args: &RestoreArgs, global: &Global, host: &impl Host, out: &mut 
         out.line(&format!("  {file}"))?;
     }
     if let Some(config) = &restored.config_beside {
-        out.line(&format!(
-            "the configuration in use was left alone; the one of the backup is {}",
-            config.display()
-        ))?;
+        let why = if restored.config_in_use {
+            "the configuration in use was left alone"
+        } else {
+            "no configuration file is in use here"
+        };
+        out.line(&format!("{why}; the one of the backup is {}", config.display()))?;
+    }
+    for name in &restored.left_out {
+        out.line(&format!("{name} is not in the backup: only regular files and folders are"))?;
     }
     match &restored.kept {
         Some(kept) => out.line(&format!("what was there before lies in {}", kept.display())),

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 
 use crate::backup::{self, BackupError, Places};
 use crate::http::caller::Admin;
@@ -20,9 +20,12 @@ use crate::system::offload;
 /// Longest time that a backup is written before the first byte of it is sent.
 const BACKUP_TIME: Duration = Duration::from_secs(10 * 60);
 const PIECE: usize = 1 << 18;
+/// How many entries of the plugin directory are not in the backup; `left_out` in its manifest has their names.
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-mlx-gateway-left-out");
 
 /// Back everything up: the store, the sessions' secret, the configuration file and the plugins, as a zip
-/// file. It holds secrets.
+/// file. It holds secrets. `x-mlx-gateway-left-out` says how many links and special files of the plugin directory are not
+/// in it; `left_out` in its `manifest.json` names them.
 #[utoipa::path(
     get, path = "/backup", tag = "system",
     responses((status = 200, description = "A zip file for `mlx-gateway restore`", content_type = "application/zip", body = String))
@@ -44,13 +47,18 @@ pub async fn download(State(gateway): State<Shared>, Admin(caller): Admin) -> Re
     let writing = move || {
         let mut file = tempfile::tempfile_in(folder.path())
             .map_err(|source| BackupError::Io { path: folder.path().to_owned(), source })?;
-        backup::write(&mut file, &places, &database, now)?;
-        Ok(file)
+        let manifest = backup::write(&mut file, &places, &database, now)?;
+        Ok((file, manifest.left_out.len()))
     };
     // Plugins and the configuration may lie on other disks than the store.
-    let file = offload::run(&about.data_dir.join("backup"), BACKUP_TIME, writing).await?.map_err(failed)?;
+    let (file, left_out) =
+        offload::run(&about.data_dir.join("backup"), BACKUP_TIME, writing).await?.map_err(failed)?;
     let name = "attachment; filename=\"mlx-gateway-backup.zip\"";
-    let headers = [(header::CONTENT_TYPE, "application/zip"), (header::CONTENT_DISPOSITION, name)];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static(name)),
+        (LEFT_OUT, HeaderValue::from(left_out)),
+    ];
     Ok((headers, http_stream::file(&caller, pieces(file).map_err(io)?)).into_response())
 }
 

@@ -183,7 +183,8 @@ export interface paths {
         };
         /**
          * Back everything up: the store, the sessions' secret, the configuration file and the plugins, as a zip
-         *     file. It holds secrets.
+         *     file. It holds secrets. `x-mlx-gateway-left-out` says how many links and special files of the plugin directory are not
+         *     in it; `left_out` in its `manifest.json` names them.
          */
         get: operations["system_download"];
         put?: never;
