@@ -83,8 +83,12 @@ impl KeyMeter {
         match answer {
             Ok(answer) => Ok((answer, standing)),
             Err(refusal) => {
-                let message = refusal.message(limits, counts.left(limits, now_ms));
-                Err(LimitError { message, retry_after: refusal.retry_after, standing })
+                let message = refusal.message(limits);
+                Err(LimitError {
+                    message,
+                    retry_after: refusal.retry_after,
+                    standing: refusal.standing(standing),
+                })
             }
         }
     }

@@ -15,7 +15,7 @@ use super::target::Target;
 use super::waiters::Slot;
 use crate::profiles::LaunchSpec;
 use crate::system::clock::Clock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -325,6 +325,7 @@ impl Actor {
             suspicion: OnceLock::new(),
             vouched: AtomicU64::new(self.sleeps),
             asked: AtomicU64::new(self.sleeps),
+            unfinished: AtomicBool::new(false),
         };
         tracing::info!(
             backend.id = %self.slot.id,

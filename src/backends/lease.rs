@@ -5,7 +5,7 @@ use super::gate::{Gate, Pass};
 use super::target::Target;
 use crate::config::EngineKind;
 use crate::system;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Generation {
     pub vouched: AtomicU64,
     /// After so many it was last asked.
     pub asked: AtomicU64,
+    /// A lease was dropped without an end of its request since the last turn.
+    pub unfinished: AtomicBool,
 }
 
 /// The right to send one request to a ready backend. As long as it lives the backend counts as
@@ -32,6 +34,7 @@ pub struct Lease {
     generation: Arc<Generation>,
     queue_ms: f64,
     start_ms: f64,
+    is_finished: bool,
     _pass: Pass,
 }
 
@@ -54,6 +57,11 @@ impl Generation {
         !self.is_vouched(sleeps) && self.asked.fetch_max(sleeps, Ordering::AcqRel) < sleeps
     }
 
+    /// Returns whether a place may have become free for another reason than the end of an answer, and forgets that.
+    pub(super) fn take_unfinished(&self) -> bool {
+        self.unfinished.swap(false, Ordering::AcqRel)
+    }
+
     /// It answers.
     pub(super) fn vouch(&self, sleeps: u64) {
         self.vouched.fetch_max(sleeps, Ordering::AcqRel);
@@ -68,7 +76,16 @@ impl Generation {
     }
 
     pub(super) fn lease(self: &Arc<Generation>, pass: Pass, queue_ms: f64, start_ms: f64) -> Lease {
-        Lease { generation: Arc::clone(self), queue_ms, start_ms, _pass: pass }
+        Lease { generation: Arc::clone(self), queue_ms, start_ms, is_finished: false, _pass: pass }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Before the pass gives the place back.
+        if !self.is_finished {
+            self.generation.unfinished.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -110,6 +127,12 @@ impl Lease {
         if self.generation.pid.is_some() {
             self.generation.suspect(why.into());
         }
+    }
+
+    /// Records that its request came to an end of its own. One that is dropped before was left by its client or cancelled,
+    /// and says nothing about how long others take.
+    pub fn set_finished(&mut self) {
+        self.is_finished = true;
     }
 
     /// Whether its supervisor was told to end it.

@@ -46,7 +46,8 @@ impl InFlight {
     }
 
     /// Ends the request with a complete answer.
-    pub fn complete(self, facts: &Facts) {
+    pub fn complete(mut self, facts: &Facts) {
+        self.lease.set_finished();
         let mut outcome = Outcome::new(Status::Completed, 0);
         outcome.tokens = tokens(facts);
         outcome.finish_reason = facts.finish_reason.clone().map(Cow::Owned);
@@ -60,12 +61,16 @@ impl InFlight {
 
     /// Ends the attempt as completed and returns the ledger.
     pub fn complete_attempt(mut self, facts: &Facts) -> Ledger {
+        self.lease.set_finished();
         self.ledger.end_attempt(Status::Completed, tokens(facts), None);
         self.ledger
     }
 
     /// Ends the attempt as failed and returns the ledger.
     pub fn end_attempt(mut self, failure: &Failure, facts: &Facts) -> Ledger {
+        if failure.recorded != Status::Cancelled {
+            self.lease.set_finished();
+        }
         self.ledger.end_attempt(failure.recorded, tokens(facts), Some(failure.message.clone()));
         self.ledger
     }

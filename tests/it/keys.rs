@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http::body;
+use crate::support::http::{Answer, body};
 use crate::support::{Gateway, PROFILES, wait_for};
 
 #[test]
@@ -97,7 +97,10 @@ fn a_burst_cannot_pass_a_budget_or_the_parallel_limit() {
     let refused = asked(1000);
     assert_eq!(refused.status, 429);
     let words = refused.json()["error"]["message"].to_string();
-    assert!(words.contains("of this key's 100 tokens a day") && words.contains("max_tokens"), "{words}");
+    assert!(
+        words.contains("this key's budget of 100 tokens a day") && words.contains("resets at"),
+        "{words}"
+    );
     let keys = gateway.as_bearer(&admin, "GET", "/api/v1/keys", None).json();
     let mine = keys["keys"].as_array().unwrap().iter().find(|one| one["id"] == id.as_str()).unwrap().clone();
     let used = mine["used_tokens_day"].as_u64().unwrap();
@@ -116,12 +119,39 @@ fn a_burst_cannot_pass_a_budget_or_the_parallel_limit() {
 }
 
 #[test]
+fn a_spent_budget_is_named_with_its_number_and_when_it_resets() {
+    let gateway = Gateway::start(PROFILES);
+    let admin = gateway.admin();
+    let (key, _) = gateway.key(&admin, &json!({"name": "k", "tokens_per_day": 20}));
+    assert_eq!(gateway.chat_as(&key, "qwen", "#chunks=1 #prompt-tokens=30").status, 200);
+    let spent = gateway.chat_as(&key, "qwen", "#chunks=1");
+    assert_eq!(spent.error(), (429, "rate_limit_exceeded".into()));
+    let message = spent.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("budget of 20 tokens a day is spent: 31 were used; it resets at 20"),
+        "{message}"
+    );
+    assert_eq!(spent.header("x-ratelimit-limit-tokens").as_deref(), Some("20"));
+    assert_eq!(spent.header("x-ratelimit-remaining-tokens").as_deref(), Some("0"));
+    assert!(spent.header("x-ratelimit-reset-tokens").is_some(), "{spent:?}");
+}
+
+#[test]
 fn budgets_go_on_after_a_restart() {
     let gateway = Gateway::start(PROFILES);
     let admin = gateway.admin();
     let (key, _) = gateway.key(&admin, &json!({"name": "k", "tokens_per_month": 30}));
     assert_eq!(gateway.chat_as(&key, "qwen", "#chunks=25 #prompt-tokens=10").status, 200);
-    assert_eq!(gateway.chat_as(&key, "qwen", "#chunks=1").status, 429);
+    let refused = gateway.chat_as(&key, "qwen", "#chunks=1");
+    assert_eq!(refused.error(), (429, "rate_limit_exceeded".into()));
+    let told = |answer: &Answer, name: &str| {
+        answer.header(&format!("x-ratelimit-{name}-tokens")).unwrap_or_default()
+    };
+    assert_eq!(
+        (told(&refused, "limit").as_str(), told(&refused, "remaining").as_str()),
+        ("30", "5"),
+        "{refused:?}"
+    );
     // The records are written by the time they are shown.
     assert_eq!(gateway.as_bearer(&admin, "GET", "/api/v1/requests", None).status, 200);
     let gateway = Gateway::serve(gateway.crash(), &[]);

@@ -13,7 +13,7 @@ pub struct Standing {
 }
 
 /// A limit per minute, in requests or tokens, and how much of it is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rate {
     pub limit: u64,
     pub remaining: u64,

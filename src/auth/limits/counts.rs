@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::bucket::{Bucket, Standing};
+use super::bucket::{Bucket, Rate, Standing};
 use super::period::{Period, Share};
-use super::{Limited, Limits, Refusal};
+use super::{Budget, Limited, Limits, Refusal};
 
 /// After how long a refusal for requests under way is worth another try.
 const SOON: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ impl Counts {
     ) -> Result<Reserved, Refusal> {
         self.turn(now_ms);
         if limits.parallel.is_some_and(|most| self.running >= most) {
-            return Err(Refusal { limited: Limited::Parallel, retry_after: SOON, needed: 0 });
+            return Err(Refusal { limited: Limited::Parallel, retry_after: SOON, needed: 0, budget: None });
         }
         if has_tokens {
             self.afford(limits, Estimate::default(), now_ms)?;
@@ -102,7 +102,7 @@ impl Counts {
         if let Some(retry_after) =
             limits.requests_per_minute.and_then(|most| self.requests.wait(most.into(), 1, at))
         {
-            return Err(Refusal { limited: Limited::Requests, retry_after, needed: 0 });
+            return Err(Refusal { limited: Limited::Requests, retry_after, needed: 0, budget: None });
         }
         self.requests.take(limits.requests_per_minute.map(u64::from), 1.0, at);
         self.running += 1;
@@ -175,11 +175,19 @@ impl Counts {
     fn afford(&self, limits: &Limits, estimate: Estimate, now_ms: i64) -> Result<(), Refusal> {
         for (limited, most, period) in self.budgets(limits) {
             let needed = estimate.needed(most.unwrap_or(u64::MAX));
-            if period.left(most).is_some_and(|left| left < needed) {
+            let Some(limit) = most else { continue };
+            let left = period.left(most).unwrap_or_default();
+            if left < needed {
                 // What is only reserved may come back as soon as a request ends.
-                let spent = most.is_some_and(|most| period.used.saturating_add(needed) > most);
-                let until = Duration::from_millis(period.end.saturating_sub(now_ms).unsigned_abs());
-                return Err(Refusal { limited, retry_after: if spent { until } else { SOON }, needed });
+                let spent = period.used.saturating_add(needed) > limit;
+                let reset = Duration::from_millis(period.end.saturating_sub(now_ms).unsigned_abs());
+                let budget = Some(Budget {
+                    rate: Rate { limit, remaining: left, reset },
+                    used: period.used,
+                    resets_at_ms: period.end,
+                });
+                let retry_after = if spent { reset } else { SOON };
+                return Err(Refusal { limited, retry_after, needed, budget });
             }
         }
         Ok(())
@@ -187,7 +195,9 @@ impl Counts {
 
     fn afford_rate(&self, limits: &Limits, tokens: u64, at: Duration) -> Result<(), Refusal> {
         match limits.tokens_per_minute.and_then(|most| self.tokens.wait(most, tokens, at)) {
-            Some(retry_after) => Err(Refusal { limited: Limited::Tokens, retry_after, needed: tokens }),
+            Some(retry_after) => {
+                Err(Refusal { limited: Limited::Tokens, retry_after, needed: tokens, budget: None })
+            }
             None => Ok(()),
         }
     }

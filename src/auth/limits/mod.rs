@@ -10,6 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use bucket::{Rate, Standing};
@@ -48,6 +49,18 @@ pub struct Refusal {
     pub retry_after: Duration,
     /// Tokens that would have had to be left.
     pub needed: u64,
+    /// The budget, if it is one that does not suffice.
+    pub budget: Option<Budget>,
+}
+
+/// A budget that leaves too little to a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    pub rate: Rate,
+    /// Tokens that requests used which have ended.
+    pub used: u64,
+    /// Milliseconds since 1970, UTC.
+    pub resets_at_ms: i64,
 }
 
 impl Limits {
@@ -71,19 +84,11 @@ impl Limits {
 }
 
 impl Refusal {
-    /// Returns the message for the key's owner; `left`: tokens that the key's budgets have.
-    pub fn message(self, limits: &Limits, left: Option<u64>) -> String {
+    /// Returns the message for the key's owner.
+    pub fn message(self, limits: &Limits) -> String {
         let seconds = self.retry_after.as_secs_f64().ceil() as u64;
         let number = |limit: Option<u64>| limit.unwrap_or_default();
-        let budget = |most: Option<u64>, span: &str| {
-            format!(
-                "{} of this key's {} tokens a {span} (UTC) are left, the others used or reserved by requests under way, \
-                 and this request may use {}; lower max_tokens, or try again in {seconds} s",
-                number(left),
-                number(most),
-                self.needed
-            )
-        };
+        let budget = |span: &str| self.budget.unwrap_or_default().message(span, self.needed, seconds);
         match self.limited {
             Limited::Requests => format!(
                 "this key may send {} requests a minute; try again in {seconds} s",
@@ -97,8 +102,37 @@ impl Refusal {
                 "this key may have {} requests under way at one time; try again when one has ended",
                 limits.parallel.unwrap_or_default()
             ),
-            Limited::Day => budget(limits.tokens_per_day, "day"),
-            Limited::Month => budget(limits.tokens_per_month, "month"),
+            Limited::Day => budget("day"),
+            Limited::Month => budget("month"),
         }
+    }
+}
+
+impl Refusal {
+    /// Rate-limit status for the refusal: a budget takes the place of the rate of tokens.
+    pub fn standing(self, standing: Standing) -> Standing {
+        Standing { tokens: self.budget.map(|budget| budget.rate).or(standing.tokens), ..standing }
+    }
+}
+
+impl Budget {
+    /// `span`: day or month.
+    fn message(self, span: &str, needed: u64, seconds: u64) -> String {
+        let Rate { limit, remaining, .. } = self.rate;
+        let at = Timestamp::from_millisecond(self.resets_at_ms)
+            .map_or_else(|_| "never".into(), |at| at.to_string());
+        let name = format!("this key's budget of {limit} tokens a {span}");
+        if self.used >= limit {
+            return format!("{name} is spent: {} were used; it resets at {at}, in {seconds} s", self.used);
+        }
+        if remaining == 0 {
+            return format!(
+                "{name} is used or reserved by requests under way; try again in {seconds} s, or when it resets at {at}"
+            );
+        }
+        format!(
+            "{name} has {remaining} left, the others used or reserved by requests under way, and this request may use \
+             {needed}; lower max_tokens, or try again in {seconds} s; the budget resets at {at}"
+        )
     }
 }

@@ -36,21 +36,22 @@ impl Actor {
             });
             let queue_ms = ms(now.saturating_duration_since(waiter.since.max(ready)) + held);
             let start_ms = ms(ready.saturating_duration_since(waiter.since).saturating_sub(held));
-            self.note_turn(now, waiter.since.max(ready));
+            if !waiter.answer.is_closed() {
+                self.note_turn(now, waiter.since.max(ready), current.take_unfinished());
+            }
             // A client that has just left drops the lease, and with it the place, right here.
             tell(waiter.answer, Ok(current.lease(pass, queue_ms, start_ms)));
         }
         self.slot.with_queue(|queue| queue.iter().map(turn_by).min())
     }
 
-    /// Learns from the turns given while others waited how long the next ones will take.
-    fn note_turn(&mut self, now: Instant, since: Instant) {
-        // Nobody waited for a turn: it was free.
-        if since == now {
-            return;
+    /// Learns from two turns in a row how long the next ones will take. Counts only those between which somebody waited
+    /// all the time, and no request was left by its client: that says nothing about how long one takes.
+    fn note_turn(&mut self, now: Instant, since: Instant, is_unfinished: bool) {
+        let before = self.last_turn.replace(now);
+        if let Some(before) = before.filter(|before| since <= *before && !is_unfinished) {
+            self.slot.note_pace(now.saturating_duration_since(before));
         }
-        let before = self.last_turn.replace(now).unwrap_or(since).max(since);
-        self.slot.note_pace(now.saturating_duration_since(before));
     }
 
     /// Tells those who have waited too long.
