@@ -18,8 +18,9 @@ use line::{JsonEvents, JsonLines, OneLineFields};
 use rotating::Rotating;
 
 /// What is logged when nobody says otherwise.
-/// hf-hub logs every refusal as an error; the gateway tells them where they matter.
-const DEFAULT_FILTER: &str = "info,hf_hub=off";
+/// hf-hub logs every refusal as an error, and rmcp four lines per session, one of them a dump; the gateway logs what
+/// matters of both.
+const DEFAULT_FILTER: &str = "info,hf_hub=off,rmcp=warn";
 /// Bytes of a filter that are looked at.
 const FILTER_MAX: usize = 4096;
 

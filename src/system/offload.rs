@@ -1,6 +1,7 @@
 //! Runs work that blocks on the file system on threads of its own, and stops waiting for it at a deadline. A thread that
 //! hangs in the kernel cannot be ended, so a place (a model's folder, say) that has not answered is not asked again until
-//! it has, and all places together have a bounded number of threads; tokio's pools are never waited in.
+//! it has. Places in one folder, which one disk holds, have a bounded number of threads together, and so have all places;
+//! tokio's pools are never waited in.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,20 @@ pub const LOOK_TIME: Duration = Duration::from_secs(1);
 const THREADS_MAX: usize = 128;
 /// Threads of one place.
 const THREADS_PER_PLACE: usize = 4;
+/// Threads of the places in one folder.
+const THREADS_PER_FOLDER: usize = 32;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffloadError {
     #[error("{} does not answer; check the disk or the network drive that it is on", .0.display())]
     Unresponsive(PathBuf),
+    #[error(
+        "{} is not looked at: {THREADS_PER_FOLDER} reads beside it do not answer; check the disk or the network drive \
+         that it is on",
+        .0.display()
+    )]
+    FolderUnresponsive(PathBuf),
     #[error("{} could not be looked at: {THREADS_MAX} other reads of files are waiting for their disks", .0.display())]
     Busy(PathBuf),
     #[error("{} could not be looked at: the reading thread ended early", .0.display())]
@@ -38,12 +47,15 @@ pub struct Offload(Arc<Inner>);
 
 struct Inner {
     threads: Arc<Semaphore>,
+    threads_max: usize,
     places: Mutex<HashMap<PathBuf, Place>>,
 }
 
 /// One place that is being asked.
 struct Place {
     turns: Arc<Semaphore>,
+    /// Shared by the places in one folder.
+    folder: Arc<Semaphore>,
     /// When the work of each of its threads should be done, by number.
     running: HashMap<u64, Instant>,
     /// Callers that run or wait. The place is forgotten when there are none.
@@ -96,7 +108,8 @@ pub fn look(path: &Path, look: fn(&Path) -> bool) -> Option<bool> {
 impl Offload {
     /// At most so many threads in all.
     pub fn new(threads: usize) -> Offload {
-        Offload(Arc::new(Inner { threads: Arc::new(Semaphore::new(threads)), places: Mutex::default() }))
+        let (all, places) = (Arc::new(Semaphore::new(threads)), Mutex::default());
+        Offload(Arc::new(Inner { threads: all, threads_max: threads, places }))
     }
 
     /// See [`run`].
@@ -107,16 +120,19 @@ impl Offload {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, OffloadError> {
         let until = Instant::now() + limit;
-        let (claim, turns) = self.claim(place)?;
+        let (claim, turns, folder) = self.claim(place)?;
         let unresponsive = || OffloadError::Unresponsive(place.to_owned());
         let busy = || OffloadError::Busy(place.to_owned());
         // Nobody closes these.
         let turn = timeout_at(until, turns.acquire_owned()).await.map_err(|_| unresponsive())?;
+        let folder = timeout_at(until, folder.acquire_owned()).await;
+        let folder = folder.map_err(|_| OffloadError::FolderUnresponsive(place.to_owned()))?;
         let threads = Arc::clone(&self.0.threads);
         let thread = timeout_at(until, threads.acquire_owned()).await.map_err(|_| busy())?;
         let (sender, answer) = oneshot::channel();
         claim.begin(until);
-        spawn((claim, turn.ok(), thread.ok()), move || drop(sender.send(work()))).map_err(|_| busy())?;
+        spawn((claim, [turn.ok(), folder.ok(), thread.ok()]), move || drop(sender.send(work())))
+            .map_err(|_| busy())?;
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(OffloadError::Failed(place.to_owned())),
@@ -127,22 +143,46 @@ impl Offload {
         }
     }
 
-    fn claim(&self, path: &Path) -> Result<(Claim, Arc<Semaphore>), OffloadError> {
+    /// Claims a place, with its turns and those of its folder. Fails at once where all threads hang that could be waited for.
+    fn claim(&self, path: &Path) -> Result<(Claim, Arc<Semaphore>, Arc<Semaphore>), OffloadError> {
         let now = Instant::now();
         let mut places = self.0.places();
+        if places.get(path).is_some_and(|place| place.overdue(now) > 0) {
+            return Err(OffloadError::Unresponsive(path.to_owned()));
+        }
+        let (mut beside, mut all, mut folder) = (0, 0, None);
+        for (other, place) in &*places {
+            let overdue = place.overdue(now);
+            all += overdue;
+            if other.parent() == path.parent() {
+                beside += overdue;
+                folder.get_or_insert_with(|| Arc::clone(&place.folder));
+            }
+        }
+        if beside >= THREADS_PER_FOLDER {
+            return Err(OffloadError::FolderUnresponsive(path.to_owned()));
+        }
+        if all >= self.0.threads_max {
+            return Err(OffloadError::Busy(path.to_owned()));
+        }
         let place = places.entry(path.to_owned()).or_insert_with(|| Place {
             turns: Arc::new(Semaphore::new(THREADS_PER_PLACE)),
+            folder: folder.unwrap_or_else(|| Arc::new(Semaphore::new(THREADS_PER_FOLDER))),
             running: HashMap::new(),
             users: 0,
             last: 0,
         });
-        if place.running.values().any(|until| *until <= now) {
-            return Err(OffloadError::Unresponsive(path.to_owned()));
-        }
         place.users += 1;
         place.last += 1;
         let claim = Claim { inner: Arc::clone(&self.0), path: path.to_owned(), number: place.last };
-        Ok((claim, Arc::clone(&place.turns)))
+        Ok((claim, Arc::clone(&place.turns), Arc::clone(&place.folder)))
+    }
+}
+
+impl Place {
+    /// Threads whose work should have been done.
+    fn overdue(&self, now: Instant) -> usize {
+        self.running.values().filter(|until| **until <= now).count()
     }
 }
 
@@ -174,7 +214,7 @@ impl Drop for Claim {
 
 /// Starts the thread. What it holds is given up before anybody hears of the answer's absence, and behind the work.
 fn spawn(
-    held: (Claim, Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+    held: (Claim, [Option<OwnedSemaphorePermit>; 3]),
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
     let run = move || {
@@ -285,12 +325,39 @@ mod tests {
             let answer = offload.run(&place, REQUEST_TIME, work).await;
             assert_eq!(answer, Err(OffloadError::Unresponsive(place)));
         }
+        let began = Instant::now();
         let busy = offload.run(Path::new("/disk"), REQUEST_TIME, || ()).await;
         assert_eq!(busy, Err(OffloadError::Busy("/disk".into())));
+        assert_eq!(began.elapsed(), Duration::ZERO, "none of them would end in time");
         assert_eq!(threads(&offload), 3);
         drop(releases);
         until_idle(&offload).await;
         assert_eq!(answer(&offload, "/disk").await, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn folders_that_hang_beside_each_other_leave_threads_to_others_and_are_refused_at_once() {
+        let offload = Offload::new(THREADS_MAX);
+        let mut releases = Vec::new();
+        let calls: Vec<_> = (0..THREADS_MAX)
+            .map(|n| {
+                let (release, work) = hanging();
+                releases.push(release);
+                let (offload, place) = (offload.clone(), PathBuf::from(format!("/nas/models/{n}")));
+                async move { offload.run(&place, REQUEST_TIME, work).await }
+            })
+            .collect();
+        let answers = futures_util::future::join_all(calls).await;
+        assert!(answers.iter().all(Result::is_err));
+        assert_eq!(threads(&offload), THREADS_PER_FOLDER);
+        let began = Instant::now();
+        let beside = offload.run(Path::new("/nas/models/new"), REQUEST_TIME, || ()).await;
+        assert_eq!(beside, Err(OffloadError::FolderUnresponsive("/nas/models/new".into())));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(answer(&offload, "/disk/b").await, Ok(7));
+        drop(releases);
+        until_idle(&offload).await;
+        assert_eq!(answer(&offload, "/nas/models/new").await, Ok(7));
     }
 
     #[test]

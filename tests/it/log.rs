@@ -29,7 +29,7 @@ fn levels_are_changed_by_module_while_it_runs_and_come_back() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    assert_eq!(level(&[]), "info,hf_hub=off");
+    assert_eq!(level(&[]), "info,hf_hub=off,rmcp=warn");
     fail();
     wait_for("the line", || (count(NOT_SERVED) == 1).then_some(()));
 
@@ -42,7 +42,7 @@ fn levels_are_changed_by_module_while_it_runs_and_come_back() {
 
     assert_eq!(
         gateway.cli_json(&["log-level", "--reset"]),
-        json!({"filter": "info,hf_hub=off", "at_start": "info,hf_hub=off", "file": null})
+        json!({"filter": "info,hf_hub=off,rmcp=warn", "at_start": "info,hf_hub=off,rmcp=warn", "file": null})
     );
     fail();
     wait_for("the line again", || (count(NOT_SERVED) == 2).then_some(()));
