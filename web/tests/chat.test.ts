@@ -13,7 +13,7 @@ import {
   type Message,
 } from '../src/lib/state/chat/message';
 import { Conversation } from '../src/lib/state/chat/conversation.svelte';
-import { Collector } from '../src/lib/state/chat/stream';
+import { ANSWER_CHARS_MAX, ask, Collector } from '../src/lib/state/chat/stream';
 import { session } from '../src/lib/state/session.svelte';
 import type { Piece } from '../src/lib/format/bounds';
 import { blocks, grouped, markdown, withoutFrontMatter } from '../src/lib/format/markdown';
@@ -187,4 +187,31 @@ it('a conversation that is refused keeps what was said and is saved with the nex
   vi.useRealTimers();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
+});
+
+it('an answer without end is stopped at its bound, and others get their turn meanwhile', async () => {
+  const chunk = new TextEncoder().encode(`data: ${JSON.stringify({ choices: [{ delta: { content: 'x'.repeat(10_000) } }] })}\n\n`);
+  let cancelled = false;
+  const endless = new ReadableStream({
+    pull: (controller) => controller.enqueue(chunk),
+    cancel: () => void (cancelled = true),
+  });
+  vi.stubGlobal('fetch', async () => new Response(endless, { headers: { 'content-type': 'text/event-stream' } }));
+  let [turns, reads] = [0, 0];
+  const timer = setInterval(() => (turns += 1), 1);
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => (reads += 1) * 10);
+  const { answer, isCut } = await ask({}, new AbortController().signal, () => undefined);
+  clock.mockRestore();
+  clearInterval(timer);
+  vi.unstubAllGlobals();
+  expect([isCut, cancelled]).toEqual([true, true]);
+  expect(answer.text.length).toBeLessThanOrEqual(ANSWER_CHARS_MAX + 10_000);
+  expect(turns).toBeGreaterThan(0);
+});
+it('a growing answer is split when it is read and not with every chunk', () => {
+  const collector = new Collector(() => 0);
+  const began = performance.now();
+  for (let n = 0; n < 90_000; n += 1) collector.take({ choices: [{ delta: { content: 'word word\n' } }] });
+  expect(collector.answer.text.length).toBe(900_000);
+  expect(performance.now() - began).toBeLessThan(2_000);
 });

@@ -126,6 +126,7 @@ export const models: Pick<More, keyof typeof english> = {
     text: 'Text',
     ability: { multimodal: 'Multimodal', tools: 'Werkzeuge', mcp: 'MCP', thinking: 'Denkend' },
     fits: 'Passt in den Speicher',
+    problems: 'Einige Modelle fehlen hier:',
     contextWindow: (c) => `${c} Kontext`,
     kv: (b) => `${b} KV-Cache je Token`,
     size: 'Größe',

@@ -29,6 +29,8 @@ export const more: More = {
     refused: 'Was nicht aufbewahrt ist, bleibt bis zum Verlassen auf dieser Seite; sichere es, oder lösche etwas und mach weiter.',
     export: 'Als Markdown sichern',
     context: 'Kontext',
+    tooLong: (characters: number) =>
+      `Angehalten: Die Antwort ist länger als die ${characters.toLocaleString('de')} Zeichen, die eine Seite zeigt.`,
     cut: 'Die Seite wurde verlassen, bevor diese Antwort zu Ende war.',
     branches: 'Zweige',
     before: 'Vorige Fassung',

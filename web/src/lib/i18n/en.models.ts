@@ -123,6 +123,7 @@ export const models = {
     text: 'Text',
     ability: { multimodal: 'Multimodal', tools: 'Tool use', mcp: 'MCP', thinking: 'Thinking' },
     fits: 'Fits in memory',
+    problems: 'Some models are missing here:',
     contextWindow: (c: string) => `${c} context`,
     kv: (b: string) => `${b} KV cache per token`,
     size: 'Size',

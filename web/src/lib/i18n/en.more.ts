@@ -28,6 +28,8 @@ export const more = {
     refused: 'What is not kept stays on this page until you leave it; export it, or delete something and go on.',
     export: 'Export as Markdown',
     context: 'Context',
+    tooLong: (characters: number) =>
+      `Stopped: the answer is longer than the ${characters.toLocaleString('en')} characters that a page shows.`,
     cut: 'The page was left before this answer ended.',
     branches: 'Branches',
     before: 'The one before',

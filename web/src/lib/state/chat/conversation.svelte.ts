@@ -1,11 +1,13 @@
 // One conversation: what was said on all its branches, what is being said, and that it is kept. It lives as
 // long as the page, so an answer goes on while somebody looks at other screens.
+import { flushSync } from 'svelte';
 import { api, got } from '$lib/api/client';
 import { ApiError } from '$lib/api/errors';
+import { i18n } from '$lib/i18n/index.svelte';
 import { isLeaving } from '../leaving';
 import { session } from '../session.svelte';
 import { told as words } from '../toasts.svelte';
-import { ask, type Answer } from './stream';
+import { ANSWER_CHARS_MAX, ask, type Answer } from './stream';
 import {
   branch,
   forModel,
@@ -22,6 +24,8 @@ import { chatTools } from './tools.svelte';
 
 /** How often what is being said is drawn, and how often it is kept. */
 const DRAW_MS = 50;
+/** Of the time, drawing takes a third at most. */
+const DRAW_SHARE = 2;
 const KEEP_MS = 3_000;
 const KEEP_AGAIN_MS = 5_000;
 /** An event about our own change comes that soon. */
@@ -189,20 +193,25 @@ export class Conversation {
     const began = performance.now();
     const tools = chatTools.declared(this.profileTools);
     const body = { model: this.profile, messages, stream: true, stream_options: { include_usage: true }, ...(tools.length && { tools }) };
-    let newest: Answer | null = null;
+    let newest: (() => Answer) | null = null;
     let drawing: ReturnType<typeof setTimeout> | null = null;
+    let pause = DRAW_MS;
     const draw = () => {
+      const drawn = performance.now();
       drawing = null;
-      if (newest) take(message, newest);
+      if (newest) take(message, newest());
+      flushSync();
+      pause = Math.max(DRAW_MS, (performance.now() - drawn) * DRAW_SHARE);
     };
     const keeping = setInterval(() => this.#keep(message.id), KEEP_MS);
     try {
-      const answer = await ask(body, signal, (so, requestId) => {
-        newest = so;
+      const { answer, isCut } = await ask(body, signal, (read, requestId) => {
+        newest = read;
         message.requestId = requestId;
-        drawing ??= setTimeout(draw, DRAW_MS);
+        drawing ??= setTimeout(draw, pause);
       });
-      if (answer.problem !== null) [message.state, message.problem] = ['failed', answer.problem];
+      if (isCut) [message.state, message.problem] = ['failed', i18n.t.chat.tooLong(ANSWER_CHARS_MAX)];
+      else if (answer.problem !== null) [message.state, message.problem] = ['failed', answer.problem];
       else message.state = answer.calls.length ? 'asking' : 'done';
     } catch (error) {
       if (signal.aborted) message.state = 'stopped';
