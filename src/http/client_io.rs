@@ -244,6 +244,9 @@ mod tests {
 
     use super::*;
     use crate::auth::Caller;
+    use crate::store::Store;
+    use crate::system::clock::SystemClock;
+    use crate::usage::{NewRequest, Recorder, Status};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -260,6 +263,24 @@ mod tests {
         let error = io.write_all(&[0; 9]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, WRITE_TIMEOUT));
         assert!(connection.is_writing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_that_fails_leaves_its_reason_to_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s.db")).unwrap();
+        let recorder = Recorder::new(store.clone(), Arc::new(SystemClock));
+        let ongoing =
+            recorder.begin(NewRequest { endpoint: "/v1/chat/completions", ..NewRequest::default() });
+        let (mut io, connection, _theirs) = io(8);
+        let busy = connection.begin().unwrap();
+        busy.answer(Some(Arc::clone(ongoing.live())));
+        io.write_all(&[0; 9]).await.unwrap_err();
+        let abort = ongoing.live().aborted().unwrap();
+        assert_eq!((abort.code, abort.status), ("write_timeout", Status::Cancelled));
+        assert!(abort.message.contains("1024 bytes") && abort.message.contains("120 s"), "{}", abort.message);
+        drop(ongoing);
+        store.close().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::fake::FakeServer;
 use crate::support::{Gateway, wait_for};
 use crate::waits::{profiles, send_unread, wait_for_closed, wait_for_free};
 
@@ -75,6 +76,9 @@ const ROWS: &[Row] = &[
 /// Whole answers.
 const WHOLE: &[(&str, fn(&Gateway, &str, &str) -> String)] = &[
     ("chat", |gateway, headers, model| chat(gateway, headers, model, &json!({}))),
+    ("passthrough", |gateway, headers, model| {
+        chat(gateway, headers, &model.replace("many", "elsewhere"), &json!({}))
+    }),
     ("n", |gateway, headers, model| {
         let prompt = "#chunks=190 #token-bytes=10000";
         chat(gateway, headers, model, &json!({"n": 2, "messages": [{"role": "user", "content": prompt}]}))
@@ -114,24 +118,27 @@ fn mcp_call(gateway: &Gateway, headers: &str) -> String {
     gateway.wire("POST", "/mcp", &headers, Some(&call))
 }
 
-/// Bytes that the gateway's system holds for a client.
-fn unsent(gateway: &Gateway, client: &TcpStream) -> u64 {
+/// Bytes that the gateway's system holds for a client; none: the gateway has closed the connection.
+fn unsent(gateway: &Gateway, client: &TcpStream) -> Option<u64> {
     let port = |address: &str| address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
     let local = format!(":{:04X}", port(&gateway.address));
     let remote = format!(":{:04X}", client.local_addr().unwrap().port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|columns| {
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let columns = lines.find(|columns| {
+        // A closed one stays in the table for as long as it has bytes that its client does not take.
         columns.get(1).is_some_and(|at| at.ends_with(&local))
             && columns.get(2).is_some_and(|at| at.ends_with(&remote))
-    });
-    line.map_or(0, |columns| u64::from_str_radix(columns[4].split(':').next().unwrap(), 16).unwrap())
+            && columns.get(3) == Some(&"01")
+    })?;
+    Some(u64::from_str_radix(columns[4].split(':').next().unwrap(), 16).unwrap())
 }
 
 /// Waits until the connection takes no more.
 fn wait_for_stuck(gateway: &Gateway, name: &str, client: &TcpStream) {
     let mut last = (0, Instant::now());
     wait_for(&format!("{name} to be stuck"), || {
-        let now = unsent(gateway, client);
+        let now = unsent(gateway, client).unwrap_or_else(|| panic!("{name} was closed"));
         if now != last.0 || now < STUCK {
             last = (now, Instant::now());
         }
@@ -176,7 +183,17 @@ fn whole_answers_that_nobody_reads_end_by_the_total_and_with_their_callers_right
     if !cfg!(target_os = "linux") {
         return;
     }
-    let gateway = Gateway::start(&profiles());
+    // Profiles with one url share a backend, and its limits.
+    let upstreams = [FakeServer::start(&[]), FakeServer::start(&[])];
+    let elsewhere = |name: &str, upstream: &FakeServer, more: &str| {
+        format!(
+            "[[profile]]\nname = {name:?}\nengine = \"url\"\nurl = {:?}\nmodel = \"fake\"\n{more}\n",
+            upstream.url()
+        )
+    };
+    let elsewhere = elsewhere("elsewhere", &upstreams[0], "")
+        + &elsewhere("elsewhere-brief", &upstreams[1], "timeouts = { total = \"3s\" }");
+    let gateway = Gateway::start(&(profiles() + &elsewhere));
     let admin = gateway.admin();
     for model in ["many", "many-brief"] {
         assert_eq!(gateway.chat_as(&admin, model, "#chunks=1").status, 200);
@@ -195,7 +212,7 @@ fn whole_answers_that_nobody_reads_end_by_the_total_and_with_their_callers_right
         wait_for_stuck(&gateway, name, client);
     }
     for (name, client, ..) in open.iter().filter(|(.., ends_by_itself)| *ends_by_itself) {
-        wait_for(&format!("{name} to end"), || (unsent(&gateway, client) == 0).then_some(()));
+        wait_for(&format!("{name} to end"), || unsent(&gateway, client).is_none().then_some(()));
     }
     for (name, _, key, _) in open.iter().filter(|(.., ends_by_itself)| !ends_by_itself) {
         let revoked = gateway.as_bearer(&admin, "DELETE", &format!("/api/v1/keys/{key}"), None);
