@@ -79,7 +79,7 @@ const WHOLE: &[(&str, fn(&Gateway, &str) -> String)] = &[
     ("passthrough", |gateway, headers| chat(gateway, headers, "elsewhere", &json!({}))),
     ("n", |gateway, headers| {
         let prompt = "#chunks=190 #token-bytes=10000";
-        chat(gateway, headers, model, &json!({"n": 2, "messages": [{"role": "user", "content": prompt}]}))
+        chat(gateway, headers, "many", &json!({"n": 2, "messages": [{"role": "user", "content": prompt}]}))
     }),
     ("tools", |gateway, headers| {
         chat(gateway, &format!("{headers}x-mlx-gateway-tools: calculator\r\n"), "many", &json!({}))
