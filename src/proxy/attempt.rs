@@ -64,11 +64,11 @@ struct Answered {
 impl Attempt {
     /// Returns the answer for the client. A stream that has to wait for longer than [`COMMENT_AFTER`] gets its headers
     /// then, and the rest when it comes.
-    pub async fn answer(self) -> Response<Answer> {
+    pub async fn answer(self: Box<Self>) -> Response<Answer> {
         if self.plan.stream { self.streamed().await } else { self.whole().await }
     }
 
-    async fn whole(self) -> Response<Answer> {
+    async fn whole(self: Box<Self>) -> Response<Answer> {
         let (mut plan, head) = (Arc::clone(&self.plan), self.head.clone());
         let answered = self.run().await;
         if let Some(plan) = Arc::get_mut(&mut plan) {
@@ -86,7 +86,7 @@ impl Attempt {
         }
     }
 
-    async fn streamed(self) -> Response<Answer> {
+    async fn streamed(self: Box<Self>) -> Response<Answer> {
         let (plan, head) = (Arc::clone(&self.plan), self.head.clone());
         let live = Arc::clone(self.ledger.live());
         let mut run = Box::pin(self.run());
@@ -110,18 +110,18 @@ impl Attempt {
     }
 
     /// Returns the event stream of one round among several; its ledger comes back from [`Metered::end_round`].
-    pub async fn round(self) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
+    pub async fn round(self: Box<Self>) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
         let plan = Arc::clone(&self.plan);
         self.run().await?.metered(&plan).map(Metered::into_round)
     }
 
     /// Leases a backend, sends the request, and returns its good answer.
-    async fn run(self) -> Result<Answered, Box<Unanswered>> {
+    async fn run(self: Box<Self>) -> Result<Box<Answered>, Box<Unanswered>> {
         let lease = match self.lease().await {
             Ok(lease) => lease,
             Err(failure) => return Err(Box::new(Unanswered { ledger: self.ledger, failure })),
         };
-        let Attempt { proxy, plan, ledger, asker, head, gone } = self;
+        let Attempt { proxy, plan, ledger, asker, head, gone } = *self;
         head.progress.served(Waits { queue_ms: lease.queue_ms(), start_ms: lease.start_ms() });
         let request = plan.upstream(lease.target());
         let live = Arc::clone(ledger.live());
@@ -145,21 +145,24 @@ impl Attempt {
                 if response.status().is_success() {
                     let deadlines = Deadlines::new(plan.timeouts(), began);
                     in_flight.set_deadline(deadlines.end());
-                    return Ok(Answered { response, in_flight, deadlines });
+                    return Ok(Box::new(Answered { response, in_flight, deadlines }));
                 }
-                error_answer(response, &limits).await
+                Box::pin(error_answer(response, &limits)).await
             }
             Ok(Err(_)) if plan.upload().and_then(Outcome::failure).is_some() => {
                 plan.upload().and_then(Outcome::failure).unwrap_or_else(Failure::cancelled)
             }
             // Not one byte has come from a process that is gone: a fresh one may serve it.
             Ok(Err(error))
-                if gone.is_none() && plan.is_whole() && is_lost(&error, in_flight.lease()).await =>
+                if gone.is_none()
+                    && plan.is_whole()
+                    && Box::pin(is_lost(&error, in_flight.lease())).await =>
             {
                 let gone = in_flight.lease().pid();
                 let failure = Failure::from(UpstreamEnd::from(error));
                 let ledger = in_flight.end_attempt(&failure, &Facts::default());
-                return Box::pin(Attempt { proxy, plan, ledger, asker, head, gone }.run()).await;
+                let next = Box::new(Attempt { proxy, plan, ledger, asker, head, gone });
+                return Box::pin(next.run()).await;
             }
             Ok(Err(error)) => UpstreamEnd::from(error).into(),
         };
@@ -208,7 +211,7 @@ fn unanswered(in_flight: InFlight, failure: Failure) -> Box<Unanswered> {
 
 impl Answered {
     /// Answers with an event stream.
-    fn stream(self, plan: &Plan, head: &Head) -> Response<Answer> {
+    fn stream(self: Box<Self>, plan: &Plan, head: &Head) -> Response<Answer> {
         match self.metered(plan) {
             Ok(metered) => {
                 if let Some(live) = metered.live() {
@@ -220,7 +223,7 @@ impl Answered {
         }
     }
 
-    fn metered(self, plan: &Plan) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
+    fn metered(self: Box<Self>, plan: &Plan) -> Result<Metered<UpstreamBody>, Box<Unanswered>> {
         let failure = if headers::is_event_stream(self.response.headers()) {
             headers::encoding(self.response.headers()).map(encoded)
         } else {
@@ -239,7 +242,7 @@ impl Answered {
     }
 
     /// Answers with one object.
-    async fn whole(self, plan: &Plan, head: &Head) -> Response<Answer> {
+    async fn whole(self: Box<Self>, plan: &Plan, head: &Head) -> Response<Answer> {
         let is_changed = match plan.operation.is_form() {
             true => plan.wants_text(),
             false => plan.is_always_streamed() || plan.embeddings.is_some() || plan.renamed,
@@ -251,8 +254,8 @@ impl Answered {
     }
 
     /// Passes on the upstream's own bytes from the first one on: until then a failure has a status of its own.
-    async fn passed(self, head: &Head) -> Response<Answer> {
-        let Answered { response, in_flight, mut deadlines } = self;
+    async fn passed(self: Box<Self>, head: &Head) -> Response<Answer> {
+        let Answered { response, in_flight, mut deadlines } = *self;
         let (upstream, mut body) = response.into_parts();
         let first = match body.is_end_stream() {
             true => Ok(None),
@@ -273,8 +276,8 @@ impl Answered {
     }
 
     /// Answers with the whole answer, put together or renamed.
-    async fn collected(self, plan: &Plan, head: &Head) -> Response<Answer> {
-        let Answered { response, in_flight, mut deadlines } = self;
+    async fn collected(self: Box<Self>, plan: &Plan, head: &Head) -> Response<Answer> {
+        let Answered { response, in_flight, mut deadlines } = *self;
         let mut facts = Facts::default();
         match collected(response, plan, &in_flight, &mut deadlines, &mut facts).await {
             Ok(whole) => {

@@ -2,8 +2,13 @@
 //! caller lost the right to it) and `timeouts.total`. What else may end a wait is its caller's to add.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
 
 use super::failure::Failure;
 use super::upstream_end::{Timeout, UpstreamEnd};
@@ -29,13 +34,8 @@ impl Limits {
     }
 
     /// Waits for `outcome`, unless the request ends first.
-    pub async fn run<T>(&self, outcome: impl Future<Output = T>) -> Result<T, Failure> {
-        tokio::select! {
-            biased;
-            outcome = outcome => Ok(outcome),
-            () = self.live.cancelled() => Err(Failure::of_cancelled(&self.live)),
-            failure = self.expired() => Err(failure),
-        }
+    pub fn run<F: Future>(&self, outcome: F) -> Limited<'_, F> {
+        Limited { limits: self, outcome, timer: None }
     }
 
     /// The same for at most `limit`; none: that has passed.
@@ -46,10 +46,34 @@ impl Limits {
     ) -> Result<Option<T>, Failure> {
         self.run(tokio::time::timeout(limit, outcome)).await.map(Result::ok)
     }
+}
 
-    async fn expired(&self) -> Failure {
-        let Some((sent, total)) = self.total else { return std::future::pending().await };
-        tokio::time::sleep(total.saturating_sub(sent.elapsed())).await;
-        UpstreamEnd::TimedOut(Timeout::Total, total).into()
+pin_project! {
+    /// A wait within [`Limits`]. No `async fn`, which would keep room for `outcome` twice.
+    pub struct Limited<'a, F> {
+        limits: &'a Limits,
+        #[pin]
+        outcome: F,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future> Future for Limited<'_, F> {
+    type Output = Result<F::Output, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(outcome) = this.outcome.poll(cx) {
+            return Poll::Ready(Ok(outcome));
+        }
+        let live = &this.limits.live;
+        if live.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(Err(Failure::of_cancelled(live)));
+        }
+        let Some((sent, total)) = this.limits.total else { return Poll::Pending };
+        let timer =
+            this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((sent + total).into())));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(UpstreamEnd::TimedOut(Timeout::Total, total).into()))
     }
 }

@@ -30,6 +30,9 @@ const TURNS: u8 = 2;
 /// Why a body ends without its end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The ledger of a round that is over, and how the round ended.
+pub type RoundEnd = (Ledger, Result<Facts, Failure>);
+
 /// An event stream that is passed on.
 pub struct Metered<B> {
     upstream: B,
@@ -37,7 +40,7 @@ pub struct Metered<B> {
     in_flight: Option<InFlight>,
     /// A round among several: its end is not the request's.
     is_round: bool,
-    round_end: Option<(Ledger, Result<Facts, Failure>)>,
+    round_end: Option<Box<RoundEnd>>,
     deadlines: Deadlines,
     counted: u64,
     /// Upstream is done with; what is ready still goes out.
@@ -82,14 +85,14 @@ where
     }
 
     /// Returns the ledger of a round that is over, and how it ended; none: it is not over, or no round.
-    pub fn end_round(self) -> Option<(Ledger, Result<Facts, Failure>)> {
+    pub fn end_round(self) -> Option<Box<RoundEnd>> {
         self.round_end
     }
 
     /// Ends a round that its owner cannot use, and returns the ledger; none: it was over.
     pub fn fail_round(mut self, failure: &Failure) -> Option<Ledger> {
         self.end(Err(failure.clone()));
-        self.round_end.map(|(ledger, _)| ledger)
+        self.round_end.map(|end| end.0)
     }
 
     /// Returns what goes to the client next; none when the answer is over.
@@ -228,9 +231,11 @@ where
         match (end, self.is_round) {
             (Ok(()), false) => in_flight.complete(&facts),
             (Err(failure), false) => in_flight.fail(&failure, &facts),
-            (Ok(()), true) => self.round_end = Some((in_flight.complete_attempt(&facts), Ok(facts))),
+            (Ok(()), true) => {
+                self.round_end = Some(Box::new((in_flight.complete_attempt(&facts), Ok(facts))))
+            }
             (Err(failure), true) => {
-                self.round_end = Some((in_flight.end_attempt(&failure, &facts), Err(failure)));
+                self.round_end = Some(Box::new((in_flight.end_attempt(&failure, &facts), Err(failure))));
             }
         }
     }

@@ -110,7 +110,7 @@ impl Proxy {
     }
 
     /// Reads a request and finds its profile. A failure is recorded already.
-    pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<ResolvedRequest, Failure>
+    pub async fn open<B>(self: &Arc<Self>, request: Inference<B>) -> Result<Box<ResolvedRequest>, Failure>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
@@ -157,7 +157,17 @@ impl Proxy {
             headers.insert(header::CONTENT_TYPE, kind);
         }
         let proxy = Arc::clone(self);
-        Ok(ResolvedRequest { proxy, entry, scanned, rest, operation, headers, ledger, caller, measured })
+        Ok(Box::new(ResolvedRequest {
+            proxy,
+            entry,
+            scanned,
+            rest,
+            operation,
+            headers,
+            ledger,
+            caller,
+            measured,
+        }))
     }
 
     /// Reads a body, if there is room for it: all of it, or of a long form as much as it takes to know the model.

@@ -108,13 +108,13 @@ impl ResolvedRequest {
     }
 
     /// Passes the request through, in one round.
-    pub async fn answer(mut self) -> Response<Answer> {
+    pub async fn answer(mut self: Box<Self>) -> Response<Answer> {
         let head = self.head();
         match self.plan() {
             Ok(plan) => {
-                let ResolvedRequest { proxy, ledger, caller, .. } = self;
+                let ResolvedRequest { proxy, ledger, caller, .. } = *self;
                 let (plan, asker) = (Arc::new(plan), asker(&caller));
-                Attempt { proxy, plan, ledger, asker, head, gone: None }.answer().await
+                Box::new(Attempt { proxy, plan, ledger, asker, head, gone: None }).answer().await
             }
             Err(failure) => head.failed(&refuse(self.ledger, failure)),
         }
@@ -134,14 +134,14 @@ impl ResolvedRequest {
     }
 
     /// Ends the request before any backend is asked.
-    pub fn refuse(self, failure: Failure) -> Response<Answer> {
+    pub fn refuse(self: Box<Self>, failure: Failure) -> Response<Answer> {
         let head = self.head();
         head.failed(&refuse(self.ledger, failure))
     }
 
     /// Returns the request for as many rounds as it takes, whose waits `progress` shows.
-    pub fn rounds(self, progress: Progress) -> Rounds {
-        Rounds::new(self, progress)
+    pub fn rounds(self: Box<Self>, progress: Progress) -> Rounds {
+        Rounds::new(*self, progress)
     }
 }
 

@@ -107,14 +107,14 @@ impl Rounds {
                 (Box::new(plan), Some(ledger))
             }
         };
-        let attempt = Attempt {
+        let attempt = Box::new(Attempt {
             proxy: Arc::clone(&self.proxy),
             plan: Arc::new(*plan),
             ledger: ledger.ok_or_else(overlapping)?,
             asker: asker(&self.caller),
             head: self.head.clone(),
             gone: None,
-        };
+        });
         match attempt.round().await {
             Ok(metered) => {
                 self.round = Some(Box::new(metered));
@@ -161,7 +161,7 @@ impl Rounds {
     /// If the round failed.
     pub fn end_round(&mut self) -> Result<Facts, Failure> {
         let end = self.round.take().and_then(|metered| metered.end_round());
-        let Some((ledger, end)) = end else {
+        let Some((ledger, end)) = end.map(|end| *end) else {
             return Err(Failure::backend("a round was ended before its end"));
         };
         self.ledger = Some(ledger);

@@ -62,7 +62,7 @@ pub fn requested(request: &ResolvedRequest) -> Result<Option<Choices>, Failure> 
 }
 
 /// Answers with all the choices, each in its format.
-pub async fn answer(gateway: &Shared, request: ResolvedRequest, choices: Choices) -> Response<Answer> {
+pub async fn answer(gateway: &Shared, request: Box<ResolvedRequest>, choices: Choices) -> Response<Answer> {
     let mut body = match request.body() {
         Ok(body) => body,
         Err(failure) => return request.refuse(failure),

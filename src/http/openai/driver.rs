@@ -42,7 +42,7 @@ pub enum Whole {
 }
 
 /// Answers with what `run` sends.
-pub async fn answer<F>(request: ResolvedRequest, form: Whole, run: F) -> Response<Answer>
+pub async fn answer<F>(request: Box<ResolvedRequest>, form: Whole, run: F) -> Response<Answer>
 where
     F: for<'a> FnOnce(&'a mut Rounds, Out) -> BoxFuture<'a, Ended> + Send + 'static,
 {

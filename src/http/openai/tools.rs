@@ -36,7 +36,7 @@ pub fn wanted(asked: Option<Wanted>, request: &ResolvedRequest) -> Option<Wanted
 /// the whole comes as events too.
 pub async fn answer(
     gateway: &Shared,
-    request: ResolvedRequest,
+    request: Box<ResolvedRequest>,
     wanted: Wanted,
     id: Uuid,
     told: bool,

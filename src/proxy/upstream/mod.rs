@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Semaphore;
@@ -135,15 +136,19 @@ impl Upstreams {
     ///
     /// # Errors
     /// If too many requests are under way, or no answer comes in time.
-    pub async fn send(&self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| UpstreamError::Shed)?;
-        let limit = request.first_byte;
-        // Large: outside the future of every request.
-        let sending = Box::pin(self.send_or_resend(request));
-        let mut response =
-            tokio::time::timeout(limit, sending).await.unwrap_or(Err(UpstreamError::Deadline(limit)))?;
-        response.body_mut().hold(place);
-        Ok(response)
+    pub fn send(
+        &self,
+        request: UpstreamRequest,
+    ) -> BoxFuture<'_, Result<Response<UpstreamBody>, UpstreamError>> {
+        // Boxed: large, and copied with every future around it.
+        Box::pin(async move {
+            let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| UpstreamError::Shed)?;
+            let limit = request.first_byte;
+            let sent = tokio::time::timeout(limit, self.send_or_resend(request)).await;
+            let mut response = sent.unwrap_or(Err(UpstreamError::Deadline(limit)))?;
+            response.body_mut().hold(place);
+            Ok(response)
+        })
     }
 
     /// Sends a request once more, over a new connection, if a kept one was closed before it answered.
