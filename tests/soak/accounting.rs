@@ -87,8 +87,9 @@ fn resident(pid: i32) -> u64 {
     String::from_utf8_lossy(&asked.stdout).trim().parse::<u64>().unwrap() << 10
 }
 
-/// Prints memory and open files by quarter of the run, and fails a long run whose memory floor rises; see [`MemoryFloor`].
-pub fn check_memory(seen: &Seen, requests: usize, is_long: bool) {
+/// Prints memory and open files by quarter of the run, and fails a run of [`JUDGED_FROM_S`] whose memory floor
+/// rises; see [`MemoryFloor`].
+pub fn check_memory(seen: &Seen, requests: usize, seconds: u64) {
     let mib = |share: usize| {
         let figures = quarters(&seen.resident).into_iter().map(|part| percentile(&part, share) >> 20);
         figures.map(|mib| mib.to_string()).collect::<Vec<_>>().join(" ")
@@ -99,11 +100,15 @@ pub fn check_memory(seen: &Seen, requests: usize, is_long: bool) {
     println!("{:>8}  open files at most", files.collect::<Vec<_>>().join(" "));
     let floor = MemoryFloor::of(&seen.resident, requests);
     println!("{:>8}  bytes per request that the memory floor rose by", floor.growth_per_request());
-    assert!(!is_long || !floor.rises(), "its memory floor rises: {floor:?}");
+    assert!(seconds < JUDGED_FROM_S || !floor.rises(), "its memory floor rises: {floor:?}");
 }
 
-/// Growth per request between the second and the last quarter that counts as a leak, in bytes.
+/// Seconds of a run whose memory floor is judged: in a shorter one, not everything has been used by its second quarter.
+const JUDGED_FROM_S: u64 = 300;
+/// Growth between the second and the last quarter that counts as a leak: bytes per request, and bytes that the floor moves
+/// by itself in runs of 300 s.
 const LEAK: i64 = 1 << 10;
+const NOISE: i64 = 12 << 20;
 
 /// The memory floor of a run: the lower quartile of the resident memory in the second quarter, when everything has been
 /// used once, and in the last. Peaks depend on how many large requests happen to meet; what is leaked is in every sample,
@@ -128,7 +133,8 @@ impl MemoryFloor {
     }
 
     fn rises(&self) -> bool {
-        self.growth_per_request() >= LEAK
+        let growth = self.last as i64 - self.settled as i64;
+        growth >= NOISE.max(LEAK * self.requests)
     }
 }
 

@@ -121,7 +121,7 @@ fn under_any_mix_of_requests_kills_and_reloads_every_request_ends_as_documented(
     let late = soak.until.elapsed();
     println!("{:>8}  s until the last request had ended", late.as_secs());
     accounting::settle(&soak, seen.promised);
-    accounting::check_memory(&seen, soak.ledger.total(), is_long);
+    accounting::check_memory(&seen, soak.ledger.total(), seconds);
     accounting::check_ends(&soak.ledger, &kinds);
     keys::check_budgets(&soak);
     accounting::check_nothing_is_left(&mut soak);
