@@ -32,7 +32,44 @@ pub fn expected<B: Body>(body: &B, is_form: bool) -> u64 {
 }
 
 /// Reads and scans `body`; `limit` in bytes. What is held grows with a body that says no length.
-pub async fn read<B>(mut body: B, limit: u64, held: &Held) -> Result<Scanned, Failure>
+pub async fn read<B>(body: B, limit: u64, held: &Held) -> Result<Scanned, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (mut scanner, mut rope) = (Scanner::default(), Rope::default());
+    each_piece(body, limit, held, |piece| {
+        scanner.feed(&piece)?;
+        rope.push(piece);
+        Ok(())
+    })
+    .await?;
+    Ok(Scanned::new(rope, scanner.finish()?))
+}
+
+/// Reads a body that is to be translated; `limit` in bytes.
+pub async fn collect<B>(body: B, limit: u64, held: &Held) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let declared = body.size_hint().lower().min(limit);
+    let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
+    each_piece(body, limit, held, |piece| {
+        whole.extend_from_slice(&piece);
+        Ok(())
+    })
+    .await?;
+    Ok(whole.freeze())
+}
+
+/// Reads a body piece by piece, and lets other requests work between pieces that are large.
+async fn each_piece<B>(
+    mut body: B,
+    limit: u64,
+    held: &Held,
+    mut take: impl FnMut(Bytes) -> Result<(), Failure>,
+) -> Result<(), Failure>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -40,48 +77,21 @@ where
     if body.size_hint().lower() > limit {
         return Err(Failure::too_large(limit));
     }
-    let mut scanner = Scanner::default();
-    let mut rope = Rope::default();
+    let mut arrived = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(Failure::unread)?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if (rope.len() + piece.len()) as u64 > limit {
+        let Ok(mut piece) = frame.map_err(Failure::unread)?.into_data() else { continue };
+        arrived += piece.len() as u64;
+        if arrived > limit {
             return Err(Failure::too_large(limit));
         }
-        held.grow((rope.len() + piece.len()) as u64)?;
-        for slice in piece.chunks(SLICE) {
-            scanner.feed(slice)?;
-            if piece.len() > SLICE {
-                tokio::task::yield_now().await;
-            }
+        held.grow(arrived)?;
+        while piece.len() > SLICE {
+            take(piece.split_to(SLICE))?;
+            tokio::task::yield_now().await;
         }
-        rope.push(piece);
+        take(piece)?;
     }
-    let scan = scanner.finish()?;
-    Ok(Scanned::new(rope, scan))
-}
-
-/// Reads a body that is to be translated; `limit` in bytes.
-pub async fn collect<B>(mut body: B, limit: u64, held: &Held) -> Result<Bytes, Failure>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    let declared = body.size_hint().lower();
-    if declared > limit {
-        return Err(Failure::too_large(limit));
-    }
-    let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(Failure::unread)?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if (whole.len() + piece.len()) as u64 > limit {
-            return Err(Failure::too_large(limit));
-        }
-        held.grow((whole.len() + piece.len()) as u64)?;
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole.freeze())
+    Ok(())
 }
 
 /// Drops what still arrives of a body that nobody reads, up to `limit` bytes and for [`DISCARDED_FOR`]: a client that

@@ -232,7 +232,7 @@ where
             (Ok(()), false) => in_flight.complete(&facts),
             (Err(failure), false) => in_flight.fail(&failure, &facts),
             (Ok(()), true) => {
-                self.round_end = Some(Box::new((in_flight.complete_attempt(&facts), Ok(facts))))
+                self.round_end = Some(Box::new((in_flight.complete_attempt(&facts), Ok(facts))));
             }
             (Err(failure), true) => {
                 self.round_end = Some(Box::new((in_flight.end_attempt(&failure, &facts), Err(failure))));
