@@ -73,8 +73,11 @@ const ROWS: &[Row] = &[
     },
 ];
 
+/// Writes a request to a profile.
+type Request = fn(&Gateway, &str) -> String;
+
 /// Whole answers.
-const WHOLE: &[(&str, fn(&Gateway, &str) -> String)] = &[
+const WHOLE: &[(&str, Request)] = &[
     ("chat", |gateway, headers| chat(gateway, headers, "many", &json!({}))),
     ("passthrough", |gateway, headers| chat(gateway, headers, "elsewhere", &json!({}))),
     ("n", |gateway, headers| {
