@@ -65,6 +65,8 @@ impl UpstreamFailure {
                 UpstreamFailure::backend(format!("the upstream refused the gateway's key: {message}"))
             }
             404 => UpstreamFailure::backend(format!("the upstream does not serve this: {message}")),
+            // Ended by the upstream's operator: not the fault of this client.
+            499 => UpstreamFailure::backend(message),
             400..=499 => failure(400, "invalid_request_error", "invalid_request_error"),
             _ => failure(502, "api_error", "backend_error"),
         }

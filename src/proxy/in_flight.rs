@@ -50,6 +50,10 @@ impl InFlight {
         self.lease.set_finished();
         let mut outcome = Outcome::new(Status::Completed, 0);
         outcome.tokens = tokens(facts);
+        // The tokens of a stream were counted as they came; those of a whole answer are estimated at its end.
+        if outcome.tokens.completion.is_none() && facts.deltas > 0 && self.ledger.counted() == 0 {
+            (outcome.tokens.completion, outcome.tokens.estimated) = (Some(facts.deltas), true);
+        }
         outcome.finish_reason = facts.finish_reason.clone().map(Cow::Owned);
         self.ledger.finish(outcome);
     }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use serde_json::Value;
 
 use crate::dialect::facts::{Facts, Usage};
 use crate::dialect::failure::UpstreamFailure;
@@ -90,6 +91,31 @@ fn first_value(bytes: &[u8]) -> &[u8] {
     }
 }
 
+/// Bytes of text that make a token on average.
+const BYTES_PER_TOKEN: usize = 4;
+
+fn note_whole(answer: &[u8], facts: &mut Facts) {
+    note_end(answer, facts);
+    if facts.usage.is_none_or(|usage| usage.completion.is_none())
+        && let Ok(answer) = serde_json::from_slice::<Value>(answer)
+    {
+        facts.deltas = text_bytes(&answer["choices"]).div_ceil(BYTES_PER_TOKEN) as u64;
+    }
+}
+
+/// Returns the bytes of all text that the model wrote into an answer's choices.
+fn text_bytes(choices: &Value) -> usize {
+    let text = |value: &Value| value.as_str().map_or(0, str::len);
+    let of = |choice: &Value| {
+        let message = &choice["message"];
+        let calls = message["tool_calls"].as_array().into_iter().flatten();
+        let calls = calls.map(|call| text(&call["function"]["name"]) + text(&call["function"]["arguments"]));
+        let words = ["content", "reasoning_content", "reasoning"].iter().map(|key| text(&message[*key]));
+        text(&choice["text"]) + words.sum::<usize>() + calls.sum::<usize>()
+    };
+    choices.as_array().into_iter().flatten().map(of).sum()
+}
+
 /// Bytes of a whole answer that are kept (not copied) until its end for a look at its usage.
 const KEPT: usize = 2 << 20;
 /// Pieces of it: of small ones each takes more than its bytes.
@@ -112,13 +138,13 @@ impl WholeTap {
         }
     }
 
-    /// What the answer told.
+    /// Notes what the answer reported. Without usage, `facts.deltas` becomes an estimate of the tokens of its text.
     pub fn finish(&mut self, facts: &mut Facts) {
         let pieces = std::mem::take(&mut self.pieces);
         match pieces.len() {
             0 => {}
-            1 => note_end(&pieces[0], facts),
-            _ => note_end(&pieces.iter().flatten().copied().collect::<Vec<u8>>(), facts),
+            1 => note_whole(&pieces[0], facts),
+            _ => note_whole(&pieces.iter().flatten().copied().collect::<Vec<u8>>(), facts),
         }
         facts.done = true;
     }
@@ -192,6 +218,25 @@ mod tests {
             tap.finish(&mut facts);
             assert_eq!(facts.usage.unwrap().completion, Some(2));
             assert_eq!(facts.finish_reason.as_deref(), Some("stop"));
+        }
+    }
+
+    #[test]
+    fn whole_answer_without_usage_has_its_tokens_estimated_by_its_text() {
+        for (answer, tokens) in [
+            (r#"{"choices":[{"message":{"content":"eight by"}},{"message":{"content":"four"}}]}"#, 3),
+            (r#"{"choices":[{"text":"12345"}]}"#, 2),
+            (
+                r#"{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}}]}"#,
+                2,
+            ),
+            (r#"{"data":[{"embedding":[1,2,3]}]}"#, 0),
+            (r#"{"choices":[{"message":{"content":"eight by"}}],"usage":{"completion_tokens":7}}"#, 0),
+        ] {
+            let (mut tap, mut facts) = (WholeTap::default(), Facts::default());
+            tap.feed(&Bytes::from_static(answer.as_bytes()));
+            tap.finish(&mut facts);
+            assert_eq!(facts.deltas, tokens, "{answer}");
         }
     }
 

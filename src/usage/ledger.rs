@@ -171,6 +171,12 @@ impl Ledger {
         }
     }
 
+    /// Returns how many tokens were counted in the attempt under way.
+    pub fn counted(&self) -> u64 {
+        let before = self.attempt.as_ref().map_or(0, |attempt| attempt.counted_before);
+        self.live.completion_tokens() - before
+    }
+
     /// Ends the attempt under way; another one may follow. A completed one settles the reservation of its round if the
     /// backend reported all tokens; otherwise they stay reserved until the request ends.
     pub fn end_attempt(&mut self, status: Status, reported: Tokens, error: Option<String>) {

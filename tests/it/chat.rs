@@ -213,6 +213,13 @@ fn another_server_is_passed_through_under_the_profiles_name() {
     assert_eq!(uncounted.status, 200);
     let record = gateway.record("completed");
     assert_eq!((&record["completion_tokens"], &record["estimated"]), (&json!(4), &json!(true)));
+    for model in ["fake", "mine"] {
+        assert_eq!(gateway.chat(model, "#chunks=4 #usage=none").status, 200);
+        let record = gateway.record("completed");
+        assert_eq!((&record["estimated"], &record["streamed"]), (&json!(true), &json!(false)), "{record}");
+        assert!(record["completion_tokens"].as_u64() > Some(0), "{record}");
+        assert!(record["prompt_tokens"].as_u64() > Some(0), "{record}");
+    }
     assert_eq!(last_seen(&other.authority)["model"], "fake");
 }
 
