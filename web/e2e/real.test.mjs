@@ -60,11 +60,11 @@ test('a model is found, downloaded, made a profile, started and asked', () =>
     await page.keyboard.press('Enter');
     const answer = page.getByRole('log').getByRole('article', { name: 'tiny-4bit' });
     await answer.getByText(ANSWER).waitFor();
+    await answer.getByText(/Tokens\/s/).waitFor();
+    await answer.getByText('29 tokens').waitFor();
     // CHAT-01: it thought first, and that is folded away.
     await answer.getByText(/Thought for/).click();
     await answer.getByText('They greet me, so I reply politely now').waitFor();
-    await answer.getByText(/Tokens\/s/).waitFor();
-    await answer.getByText('29 tokens').waitFor();
   }));
 
 test('SERVER-02, BUGFIX-07: a real backend shows its memory, its processor time and its total', () =>
